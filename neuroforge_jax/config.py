@@ -1,0 +1,229 @@
+"""What defines a training, and how one run of it is carried out: two frozen values.
+
+The sentence under each field is its help on the command line. Numbers are checked here; a name is checked
+by the table that owns it, when it is looked up. Importing this module imports nothing heavy.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from neuroforge_jax.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What defines the training: two runs with equal configs, data and device are the same bits."""
+
+    dataset: str = "auto"
+    """auto, mnist, fashion-mnist, digits, breast-cancer, or the path of an .npz or .csv file."""
+    target: str | None = None
+    """The column of a .csv file to predict (the last one unless given)."""
+    train_samples: int | None = None
+    """Train on the first N samples only."""
+    validation_fraction: float | None = None
+    """Share of the training data held out to select by (0, or 0.1 with --patience or --target-accuracy)."""
+    hidden: tuple[int, ...] = (1024, 512)
+    """Widths of the hidden layers; no width at all is softmax regression."""
+    activation: str = "relu"
+    """relu, gelu, silu, tanh, sigmoid, elu, leaky-relu or identity."""
+    normalization: str = "none"
+    """none, layer or rms, before each hidden activation."""
+    dropout: float = 0.0
+    """Probability of dropping a hidden unit in training."""
+    residual: bool = False
+    """Add a layer's input to its output wherever the two widths are equal."""
+    initializer: str = "auto"
+    """auto (by the activation), he, lecun, glorot or orthogonal."""
+    loss: str = "cross-entropy"
+    """cross-entropy, mse or binary-cross-entropy."""
+    label_smoothing: float = 0.0
+    """Share of the target probability spread evenly over all classes."""
+    batch_size: int = 8
+    """Samples of one optimizer step."""
+    epochs: int = 10
+    """Passes over the training data."""
+    optimizer: str = "sgd"
+    """sgd, momentum, nesterov, adam, adamw, lion or muon."""
+    learning_rate: float = 0.01
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Decay of the velocity of momentum, nesterov and muon."""
+    weight_decay: float = 0.0
+    """Decay of the weight matrices: L2 in the gradient, decoupled for adamw, lion and muon."""
+    schedule: str = "constant"
+    """constant, cosine, one-cycle, warmup-cosine or exponential, over the whole run."""
+    warmup: float = 0.1
+    """Share of the run in which one-cycle and warmup-cosine climb to the peak."""
+    clip_norm: float | None = None
+    """Largest global norm of a gradient."""
+    accumulate: int = 1
+    """Parts in which a batch is computed: the same update in less memory."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation accuracy."""
+    target_accuracy: float | None = None
+    """Stop when the validation accuracy reaches this share."""
+    backend: str = "auto"
+    """A row of the backend table: auto, cpu, optimized, stepped, mixed, cuda-optimized, ..."""
+    precision: str | None = None
+    """f32 or bf16 (float32 master weights in either); the backend's own unless given."""
+    mixed_precision: bool = False
+    """Replace the backend's precision by bf16."""
+    async_ops: bool = False
+    """Replace the backend's execution by the pipelined one."""
+    kernels: str | None = None
+    """xla, pallas or interpret; the backend's own unless given."""
+    mesh: str | None = None
+    """Spread over devices, for example data=4,model=2."""
+    seed: int = 0
+    """Seed of the weights, the order of samples and the dropout."""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name in ("batch_size", "epochs", "accumulate"):
+            _whole(self, name, 1, 2**31 - 1)
+        for name in ("train_samples", "patience"):
+            _whole(self, name, 1, 2**31 - 1, optional=True)
+        _whole(self, "seed", 0, 2**32 - 1)
+        for width in self.hidden:
+            if not 1 <= width <= 1_000_000:
+                raise ConfigError(
+                    f"hidden {width}: widths are whole numbers from 1 to 1000000; "
+                    "give --hidden with no width for softmax regression"
+                )
+        _number(self, "learning_rate", 0, 1e6, above=True)
+        _number(self, "weight_decay", 0, 1e6)
+        _number(self, "clip_norm", 0, math.inf, above=True, optional=True)
+        for name in ("dropout", "label_smoothing", "momentum", "warmup"):
+            _number(self, name, 0, 1, below=True)
+        _number(self, "validation_fraction", 0, 1, below=True, optional=True)
+        _number(self, "target_accuracy", 0, 1, above=True, optional=True)
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"accumulate {self.accumulate} does not divide batch size {self.batch_size}; "
+                "choose two numbers that do"
+            )
+        if self.mixed_precision and self.precision is not None and self.precision != "bf16":
+            raise ConfigError(
+                f"--mixed-precision and --precision {self.precision} contradict each other; keep one of them"
+            )
+        if self.selects and self.validation_fraction == 0:
+            raise ConfigError(
+                "--patience and --target-accuracy select on held-out data, and --validation-fraction is 0; "
+                "leave it out (0.1) or give a share above 0"
+            )
+
+    @property
+    def selects(self) -> bool:
+        """Whether something is decided by held-out accuracy, so that held-out data must exist."""
+        return self.patience is not None or self.target_accuracy is not None
+
+    @property
+    def held_out_fraction(self) -> float:
+        """Share of the training data held out: as given, else 0.1 where a selection needs it, else 0."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        return 0.1 if self.selects else 0.0
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How one run is carried out; nothing here changes what is computed."""
+
+    config: Path | None = None
+    """A .py, .toml or .json file to start from; flags override it."""
+    data_dir: Path | None = None
+    """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
+    run_dir: Path | None = None
+    """Folder to write the run to (else a new one under runs/)."""
+    resume: str | None = None
+    """Continue the run in this folder, or auto."""
+    checkpoint_every: str | None = None
+    """Save every so many steps, epochs or minutes."""
+    log_every: int = 0
+    """Write a line of metrics every N steps (0: one an epoch)."""
+    benchmark: bool = False
+    """Print where the time went."""
+    benchmark_output: Path | None = None
+    """Write where the time went, as JSON."""
+    memory_profile: bool = False
+    """Print where the memory went."""
+    memory_fraction: float | None = None
+    """Share of the device's memory to take."""
+    preallocate: bool | None = None
+    """Take the device's memory at once."""
+    trace: int | None = None
+    """Record a profiler trace of so many steps."""
+    verify: bool = False
+    """Check the backend against the float64 oracle first."""
+    tolerance: float | None = None
+    """Relative error that --verify accepts in float32."""
+    on_divergence: str = "stop"
+    """What to do when the loss is no longer a number: stop."""
+    debug_nans: bool = False
+    """Replay a diverged step operation by operation."""
+    distributed: str | None = None
+    """Join other processes, as host:port,count,rank."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        _whole(self, "log_every", 0, 2**31 - 1)
+
+
+def _check_types(config: TrainConfig) -> None:
+    """A config file can hold anything; say which field has a value of the wrong type."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        kind = str(field.type)
+        if field.name == "hidden":
+            good = isinstance(value, tuple) and all(type(width) is int for width in value)
+            wanted = "a tuple of whole numbers"
+        else:
+            base, _, optional = kind.partition(" | ")
+            base = base.removeprefix("<class '").removesuffix("'>")
+            types: dict[str, tuple[tuple[type, ...], str]] = {
+                "str": ((str,), "a string"),
+                "int": ((int,), "a whole number"),
+                "float": ((int, float), "a number"),
+                "bool": ((bool,), "true or false"),
+            }
+            allowed, wanted = types[base]
+            good = isinstance(value, allowed) and (base == "bool" or not isinstance(value, bool))
+            if optional:
+                good, wanted = good or value is None, f"{wanted} or None"
+        if not good:
+            raise ConfigError(f"{field.name} is {value!r}: it takes {wanted}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _whole(config: object, name: str, low: int, high: int, *, optional: bool = False) -> None:
+    value = getattr(config, name)
+    if (value is None and optional) or low <= value <= high:
+        return
+    raise ConfigError(f"{_flag(name)} {value}: it takes a whole number from {low} to {high}")
+
+
+def _number(
+    config: object,
+    name: str,
+    low: float,
+    high: float,
+    *,
+    above: bool = False,
+    below: bool = False,
+    optional: bool = False,
+) -> None:
+    """Check low ≤ value ≤ high; `above` and `below` leave the bound itself out. NaN is never within."""
+    value = getattr(config, name)
+    if value is None and optional:
+        return
+    within = (low < value if above else low <= value) and (value < high if below else value <= high)
+    if within and math.isfinite(value):
+        return
+    lower = f"above {low:g}" if above else f"from {low:g}"
+    upper = (f"below {high:g}" if below else f"to {high:g}") if math.isfinite(high) else "upwards"
+    raise ConfigError(f"{_flag(name)} {value}: it takes a finite number {lower} {upper}")

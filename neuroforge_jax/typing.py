@@ -1,0 +1,17 @@
+"""The few types that every room shares.
+
+Axis letters in signatures: B batch, I inputs, O outputs, C classes, P population; N samples of a dataset,
+S steps of a stretch.
+"""
+
+from collections.abc import Mapping
+
+from jaxtyping import Array, Float, Integer, Key, Num, UInt8, UInt32
+
+PRNGKey = Key[Array, ""]
+"""One random key, made by `jax.random.key`."""
+
+Params = Mapping[str, Mapping[str, Array]]
+"""Layer name → leaf name → array: `params["layer0"]["kernel"]` is f32 [I, O]."""
+
+__all__ = ["Array", "Float", "Integer", "Key", "Num", "PRNGKey", "Params", "UInt8", "UInt32"]
