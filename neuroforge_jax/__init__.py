@@ -1,3 +1,67 @@
-"""NeuroForge JAX: multilayer perceptrons as pure functions, compiled by XLA."""
+"""NeuroForge JAX: multilayer perceptrons as pure functions, compiled by XLA.
+
+    import neuroforge_jax as nf
+    config = nf.TrainConfig(hidden=(1024, 512), batch_size=64, backend="mixed")
+    dataset = nf.load_dataset("mnist")
+    result = nf.fit(config, dataset)
+
+The names are loaded where they are first used: importing the package imports nothing heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from neuroforge_jax.assembly import evaluate, init, predict, prepare, steps_per_epoch
+    from neuroforge_jax.config import RunOptions, TrainConfig
+    from neuroforge_jax.data.datasets import load_dataset
+    from neuroforge_jax.data.types import Dataset, Split
+    from neuroforge_jax.observe.console import Console
+    from neuroforge_jax.run import Result, fit
+    from neuroforge_jax.run_folder import load
+
+_HOMES = {
+    "Console": "observe.console",
+    "Dataset": "data.types",
+    "Result": "run",
+    "RunOptions": "config",
+    "Split": "data.types",
+    "TrainConfig": "config",
+    "evaluate": "assembly",
+    "fit": "run",
+    "init": "assembly",
+    "load": "run_folder",
+    "load_dataset": "data.datasets",
+    "predict": "assembly",
+    "prepare": "assembly",
+    "steps_per_epoch": "assembly",
+}
+
+__all__ = [  # noqa: RUF022 (in the order of a reader's interest)
+    "TrainConfig",
+    "RunOptions",
+    "load_dataset",
+    "Dataset",
+    "Split",
+    "fit",
+    "Result",
+    "Console",
+    "init",
+    "prepare",
+    "steps_per_epoch",
+    "evaluate",
+    "predict",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,1 @@
+"""Ways to run many steps: the same pure step, dispatched one by one or as one program."""

@@ -1,0 +1,115 @@
+"""From a configuration to the parts of a training: model, state, prepared run.
+
+    model, state = init(config, dataset)
+    run = prepare(config, model, dataset)
+    steps = steps_per_epoch(config, dataset)
+    state, metrics = run(state, 0, steps)
+    evaluate(model, state.params, dataset.test).accuracy
+
+These take a dataset as it is; `fit` first applies the config's `train_samples` and `validation_fraction`.
+"""
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from neuroforge_jax.backends import choose
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data import order
+from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.execution.compiler import compile_options
+from neuroforge_jax.execution.interface import Run
+from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.training.evaluate import Evaluation, predict_logits, prepare_evaluation
+from neuroforge_jax.training.model import Model
+from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
+from neuroforge_jax.training.state import TrainState, init_state
+from neuroforge_jax.training.step import Training
+from neuroforge_jax.typing import Params
+
+
+def init(config: TrainConfig, dataset: Dataset) -> tuple[Model, TrainState]:
+    """The model that the config describes for this dataset, and its state before the first step."""
+    backend = choose(config).backend
+    model = make_model(config, dataset, backend.policy)
+    optimizer = make_training(config, dataset).optimizer
+    with jax.default_device(backend.device):
+        # One program: a dozen small ones would take longer to compile than the training's first step.
+        state = jax.jit(lambda key: init_state(key, model.init, optimizer))(jax.random.key(config.seed))
+    return model, state
+
+
+def prepare(config: TrainConfig, model: Model, dataset: Dataset) -> Run:
+    """Compile the training; the result advances a state over any stretch of steps."""
+    return choose(config).backend.prepare(model, make_training(config, dataset), dataset)
+
+
+def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
+    """Steps of one pass over the training data; the last batch is padded with weight 0."""
+    return order.steps_per_epoch(len(dataset.train), config.batch_size)
+
+
+def evaluate(model: Model, params: Params, split: Split) -> Evaluation:
+    """Mean loss and accuracy over a split, on the device where the parameters are."""
+    device = device_of(params)
+    return prepare_evaluation(model, split, device, compile_options(device.platform, model.policy))(params)
+
+
+def predict(model: Model, params: Params, inputs: np.ndarray) -> Float[np.ndarray, "N C"]:
+    """Logits f32 [N, C] of samples as the dataset stores them: uint8 or f32 [N, I] or [N, …]."""
+    flat = np.asarray(inputs).reshape(len(inputs), -1)
+    if flat.shape[1] != model.mlp.inputs:
+        raise ValueError(f"samples have {flat.shape[1]} numbers, and the model takes {model.mlp.inputs}")
+    device = device_of(params)
+    options = compile_options(device.platform, model.policy)
+    unlabelled = Split(
+        flat if flat.dtype == np.uint8 else flat.astype(np.float32), np.zeros(len(flat), np.int32)
+    )
+    return predict_logits(model, params, unlabelled, device, options)
+
+
+def make_model(config: TrainConfig, dataset: Dataset, policy: Policy) -> Model:
+    """The architecture of the config with the widths, scaling and classes of the dataset."""
+    mlp = MLP(
+        inputs=dataset.inputs,
+        hidden=config.hidden,
+        outputs=dataset.outputs,
+        activation=config.activation,
+        normalization=config.normalization,
+        dropout=config.dropout,
+        residual=config.residual,
+        initializer=config.initializer,
+    )
+    return Model(mlp, policy, config.loss, dataset.scaling, dataset.shape, dataset.classes, dataset.columns)
+
+
+def make_training(config: TrainConfig, dataset: Dataset) -> Training:
+    """The optimizer and the sizes of a training. Raises ConfigError for a batch larger than the data."""
+    samples = len(dataset.train)
+    if config.batch_size > samples:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is larger than the {samples} training samples of "
+            f"{dataset.name}; take {samples} or fewer"
+        )
+    steps = config.epochs * steps_per_epoch(config, dataset)
+    schedule = make_schedule(
+        config.schedule, learning_rate=config.learning_rate, total_steps=steps, warmup=config.warmup
+    )
+    optimizer = make_optimizer(
+        config.optimizer,
+        schedule,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+    return Training(
+        optimizer, config.batch_size, config.epochs, steps, config.label_smoothing, config.accumulate
+    )
+
+
+def device_of(params: Params) -> jax.Device:
+    """Where the parameters are: their device, or jax's default for arrays of NumPy."""
+    leaf = jax.tree.leaves(params)[0]
+    return next(iter(leaf.devices())) if isinstance(leaf, jax.Array) else jax.local_devices()[0]

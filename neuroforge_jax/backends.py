@@ -1,0 +1,162 @@
+"""The table of backends: each is four choices, execution, precision, kernels and platform.
+
+A backend prepares a training once; what comes back runs any stretch of its steps:
+
+    run = backend.prepare(model, training, dataset)
+    state, metrics = run(state, first_step, last_step)
+"""
+
+from dataclasses import dataclass, replace
+
+import jax
+
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.batch import to_device
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, lookup
+from neuroforge_jax.execution import scanned, stepped
+from neuroforge_jax.execution.compiler import bf16_is_fast, compile_options, why_bf16_is_slow
+from neuroforge_jax.execution.interface import Run
+from neuroforge_jax.precision.policy import Policy, policy
+from neuroforge_jax.training.model import Model
+from neuroforge_jax.training.state import init_state
+from neuroforge_jax.training.step import Training, make_step
+
+EXECUTIONS = {"scanned": scanned.prepare, "stepped": stepped.prepare}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to train. platform: a jax platform that must be there, or `any` for jax's default."""
+
+    name: str
+    execution: str
+    precision: str
+    kernels: str = "xla"
+    platform: str = "any"
+
+    @property
+    def policy(self) -> Policy:
+        """The precision policy by its name."""
+        return policy(self.precision)
+
+    @property
+    def device(self) -> jax.Device:
+        """The device that it runs on. Raises DeviceError where the platform is absent."""
+        if self.platform == "any":
+            return jax.local_devices()[0]
+        try:
+            return jax.local_devices(backend=self.platform)[0]
+        except RuntimeError:
+            raise DeviceError(self._absence()) from None
+
+    @property
+    def options(self) -> tuple[tuple[str, bool | int], ...]:
+        """The XLA compile options in force, as sorted pairs."""
+        return compile_options(self.device.platform, self.policy)
+
+    def prepare(self, model: Model, training: Training, dataset: Dataset) -> Run:
+        """Compile the training of this model on this dataset, moved to the device, for stretches of steps."""
+        device = self.device
+        with jax.default_device(device):
+            state_like = jax.eval_shape(
+                lambda: init_state(jax.random.key(0), model.init, training.optimizer)
+            )
+            return EXECUTIONS[self.execution](
+                make_step(model, training),
+                state_like,
+                to_device(dataset.train, device),
+                batch_size=training.batch_size,
+                steps=training.steps,
+                options=self.options,
+            )
+
+    def _absence(self) -> str:
+        here = ", ".join(sorted({device.platform for device in jax.local_devices()}))
+        extra = {"cuda": "cuda12", "tpu": "tpu"}.get(self.platform)
+        install = f' on a machine that has it, after pip install -e ".[{extra}]"' if extra else ""
+        return (
+            f"backend {self.name!r} needs {self.platform}, and jax finds only {here} here; "
+            f"use --backend optimized or mixed, or run it{install or ' where jax finds it'}"
+        )
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("cpu", "scanned", "f32", platform="cpu"),
+        Backend("naive", "eager", "f32"),
+        Backend("stepped", "stepped", "f32"),
+        Backend("optimized", "scanned", "f32"),
+        Backend("async", "pipelined", "f32"),
+        Backend("mixed", "scanned", "bf16"),
+        Backend("pallas", "scanned", "bf16", kernels="pallas"),
+        Backend("cuda-naive", "eager", "f32", platform="cuda"),
+        Backend("cuda-optimized", "scanned", "f32", platform="cuda"),
+        Backend("cuda-async", "pipelined", "f32", platform="cuda"),
+        Backend("cuda-mixed-precision", "scanned", "bf16", platform="cuda"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The backend of a run and, for the header, why it is this one and what would be faster."""
+
+    backend: Backend
+    reason: str
+    advice: str = ""
+
+
+def choose(config: TrainConfig) -> Choice:
+    """The backend that a config names, with the axes that its flags replace.
+
+    Raises ConfigError for an unknown name, DeviceError where the platform is absent, NotYetError for what
+    is named and not built.
+    """
+    automatic = config.backend == "auto"
+    if not automatic and config.backend not in BACKENDS:
+        lookup({"auto": None, **BACKENDS}, config.backend, "backend")
+    backend = BACKENDS["optimized" if automatic else config.backend]
+    precision = config.precision or ("bf16" if config.mixed_precision else None)
+    if precision:
+        backend = replace(backend, precision=policy(precision).name)
+    device = backend.device
+    _refuse_what_is_not_built(config, backend)
+    return Choice(backend, _reason(automatic, device), _advice(backend, device.platform, config.batch_size))
+
+
+def _refuse_what_is_not_built(config: TrainConfig, backend: Backend) -> None:
+    if config.async_ops or backend.execution == "pipelined":
+        what = f"backend {backend.name!r}" if backend.execution == "pipelined" else "--async-ops"
+        raise NotYetError(f"{what} (pipelined execution) is not built yet; use --backend optimized or mixed")
+    if backend.execution not in EXECUTIONS:
+        raise NotYetError(
+            f"backend {backend.name!r} ({backend.execution} execution) is not built yet; "
+            "use --backend stepped, optimized or mixed"
+        )
+    kernels = config.kernels or backend.kernels
+    if kernels in ("pallas", "interpret"):
+        what = f"--kernels {config.kernels}" if config.kernels else f"backend {backend.name!r}"
+        raise NotYetError(f"{what} (hand-written kernels) is not built yet; use --backend mixed")
+    if kernels != "xla":
+        raise ConfigError(f"unknown kernels {kernels!r}: known are xla, pallas, interpret")
+    if config.mesh is not None:
+        raise NotYetError("--mesh (several devices) is not built yet; leave it out")
+
+
+def _reason(automatic: bool, device: jax.Device) -> str:
+    if not automatic:
+        return "as named"
+    return f"auto: the fastest on {device.platform} that keeps float32"
+
+
+def _advice(backend: Backend, platform: str, batch_size: int) -> str:
+    # Measured on a CPU with bf16 units: at batch 8 float32 is as fast, from 32 on bf16 is faster.
+    bf16_pays = bf16_is_fast(platform) and (platform != "cpu" or batch_size >= 32)
+    if backend.precision == "bf16" and not bf16_pays:
+        small = f"bf16 gains nothing on a CPU at batch {batch_size}; --precision f32 or a larger batch is faster"
+        return small if bf16_is_fast(platform) else why_bf16_is_slow()
+    if backend.precision == "f32" and bf16_pays:
+        return "--backend mixed (bf16 products, float32 weights) is the faster one here"
+    return ""

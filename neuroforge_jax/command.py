@@ -1,0 +1,34 @@
+"""What all commands share: an error becomes one line and an exit code, a broken pipe or Ctrl-C ends quietly."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from neuroforge_jax.errors import UserError
+
+INTERRUPTED = 130
+
+
+def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
+    """Run a command's body and return its exit code; with `debug`, errors keep their traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show × or an accent gets a question mark, not an exception.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    try:
+        code = body() or 0
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has what it wanted; not even the interpreter's last flush may complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,67 @@
+"""Samples on a device: a split as it lies there, and the batches that are gathered from it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import lax
+
+from neuroforge_jax.data.types import Inputs, Split
+from neuroforge_jax.typing import Array, Float, Integer, Num, UInt8, UInt32
+
+
+@struct.dataclass
+class Batch:
+    """Samples of one step. A sample of weight 0 is padding and counts for nothing.
+
+    inputs: uint8 or f32 [B, I], unscaled; targets: i32 [B] or f32 [B, O]; weights: f32 [B].
+    """
+
+    inputs: Num[Array, "B I"]
+    targets: Num[Array, "B ..."]
+    weights: Float[Array, " B"]
+
+
+@struct.dataclass
+class DeviceData:
+    """A split as it lies on a device: uint8 inputs packed four to a word, which quarters a gather's work.
+
+    words: u32 [N, ⌈I/4⌉], or f32 [N, I] as it is; inputs: I.
+    """
+
+    words: Num[Array, "N W"]
+    targets: Num[Array, "N ..."]
+    inputs: int = struct.field(pytree_node=False)
+
+    def __len__(self) -> int:
+        return self.words.shape[0]
+
+
+def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
+    """Move a split to a device, once and for all."""
+    words, targets = jax.device_put((pack(split.inputs), split.targets), device)
+    return DeviceData(words, targets, split.inputs.shape[1])
+
+
+def pack(inputs: Inputs) -> np.ndarray:
+    """uint8 [N, I] → u32 [N, ⌈I/4⌉], rows padded with zeros, without a copy where I is a multiple of 4."""
+    if inputs.dtype != np.uint8:
+        return inputs
+    if spare := -inputs.shape[1] % 4:
+        inputs = np.pad(inputs, ((0, 0), (0, spare)))
+    # XLA's bitcast puts the lowest byte first on every platform.
+    return np.ascontiguousarray(inputs).view("<u4")
+
+
+def unpack(words: UInt32[Array, "B W"], inputs: int) -> UInt8[Array, "B {inputs}"]:
+    """The inverse of `pack`, on the device."""
+    return lax.bitcast_convert_type(words, jnp.uint8).reshape(len(words), -1)[:, :inputs]
+
+
+def gather(
+    data: DeviceData, indices: Integer[Array, " B"], weights: Float[Array, " B"]
+) -> Batch:
+    """The samples at these indices, all of which are within the data."""
+    rows = jnp.take(data.words, indices, axis=0, mode="clip")
+    inputs = unpack(rows, data.inputs) if rows.dtype == jnp.uint32 else rows
+    return Batch(inputs, jnp.take(data.targets, indices, axis=0, mode="clip"), weights)

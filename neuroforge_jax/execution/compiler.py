@@ -1,0 +1,95 @@
+"""The XLA compile options that make a program fast here, chosen by what the CPU reports.
+
+On x86 CPUs the matrix products of XLA go through oneDNN, with vectors as wide as the CPU has them: float32
+training gains up to a third, bf16 training on CPUs with bf16 units doubles (jax ≥ 0.11). A known option is
+not a working one, though: on a CPU without those units bf16 through oneDNN is a crash or a crawl, so it is
+decided by what the CPU says of itself, never by trying.
+"""
+
+import os
+import platform as host
+import re
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from neuroforge_jax.precision.policy import Policy
+
+ONEDNN = "xla_cpu_experimental_onednn_custom_call"
+VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
+
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+def compile_options(platform: str, policy: Policy) -> tuple[tuple[str, bool | int], ...]:
+    """The options for `jax.jit(compiler_options=dict(…))` on this platform, as sorted pairs.
+
+    Empty where nothing is known to help; options that this jax does not know are left out.
+    """
+    if platform != "cpu" or host.machine().lower() not in ("x86_64", "amd64"):
+        return ()
+    wanted: dict[str, bool | int] = {}
+    if "avx512f" in cpu_flags():
+        wanted[VECTOR_WIDTH] = 512
+    if jnp.dtype(policy.compute) == jnp.float32 or bf16_units():
+        wanted[ONEDNN] = True
+    return tuple(sorted((name, value) for name, value in wanted.items() if _is_known(name, value)))
+
+
+def bf16_is_fast(platform: str) -> bool:
+    """Whether bf16 training was measured faster than float32 on devices like this one."""
+    if platform != "cpu":
+        return True
+    return bf16_units() and _jax_version() >= (0, 11)
+
+
+def why_bf16_is_slow() -> str:
+    """For a CPU on which it is: the reason, and what would help."""
+    if not bf16_units():
+        return "this CPU has no bf16 units (avx512_bf16 or amx_bf16); --precision f32 is faster here"
+    return (
+        f"jax {version('jax')} multiplies bf16 slowly on CPUs; --precision f32 is faster here, "
+        "and Python 3.12 or later with jax 0.11 or later makes bf16 the faster one"
+    )
+
+
+def bf16_units() -> bool:
+    """Whether this CPU multiplies bf16 in hardware, as far as oneDNN is allowed to use it."""
+    return bool(_BF16_FLAGS & cpu_flags()) and _onednn_may_use_bf16()
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets that the CPU reports; empty where the system does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(found.group(1).split()) if found else frozenset()
+
+
+def _onednn_may_use_bf16() -> bool:
+    """oneDNN's own ceiling, ONEDNN_MAX_CPU_ISA, can forbid units that the CPU has."""
+    ceiling = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
+    known = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
+    return not ceiling or ceiling.startswith(known)
+
+
+def _jax_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version("jax"))[:2])
+
+
+@cache
+def _is_known(name: str, value: bool | int) -> bool:
+    """Probe: jax refuses an option that its XLA does not know while it compiles the smallest program."""
+    try:
+        jax.jit(lambda: jnp.zeros(()), compiler_options={name: value}).lower().compile()
+    except Exception as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""What every execution gives back: a function that runs any stretch of steps, and what was measured in it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from neuroforge_jax.data.order import steps_per_epoch
+from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.training.step import StepMetrics
+
+
+@dataclass(frozen=True, eq=False)
+class StretchMetrics:
+    """The metrics of the steps first_step … last_step − 1, left on the device until they are asked for.
+
+    chunks: pairs of device metrics (f32 [≥ steps] each) and how many of their entries are valid.
+    """
+
+    chunks: tuple[tuple[StepMetrics, int], ...]
+    first_step: int
+    last_step: int
+    samples: int
+    batch_size: int
+
+    @cached_property
+    def loss(self) -> Float[np.ndarray, " S"]:
+        """The loss of each step; reading it waits for the steps to be done."""
+        return self._read("loss")
+
+    @cached_property
+    def correct(self) -> Float[np.ndarray, " S"]:
+        """How many samples of each step were classified rightly before its update."""
+        return self._read("correct")
+
+    @cached_property
+    def weights(self) -> Float[np.ndarray, " S"]:
+        """How many real samples each step had; the last step of an epoch may have fewer."""
+        positions = np.arange(self.first_step, self.last_step) % steps_per_epoch(self.samples, self.batch_size)
+        return np.minimum(self.batch_size, self.samples - positions * self.batch_size).astype(np.float32)
+
+    def _read(self, name: str) -> Float[np.ndarray, " S"]:
+        parts = [np.atleast_1d(np.asarray(getattr(metrics, name)))[:valid] for metrics, valid in self.chunks]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+@runtime_checkable
+class Run(Protocol):
+    """A prepared training: it advances a state over the steps first_step … last_step − 1.
+
+    The state given in is donated: its buffers are used again, and it must not be used any more.
+    """
+
+    def __call__(self, state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
+        """Returns at once; the state and the metrics are futures of the device."""
+        ...
+
+
+def check_stretch(first_step: int, last_step: int) -> None:
+    """A stretch is a range of steps; it may be empty."""
+    if not 0 <= first_step <= last_step:
+        raise ValueError(f"steps {first_step} to {last_step}: a stretch begins at 0 or later and ends after that")

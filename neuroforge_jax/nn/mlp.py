@@ -1,0 +1,166 @@
+"""The multilayer perceptron: one description of its parameters, `init` and `apply`.
+
+    h₀ = x,   hₖ = drop(φ(norm(hₖ₋₁·Wₖ + bₖ))) [+ hₖ₋₁ where the widths are equal],   logits = h·W + b
+
+The description (`abstract_params`) says shape, dtype, logical axes and initializer of every leaf; initial
+values, counts, memory estimates and file layouts all come from it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from neuroforge_jax.errors import lookup
+from neuroforge_jax.nn.activations import ACTIVATIONS
+from neuroforge_jax.nn.initializers import initializer
+from neuroforge_jax.typing import Array, Float, Params, PRNGKey
+
+Initializer = Callable[..., Array]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """The architecture, as plain values; names are checked by their tables in `abstract_params`."""
+
+    inputs: int
+    hidden: tuple[int, ...]
+    outputs: int
+    activation: str = "relu"
+    normalization: str = "none"
+    dropout: float = 0.0
+    residual: bool = False
+    initializer: str = "auto"
+
+
+@dataclass(frozen=True)
+class AbstractParam:
+    """What is known of a parameter before it exists."""
+
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    axes: tuple[str, ...]
+    init: Initializer
+
+
+@runtime_checkable
+class Dense(Protocol):
+    """A dense layer, x·kernel + bias; the argument of `apply` by which kernels are put in."""
+
+    def __call__(self, x: Array, kernel: Array, bias: Array) -> Array:
+        """[B, I], [I, O], [O] → [B, O]."""
+        ...
+
+
+def plain_dense(
+    x: Float[Array, "B I"], kernel: Float[Array, "I O"], bias: Float[Array, " O"]
+) -> Float[Array, "B O"]:
+    """The meaning of a dense layer, in the dtype of its arguments."""
+    return x @ kernel + bias
+
+
+def layer_norm(x: Float[Array, "B O"], scale: Float[Array, " O"], shift: Float[Array, " O"]) -> Array:
+    """Zero mean and unit variance of each sample (Ba et al., 2016, arXiv:1607.06450), in float32."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * scale + shift
+
+
+def rms_norm(x: Float[Array, "B O"], scale: Float[Array, " O"]) -> Array:
+    """Unit root mean square of each sample (Zhang and Sennrich, 2019, arXiv:1910.07467), in float32."""
+    return x * jax.lax.rsqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6) * scale
+
+
+NORMALIZATIONS: dict[str, tuple[Callable[..., Array] | None, tuple[str, ...]]] = {
+    "none": (None, ()),
+    "layer": (layer_norm, ("scale", "shift")),
+    "rms": (rms_norm, ("scale",)),
+}
+"""Name → the function and the parameters that it takes."""
+
+
+def layer_names(mlp: MLP) -> tuple[str, ...]:
+    """`layer0`, `layer1`, …, `output`, in the order in which they are applied."""
+    return (*(f"layer{index}" for index in range(len(mlp.hidden))), "output")
+
+
+def abstract_params(mlp: MLP, dtype: DTypeLike = jnp.float32) -> dict[str, dict[str, AbstractParam]]:
+    """The description of every parameter: layer name → leaf name → shape, dtype, axes, initializer.
+
+    Raises ConfigError for an activation, normalization or initializer that no table knows.
+    """
+    activation = lookup(ACTIVATIONS, mlp.activation, "activation")
+    _, norm_params = lookup(NORMALIZATIONS, mlp.normalization, "normalization")
+    hidden_init = initializer(mlp.initializer, activation)
+    # Logits start small and equal for every activation: nothing is squashed after the last layer.
+    output_init = initializer("lecun", ACTIVATIONS["identity"])
+    zeros, ones = jax.nn.initializers.zeros, jax.nn.initializers.ones
+    widths = (mlp.inputs, *mlp.hidden, mlp.outputs)
+    layers = {}
+    for index, name in enumerate(layer_names(mlp)):
+        fan_in, fan_out = widths[index], widths[index + 1]
+        last = name == "output"
+        in_axis = "inputs" if index == 0 else "hidden"
+        out_axis = "outputs" if last else "hidden"
+        kernel_init = output_init if last else hidden_init
+        layers[name] = {
+            "kernel": AbstractParam((fan_in, fan_out), dtype, (in_axis, out_axis), kernel_init),
+            "bias": AbstractParam((fan_out,), dtype, (out_axis,), zeros),
+        }
+        for leaf in () if last else norm_params:
+            init_leaf = ones if leaf == "scale" else zeros
+            layers[name][leaf] = AbstractParam((fan_out,), dtype, (out_axis,), init_leaf)
+    return layers
+
+
+def init(key: PRNGKey, mlp: MLP, dtype: DTypeLike = jnp.float32) -> Params:
+    """Initial parameters; each leaf has a key of its own, so that adding one changes no other."""
+    return {
+        name: {
+            leaf: param.init(jax.random.fold_in(jax.random.fold_in(key, index), at), param.shape, param.dtype)
+            for at, (leaf, param) in enumerate(sorted(leaves.items()))
+        }
+        for index, (name, leaves) in enumerate(abstract_params(mlp, dtype).items())
+    }
+
+
+def count(mlp: MLP) -> int:
+    """Parameters in all."""
+    return sum(
+        math.prod(param.shape) for layer in abstract_params(mlp).values() for param in layer.values()
+    )
+
+
+def train_flops(mlp: MLP) -> int:
+    """Floating-point operations to train on one sample: forward, weight and input gradients of every
+    product, without the input gradient of the first layer, which nobody needs."""
+    widths = (mlp.inputs, *mlp.hidden, mlp.outputs)
+    weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    return 6 * weights - 2 * widths[0] * widths[1]
+
+
+def apply(
+    mlp: MLP,
+    params: Params,
+    x: Float[Array, "B I"],
+    *,
+    dense: Dense = plain_dense,
+    dropout_key: PRNGKey | None = None,
+) -> Float[Array, "B C"]:
+    """Logits of a batch. Dropout happens only where a key is given, that is, in training."""
+    activation = ACTIVATIONS[mlp.activation].function
+    normalize, norm_params = NORMALIZATIONS[mlp.normalization]
+    for index, name in enumerate(layer_names(mlp)[:-1]):
+        layer = params[name]
+        y = dense(x, layer["kernel"], layer["bias"])
+        if normalize is not None:
+            y = normalize(y, *(layer[leaf] for leaf in norm_params))
+        y = activation(y)
+        if dropout_key is not None and mlp.dropout > 0:
+            kept = jax.random.bernoulli(jax.random.fold_in(dropout_key, index), 1 - mlp.dropout, y.shape)
+            y = jnp.where(kept, y / (1 - mlp.dropout), 0)
+        x = x + y if mlp.residual and x.shape == y.shape else y
+    return dense(x, params["output"]["kernel"], params["output"]["bias"])

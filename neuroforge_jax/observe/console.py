@@ -1,0 +1,128 @@
+"""The console: a header, a line an epoch, a live bar on a terminal, a final table.
+
+Piped into a file it is plain lines; when the reader of the pipe goes away it falls silent, and the run goes on.
+"""
+
+import os
+import sys
+
+from rich import box
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from neuroforge_jax.observe.sinks import Progress, Record, Rows
+
+MINIMUM_WIDTH = 100
+"""Columns assumed where output is no terminal: a log should not break its lines at 80."""
+
+
+class Console:
+    """A sink that shows a run to a person on standard output, in a terminal or a notebook."""
+
+    def __init__(self) -> None:
+        self._console = _PipeProofConsole(highlight=False, markup=False, emoji=False)
+        if not self._console.is_terminal and not self._console.is_jupyter:
+            self._console.width = max(self._console.width, MINIMUM_WIDTH)
+        self._bar: RichProgress | None = None
+
+    def header(self, rows: Rows) -> None:
+        """A label and a text a line."""
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold cyan", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, text in rows:
+            table.add_row(label, Text(text))
+        self._print(table)
+        self._print()
+
+    def progress(self, progress: Progress) -> None:
+        """Move the bar; where there is no terminal, nothing."""
+        if self._console.quiet or not (self._console.is_terminal or self._console.is_jupyter):
+            return
+        if self._bar is None:
+            self._bar = _bar(self._console)
+            self._bar.add_task("training", total=progress.steps)
+            self._bar.start()
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=progress.step, description=_state_of(progress))
+
+    def record(self, record: Record) -> None:
+        """A line for each epoch."""
+        if record["event"] == "epoch":
+            self._print(Text(_epoch_line(record)))
+
+    def result(self, rows: Rows) -> None:
+        """The final table."""
+        self.close()
+        table = Table(box=box.ROUNDED, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, text in rows:
+            table.add_row(label, Text(text))
+        self._print()
+        self._print(table)
+
+    def note(self, text: str) -> None:
+        """A line after the table."""
+        self._print(Text(text))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _print(self, *what: object) -> None:
+        self._console.print(*what)
+
+
+class _PipeProofConsole(RichConsole):
+    """rich ends the process when the reader of its pipe goes away; a training has better things to do."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Send standard output nowhere, so that not even the interpreter's last flush meets the broken pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _bar(console: RichConsole) -> RichProgress:
+    return RichProgress(
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        refresh_per_second=4,
+    )
+
+
+def _state_of(progress: Progress) -> str:
+    accuracy = "" if progress.accuracy is None else f"accuracy {progress.accuracy:.2%}  "
+    return (
+        f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  {accuracy}"
+        f"{progress.samples_per_second:,.0f} samples/s"
+    )
+
+
+def _epoch_line(record: Record) -> str:
+    parts = [f"epoch {record['epoch']:>3}", f"train loss {record['train_loss']:.4f}"]
+    if record.get("train_accuracy") is not None:
+        parts.append(f"train accuracy {record['train_accuracy']:.2%}")
+    for name in ("validation", "test"):
+        if record.get(f"{name}_loss") is not None:
+            parts.append(f"{name} loss {record[f'{name}_loss']:.4f}")
+        if record.get(f"{name}_accuracy") is not None:
+            parts.append(f"{name} accuracy {record[f'{name}_accuracy']:.2%}")
+    parts.append(f"{record['samples_per_second']:,.0f} samples/s")
+    return "   ".join(parts)

@@ -1,0 +1,190 @@
+"""The story of one run: choose, load, compile, train in stretches, evaluate, save. Read this file first.
+
+A stretch is a range of steps that the device trains on its own. Between stretches the host looks at the
+clock, the loss and the keyboard; where a run is cut changes none of its bits.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neuroforge_jax.assembly import init, make_training, steps_per_epoch
+from neuroforge_jax.backends import choose
+from neuroforge_jax.config import RunOptions, TrainConfig
+from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.environment import describe
+from neuroforge_jax.errors import DivergedError
+from neuroforge_jax.execution.interface import Run, StretchMetrics
+from neuroforge_jax.observe.pace import Pace
+from neuroforge_jax.observe.sinks import JsonLines, Progress, Record, Sink
+from neuroforge_jax.run_folder import RunFolder
+from neuroforge_jax.summary import final_figures, header_rows, result_rows, test_predictions
+from neuroforge_jax.training.evaluate import prepare_evaluation
+from neuroforge_jax.training.model import Model
+from neuroforge_jax.training.selection import Best
+from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.typing import Params
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run came to.
+
+    model, params: ready for `evaluate` and `predict`; the best weights where there was validation, else the
+    last. history: the records of the epochs. figures: what result.json holds, units in the names.
+    """
+
+    model: Model
+    params: Params
+    history: tuple[Record, ...]
+    figures: dict[str, Any]
+    folder: RunFolder | None = None
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Share of the test samples that `params` classify rightly; None for a regression."""
+        return self.figures["test_accuracy"]
+
+    @property
+    def test_loss(self) -> float:
+        """Mean loss of `params` over the test samples."""
+        return self.figures["test_loss"]
+
+
+def fit(
+    config: TrainConfig,
+    dataset: Dataset | None = None,
+    options: RunOptions | None = None,
+    *,
+    sinks: Sequence[Sink] = (),
+) -> Result:
+    """Train as the config says, on `dataset` or else on the one that the config names.
+
+    With `options.run_dir` the run is saved there. Sinks listen: `[Console()]` shows what the command shows.
+    Raises ConfigError, DataError, DeviceError or DivergedError, each a sentence for the user.
+    """
+    options = options or RunOptions()
+    choice = choose(config)
+    backend = choice.backend
+    folder = RunFolder.create(options.run_dir) if options.run_dir else None
+    if dataset is None:
+        dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
+    dataset, validation = dataset.first(config.train_samples).hold_out(config.held_out_fraction, config.seed)
+    training = make_training(config, dataset)
+    sinks = [*sinks, JsonLines(folder.path / "metrics.jsonl")] if folder else sinks
+    try:
+        begun = time.perf_counter()
+        model, state = init(config, dataset)
+        _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state))
+        if folder:
+            folder.write_config(config)
+            folder.write_json("environment.json", describe(backend))
+        run = backend.prepare(model, training, dataset)
+        compile_seconds = time.perf_counter() - begun
+
+        # Selection is on held-out data alone; test data are shown along the way and decide nothing.
+        shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
+        evaluate_epoch = prepare_evaluation(model, split, backend.device, backend.options)
+        pace, best = Pace(), Best()
+        history: list[Record] = []
+        for epoch in range(config.epochs):
+            state, record = train_epoch(run, state, epoch, config, dataset, pace, options.log_every, sinks)
+            evaluation = evaluate_epoch(state.params)
+            record |= {f"{shown}_loss": evaluation.loss, f"{shown}_accuracy": evaluation.accuracy}
+            history.append(record)
+            _tell(sinks, "record", record)
+            best = best.updated(evaluation, epoch, None if validation is None else state.params)
+            if best.is_enough(epoch, config.patience, config.target_accuracy):
+                break
+
+        params = best.params if best.params is not None else state.params
+        test = prepare_evaluation(model, dataset.test, backend.device, backend.options)(params)
+        figures = final_figures(
+            config, dataset, model, backend, pace, compile_seconds, test, best, history
+        )
+        if folder:
+            folder.write_model(model, params)
+            folder.write_arrays("predictions.npz", test_predictions(model, params, dataset))
+            folder.write_json("result.json", figures)
+        _tell(sinks, "result", result_rows(figures))
+        return Result(model, params, tuple(history), figures, folder)
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def train_epoch(
+    run: Run,
+    state: TrainState,
+    epoch: int,
+    config: TrainConfig,
+    dataset: Dataset,
+    pace: Pace,
+    log_every: int,
+    sinks: Sequence[Sink],
+) -> tuple[TrainState, dict[str, Any]]:
+    """Train one epoch, stretch by stretch; the record holds its means over samples."""
+    per_epoch = steps_per_epoch(config, dataset)
+    step, end = epoch * per_epoch, (epoch + 1) * per_epoch
+    before, loss_sum, correct_sum = pace.train_seconds, 0.0, 0.0
+    while step < end:
+        begun = time.perf_counter()
+        state, metrics = run(state, step, step + pace.next_stretch(end - step))
+        stretch_samples = float(metrics.weights.sum())
+        stretch_loss = float((metrics.loss * metrics.weights).sum())  # waits for the device
+        stretch_correct = float(metrics.correct.sum())
+        pace.measured(metrics.last_step - step, stretch_samples, time.perf_counter() - begun)
+        step = metrics.last_step
+        _check_finite(metrics, pace, per_epoch)
+        _log_steps(metrics, log_every, per_epoch, sinks)
+        progress = Progress(
+            step=step,
+            steps=config.epochs * per_epoch,
+            epoch=epoch + 1,
+            epochs=config.epochs,
+            loss=stretch_loss / stretch_samples,
+            accuracy=stretch_correct / stretch_samples if dataset.classes else None,
+            samples_per_second=pace.samples / pace.train_seconds,
+        )
+        _tell(sinks, "progress", progress)
+        loss_sum, correct_sum = loss_sum + stretch_loss, correct_sum + stretch_correct
+    samples, seconds = len(dataset.train), pace.train_seconds - before
+    return state, {
+        "event": "epoch",
+        "epoch": epoch + 1,
+        "step": step,
+        "train_loss": loss_sum / samples,
+        "train_accuracy": correct_sum / samples if dataset.classes else None,
+        "train_seconds": pace.train_seconds,
+        "samples_per_second": samples / seconds,
+    }
+
+
+def _check_finite(metrics: StretchMetrics, pace: Pace, per_epoch: int) -> None:
+    finite = np.isfinite(metrics.loss)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        last = metrics.loss[at - 1] if at else pace.last_loss
+        step = metrics.first_step + at
+        raise DivergedError(
+            f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}), after "
+            f"{last:.4g} in the step before; lower --learning-rate, or set --clip-norm 1"
+        )
+    pace.last_loss = float(metrics.loss[-1])
+
+
+def _log_steps(metrics: StretchMetrics, log_every: int, per_epoch: int, sinks: Sequence[Sink]) -> None:
+    for step in range(metrics.first_step, metrics.last_step) if log_every else ():
+        if (step + 1) % log_every == 0:
+            loss = float(metrics.loss[step - metrics.first_step])
+            record = {"event": "step", "step": step + 1, "epoch": step // per_epoch + 1, "loss": loss}
+            _tell(sinks, "record", record)
+
+
+def _tell(sinks: Sequence[Sink], event: str, what: Any) -> None:
+    for sink in sinks:
+        getattr(sink, event)(what)

@@ -1,0 +1,169 @@
+"""A run's folder: what it was, on what it ran, how it went, and what came out.
+
+    config.json        the resolved configuration     metrics.jsonl        a line an epoch and a logged step
+    environment.json   versions, device, options      result.json          the final figures
+    model.json         architecture, scaling, classes params.safetensors   the final parameters
+    predictions.npz    what the model says of the test samples, and the worst mistakes with their inputs
+
+Every file is written beside its name and renamed, so that a file that is there is whole.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.types import Column, Scaling
+from neuroforge_jax.errors import CheckpointError, ConfigError, UserError
+from neuroforge_jax.nn.mlp import MLP, abstract_params
+from neuroforge_jax.precision.policy import policy
+from neuroforge_jax.training.model import Model
+from neuroforge_jax.typing import Params
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that is there and can be written."""
+
+    path: Path
+
+    @staticmethod
+    def create(path: Path) -> "RunFolder":
+        """Make the folder. Raises ConfigError where it cannot be written or holds a run already."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ConfigError(
+                f"--run-dir {path}: this folder cannot be written ({reason}); give one that can"
+            ) from None
+        if (path / "config.json").exists():
+            raise ConfigError(f"--run-dir {path} holds a run already; give a new folder, or remove that one")
+        return RunFolder(path)
+
+    @staticmethod
+    def unused(parent: Path, name: str) -> Path:
+        """`parent/name`, or `parent/name-2` and so on where that is taken: no run is written over."""
+        taken, number = parent / name, 1
+        while taken.exists():
+            number += 1
+            taken = parent / f"{name}-{number}"
+        return taken
+
+    def write_config(self, config: TrainConfig) -> None:
+        """The resolved configuration: loading it needs no Python to be run again."""
+        self.write_json("config.json", asdict(config))
+
+    def write_model(self, model: Model, params: Params) -> None:
+        """The model and its parameters, for `load`."""
+        described = {
+            "format": 1,
+            "mlp": asdict(model.mlp),
+            "precision": model.policy.name,
+            "loss": model.loss,
+            "scaling": {
+                "shift": np.asarray(model.scaling.shift).tolist(),
+                "scale": np.asarray(model.scaling.scale).tolist(),
+            },
+            "shape": model.shape,
+            "classes": model.classes,
+            "columns": [asdict(column) for column in model.columns],
+        }
+        tensors = {
+            f"{layer}/{leaf}": np.asarray(value) for layer, leaves in params.items() for leaf, value in leaves.items()
+        }
+        self.write_json("model.json", described)
+        self._write("params.safetensors", save_tensors(tensors))
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """A file that a person can read too."""
+        self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Arrays of numbers, compressed."""
+        temporary = self.path / f".{name}.tmp"
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        temporary.replace(self.path / name)
+
+    def _write(self, name: str, content: bytes) -> None:
+        temporary = self.path / f".{name}.tmp"
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / name)
+
+
+def load(path: str | Path) -> tuple[Model, Params]:
+    """The model and parameters (f32 NumPy arrays) of a saved run. Raises CheckpointError, naming the file."""
+    folder = Path(path)
+    described = read_json(folder / "model.json")
+    try:
+        model = _model(described)
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise CheckpointError(f"{folder / 'model.json'} does not describe a model ({error!r})") from None
+    file = folder / "params.safetensors"
+    try:
+        tensors = load_tensors(_read(file))
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged ({error}); train again, or restore it from a copy") from None
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for layer, leaves in abstract_params(model.mlp).items():
+        for leaf, wanted in leaves.items():
+            name = f"{layer}/{leaf}"
+            found = tensors.pop(name, None)
+            if found is None or found.shape != wanted.shape or found.dtype != np.dtype(wanted.dtype):
+                seen = "nothing" if found is None else f"{found.dtype} {found.shape}"
+                raise CheckpointError(
+                    f"{file}: {name} is {seen}, and model.json says {np.dtype(wanted.dtype)} {wanted.shape}"
+                )
+            params.setdefault(layer, {})[leaf] = found
+    if tensors:
+        raise CheckpointError(f"{file} holds {', '.join(sorted(tensors))}, which model.json does not know")
+    return model, params
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run's folder. Raises CheckpointError where there is none."""
+    try:
+        value = json.loads(_read(path))
+    except ValueError:
+        raise CheckpointError(f"{path} is not JSON; it is damaged, or not of a run") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object; it is damaged, or not of a run")
+    return value
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise CheckpointError(f"{path}: {reason}; give the folder of a finished run, such as runs/mixed") from None
+
+
+def _model(described: dict[str, Any]) -> Model:
+    if described["format"] != 1:
+        raise ValueError(f"format {described['format']} is of a later version")
+    mlp = described["mlp"]
+    return Model(
+        mlp=MLP(**{**mlp, "hidden": tuple(mlp["hidden"])}),
+        policy=policy(described["precision"]),
+        loss=described["loss"],
+        scaling=Scaling(*(np.asarray(described["scaling"][name], np.float32) for name in ("shift", "scale"))),
+        shape=tuple(described["shape"]),
+        classes=tuple(described["classes"]),
+        columns=tuple(Column(item["name"], tuple(item["categories"])) for item in described["columns"]),
+    )

@@ -1,0 +1,188 @@
+"""What a person reads before and after a run: header, final figures, table; and what is kept for a report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from neuroforge_jax.assembly import predict, steps_per_epoch
+from neuroforge_jax.backends import Backend, Choice
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.environment import device_name
+from neuroforge_jax.nn.mlp import count, train_flops
+from neuroforge_jax.observe import memory
+from neuroforge_jax.observe.ceiling import matmul_peak_flops
+from neuroforge_jax.observe.pace import Pace
+from neuroforge_jax.observe.sinks import Record, Rows
+from neuroforge_jax.training.evaluate import Evaluation
+from neuroforge_jax.training.model import Model
+from neuroforge_jax.training.selection import Best
+from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.typing import Params
+
+WORST_MISTAKES = 24
+
+
+def header_rows(
+    config: TrainConfig,
+    choice: Choice,
+    dataset: Dataset,
+    validation: Split | None,
+    model: Model,
+    state: TrainState,
+) -> Rows:
+    """What is going to be trained, on what, and why so."""
+    backend, mlp = choice.backend, model.mlp
+    shape = "×".join(map(str, dataset.shape))
+    held_out = f", {len(validation):,} validation" if validation is not None else ""
+    what = f"{len(dataset.classes)} classes" if dataset.classes else f"{dataset.outputs} numbers to predict"
+    widths = "-".join(map(str, (mlp.inputs, *mlp.hidden, mlp.outputs)))
+    rows = [
+        ("data", f"{dataset.name}: {dataset.origin}"),
+        ("", f"{len(dataset.train):,} training{held_out}, {len(dataset.test):,} test samples of {shape}, {what}"),
+        ("device", f"{device_name(backend.device)}, jax {jax.__version__}"),
+        ("backend", f"{backend.name} ({choice.reason}): {backend.execution}, {backend.policy}, {backend.kernels}"),
+        ("network", f"{widths} {_traits(config)}, {count(mlp):,} parameters"),
+        (
+            "training",
+            f"{config.optimizer}, {config.schedule} learning rate {config.learning_rate:g}, batch "
+            f"{config.batch_size:,}, {config.epochs:,} epochs of {steps_per_epoch(config, dataset):,} steps",
+        ),
+        ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
+        ("memory", _memory_estimate(config, dataset, model, state)),
+    ]
+    if choice.advice:
+        rows.append(("note", choice.advice))
+    return rows
+
+
+def _traits(config: TrainConfig) -> str:
+    traits = [config.activation if config.hidden else "softmax regression"]
+    if config.normalization != "none":
+        traits.append(f"{config.normalization} norm")
+    if config.dropout:
+        traits.append(f"dropout {config.dropout:g}")
+    if config.residual:
+        traits.append("residual")
+    return ", ".join(traits)
+
+
+def _memory_estimate(config: TrainConfig, dataset: Dataset, model: Model, state: TrainState) -> str:
+    data = dataset.train.inputs.nbytes + dataset.test.inputs.nbytes
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
+    # A gradient of every weight; of every unit its value in both dtypes and its gradient.
+    units = sum((model.mlp.inputs, *model.mlp.hidden, model.mlp.outputs))
+    passing = 4 * count(model.mlp) + config.batch_size // config.accumulate * units * 12
+    return (
+        f"about {memory.text(data + kept + passing)} on the device: data {memory.text(data)}, "
+        f"weights and optimizer {memory.text(kept)}, a step {memory.text(passing)}"
+    )
+
+
+def final_figures(
+    config: TrainConfig,
+    dataset: Dataset,
+    model: Model,
+    backend: Backend,
+    pace: Pace,
+    compile_seconds: float,
+    test: Evaluation,
+    best: Best,
+    history: Sequence[Record],
+) -> dict[str, Any]:
+    """The contents of result.json; the share of the peak is measured here, on the idle machine."""
+    selected = best.params is not None
+    shown = "validation" if selected else "test"
+    rate = pace.samples / pace.train_seconds
+    peak = matmul_peak_flops(backend.device, model.policy.compute, backend.options)
+    assert best.evaluation is not None, "a run has at least one epoch"
+    return {
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "best_validation_accuracy": best.evaluation.accuracy if selected else None,
+        "best_validation_loss": best.evaluation.loss if selected else None,
+        "best_epoch": best.epoch + 1,
+        f"best_{shown}_accuracy_of_an_epoch": best.evaluation.accuracy,
+        "last_epoch_accuracy": history[-1][f"{shown}_accuracy"],
+        "compile_seconds": compile_seconds,
+        "train_seconds": pace.train_seconds,
+        "samples_per_second": rate,
+        "steps": pace.steps,
+        "epochs": len(history),
+        "parameters": count(model.mlp),
+        "train_flops_per_sample": train_flops(model.mlp),
+        "flops_per_second": rate * train_flops(model.mlp),
+        "matmul_peak_flops_per_second": peak,
+        "share_of_peak": rate * train_flops(model.mlp) / peak,
+        "peak_memory_bytes": memory.peak_device_bytes(backend.device) or memory.peak_resident_bytes(),
+        "dataset": dataset.name,
+        "dataset_origin": dataset.origin,
+        "backend": backend.name,
+        "precision": str(backend.policy),
+        "device": device_name(backend.device),
+        "seed": config.seed,
+    }
+
+
+def result_rows(figures: Mapping[str, Any]) -> Rows:
+    """The final table."""
+    unit = f"{figures['precision'].split(',')[1].removeprefix('c=')} matrix-product peak"
+    accuracy = figures["test_accuracy"]
+    rows = []
+    if accuracy is None:
+        rows.append(("test loss", f"{figures['test_loss']:.4g}"))
+    else:
+        rows.append(("test accuracy", f"{accuracy:.2%}   loss {figures['test_loss']:.4f}"))
+    if figures["best_validation_loss"] is not None:
+        score = figures["best_validation_accuracy"]
+        text = f"loss {figures['best_validation_loss']:.4g}" if score is None else f"{score:.2%}"
+        last = figures["last_epoch_accuracy"]
+        after = "" if last is None else f"; the last epoch had {last:.2%}"
+        rows.append(("best validation", f"{text} in epoch {figures['best_epoch']}, whose weights are kept{after}"))
+    elif accuracy is not None:
+        best = figures["best_test_accuracy_of_an_epoch"]
+        rows.append(("best epoch", f"{best:.2%} in epoch {figures['best_epoch']}; the last epoch's weights are kept"))
+    return [
+        *rows,
+        ("time to compile", f"{figures['compile_seconds']:.2f} s"),
+        (
+            "time to train",
+            f"{figures['train_seconds']:.2f} s   {figures['epochs']:,} epochs, {figures['steps']:,} steps",
+        ),
+        ("throughput", f"{figures['samples_per_second']:,.0f} samples/s"),
+        (
+            "share of peak",
+            f"{figures['share_of_peak']:.0%} of this machine's {unit}   "
+            f"{_flops(figures['flops_per_second'])} of {_flops(figures['matmul_peak_flops_per_second'])}",
+        ),
+        ("peak memory", memory.text(figures["peak_memory_bytes"])),
+    ]
+
+
+def _flops(rate: float) -> str:
+    return f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"
+
+
+def test_predictions(model: Model, params: Params, dataset: Dataset) -> dict[str, np.ndarray]:
+    """What the model says of the test samples, for a report that has nothing but the run's folder.
+
+    Classes: labels and predicted i32 [N], confidence f32 [N] of the predicted class, and the surest mistakes
+    with their inputs: worst i32 [K], worst_inputs [K, I]. A regression: targets and predicted f32 [N, O].
+    """
+    logits = predict(model, params, dataset.test.inputs)
+    if not model.classes:
+        return {"targets": dataset.test.targets, "predicted": logits}
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probability = shifted / shifted.sum(axis=1, keepdims=True)
+    predicted, confidence = logits.argmax(axis=1).astype(np.int32), probability.max(axis=1)
+    wrong = np.nonzero(predicted != dataset.test.targets)[0]
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_MISTAKES].astype(np.int32)
+    return {
+        "labels": dataset.test.targets,
+        "predicted": predicted,
+        "confidence": confidence,
+        "worst": worst,
+        "worst_inputs": dataset.test.inputs[worst],
+    }

@@ -1,0 +1,42 @@
+"""Train a multilayer perceptron: `python -m neuroforge_jax.train --config configs/mixed.py`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from neuroforge_jax.command import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the flags, train, save the run and its pictures; returns the exit code."""
+    args = sys.argv[1:] if argv is None else list(argv)
+    return run_command(lambda: _train(args), debug="--debug" in args)
+
+
+def _train(args: Sequence[str]) -> None:
+    # The flags are read before jax is imported: a typo should not take a second to be told.
+    from neuroforge_jax.loading import parse_flags
+
+    config, options = parse_flags(args)
+
+    from neuroforge_jax.observe.console import Console
+    from neuroforge_jax.run import fit
+    from neuroforge_jax.run_folder import RunFolder
+
+    if options.run_dir is None:
+        name = options.config.stem if options.config else Path(config.dataset).stem
+        options = replace(options, run_dir=RunFolder.unused(Path("runs"), name))
+    console = Console()
+    result = fit(config, options=options, sinks=[console])
+
+    # Drawing is imported when there is something to draw.
+    from neuroforge_jax.report.pictures import draw_pictures
+
+    assert result.folder is not None
+    pictures = draw_pictures(result.folder.path)
+    console.note(f"saved in {result.folder.path}: {', '.join(path.name for path in pictures)}, result.json and more")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

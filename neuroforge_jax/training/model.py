@@ -1,0 +1,53 @@
+"""A model: everything between a sample as it is stored and its logits."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax.numpy as jnp
+
+from neuroforge_jax.data.types import Column, Scaling
+from neuroforge_jax.errors import ConfigError, lookup
+from neuroforge_jax.kernels.dense import dense
+from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.nn.losses import LOSSES
+from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.typing import Array, Float, Num, Params, PRNGKey
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An architecture with the scaling of its inputs, its precision, and the meaning of its outputs.
+
+    It holds no parameters, and is compared by identity, so that a program compiled for it is found again.
+    classes: names by index; empty for a regression. columns: of the table it was trained on, if it was one.
+    """
+
+    mlp: MLP
+    policy: Policy
+    loss: str
+    scaling: Scaling
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+    def __post_init__(self) -> None:
+        loss = lookup(LOSSES, self.loss, "loss")
+        nn.abstract_params(self.mlp)
+        if self.classes and not loss.for_classes:
+            raise ConfigError(f"--loss {self.loss} predicts numbers, and the targets are classes")
+        if not self.classes and not loss.for_numbers:
+            raise ConfigError(f"--loss {self.loss} needs classes, and the targets are numbers; use --loss mse")
+
+    def init(self, key: PRNGKey) -> Params:
+        """Initial parameters in the policy's parameter dtype."""
+        return nn.init(key, self.mlp, self.policy.param)
+
+    def logits(
+        self, params: Params, inputs: Num[Array, "B I"], dropout_key: PRNGKey | None = None
+    ) -> Float[Array, "B C"]:
+        """f32 [B, C] from samples as stored (uint8 or f32 [B, I]); with dropout only where a key is given."""
+        x = (inputs.astype(self.policy.output) - self.scaling.shift) * self.scaling.scale
+        policy_dense = partial(dense, policy=self.policy)
+        logits = nn.apply(self.mlp, params, x, dense=policy_dense, dropout_key=dropout_key)
+        return logits.astype(jnp.float32)

@@ -1,0 +1,40 @@
+"""The state of a training: all that one step hands to the next."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from neuroforge_jax.typing import Array, Integer, Params, PRNGKey
+
+
+@struct.dataclass
+class TrainState:
+    """params: float32 master weights; opt_state: the optimizer's; step: i32 [], steps done so far;
+    key: of the seed. Randomness is addressed from it by purpose and step, never drawn from it in turn."""
+
+    params: Params
+    opt_state: Any
+    step: Integer[Array, ""]
+    key: PRNGKey
+
+    @property
+    def order_key(self) -> PRNGKey:
+        """The key of the order of samples."""
+        return jax.random.fold_in(self.key, 1)
+
+    @property
+    def dropout_key(self) -> PRNGKey:
+        """The key of this step's dropout."""
+        return jax.random.fold_in(jax.random.fold_in(self.key, 2), self.step)
+
+
+def init_state(
+    key: PRNGKey, init_params: Callable[[PRNGKey], Params], optimizer: optax.GradientTransformation
+) -> TrainState:
+    """The state before the first step; `init_params` maps a key to parameters."""
+    params = init_params(jax.random.fold_in(key, 0))
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)

@@ -1,0 +1,58 @@
+"""Every test runs on the CPU, away from the user's folders, and trains on data small enough to be quick."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+import tests.typechecker
+
+# Functions of arrays. Registered states are left out: jax builds them from other things than arrays too.
+CHECKED = ("nn", "precision", "kernels", "training.model", "training.optimizer", "data.types", "data.order")
+install_import_hook([f"neuroforge_jax.{name}" for name in CHECKED], "tests.typechecker.check")
+
+import numpy as np
+import pytest
+
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.types import Dataset
+
+
+def make_blobs(samples: int = 203, inputs: int = 13, classes: int = 4, seed: int = 0) -> Dataset:
+    """Classes that can be told apart: noisy uint8 copies of one pattern a class. Sizes are odd on purpose."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.integers(0, 200, (classes, inputs))
+    labels = rng.integers(0, classes, samples + 57).astype(np.int32)
+    pixels = (patterns[labels] + rng.integers(0, 56, (samples + 57, inputs))).astype(np.uint8)
+    return Dataset.from_arrays(
+        pixels[:samples], labels[:samples], pixels[samples:], labels[samples:], name="blobs",
+        classes=[f"class {index}" for index in range(classes)],
+    )
+
+
+@pytest.fixture
+def blobs() -> Dataset:
+    return make_blobs()
+
+
+@pytest.fixture
+def small_config() -> TrainConfig:
+    return TrainConfig(hidden=(16,), batch_size=32, epochs=3, learning_rate=0.1, backend="optimized")
+
+
+@pytest.fixture
+def compilations(caplog):
+    """The names of the programs that XLA compiles while a test runs."""
+    import jax
+    import jax.monitoring
+
+    names: list[str] = []
+
+    def note(event: str, duration: float, **details: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(str(details.get("fun_name", "program")))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)

@@ -1,0 +1,27 @@
+"""Samples on a device: packing and gathering."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuroforge_jax.data.batch import gather, pack, to_device, unpack
+from neuroforge_jax.data.types import Split
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 9), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_unpacking_gives_back_the_bytes(samples, inputs, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (samples, inputs)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(unpack(jnp.asarray(pack(pixels)), inputs)), pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_gather_picks_the_samples_with_their_targets(dtype):
+    inputs = np.random.default_rng(0).integers(0, 256, (20, 7)).astype(dtype)
+    data = to_device(Split(inputs, np.arange(20, dtype=np.int32)))
+    indices = np.array([3, 19, 0, 3])
+    batch = gather(data, jnp.asarray(indices), jnp.ones(4))
+    np.testing.assert_array_equal(np.asarray(batch.inputs), inputs[indices])
+    np.testing.assert_array_equal(np.asarray(batch.targets), indices)
