@@ -50,7 +50,9 @@ def load_config(path: Path) -> TrainConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file; give the path of a .py, .toml or .json file") from None
+        raise ConfigError(
+            f"{path}: no such config file; give the path of a .py, .toml or .json file"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: this config file cannot be read ({_reason(error)})") from None
     if path.suffix == ".py":

@@ -103,9 +103,7 @@ def fit(
 
         params = best.params if best.params is not None else state.params
         test = prepare_evaluation(model, dataset.test, backend.device, backend.options)(params)
-        figures = final_figures(
-            config, dataset, model, backend, pace, compile_seconds, test, best, history
-        )
+        figures = final_figures(config, dataset, model, backend, pace, compile_seconds, test, best, history)
         if folder:
             folder.write_model(model, params)
             folder.write_arrays("predictions.npz", test_predictions(model, params, dataset))

@@ -81,7 +81,9 @@ class RunFolder:
             "columns": [asdict(column) for column in model.columns],
         }
         tensors = {
-            f"{layer}/{leaf}": np.asarray(value) for layer, leaves in params.items() for leaf, value in leaves.items()
+            f"{layer}/{leaf}": np.asarray(value)
+            for layer, leaves in params.items()
+            for leaf, value in leaves.items()
         }
         self.write_json("model.json", described)
         self._write("params.safetensors", save_tensors(tensors))
@@ -118,7 +120,9 @@ def load(path: str | Path) -> tuple[Model, Params]:
     try:
         tensors = load_tensors(_read(file))
     except SafetensorError as error:
-        raise CheckpointError(f"{file} is damaged ({error}); train again, or restore it from a copy") from None
+        raise CheckpointError(
+            f"{file} is damaged ({error}); train again, or restore it from a copy"
+        ) from None
     params: dict[str, dict[str, np.ndarray]] = {}
     for layer, leaves in abstract_params(model.mlp).items():
         for leaf, wanted in leaves.items():
@@ -151,7 +155,9 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-        raise CheckpointError(f"{path}: {reason}; give the folder of a finished run, such as runs/mixed") from None
+        raise CheckpointError(
+            f"{path}: {reason}; give the folder of a finished run, such as runs/mixed"
+        ) from None
 
 
 def _model(described: dict[str, Any]) -> Model:

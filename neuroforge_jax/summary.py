@@ -41,9 +41,15 @@ def header_rows(
     widths = "-".join(map(str, (mlp.inputs, *mlp.hidden, mlp.outputs)))
     rows = [
         ("data", f"{dataset.name}: {dataset.origin}"),
-        ("", f"{len(dataset.train):,} training{held_out}, {len(dataset.test):,} test samples of {shape}, {what}"),
+        (
+            "",
+            f"{len(dataset.train):,} training{held_out}, {len(dataset.test):,} test samples of {shape}, {what}",
+        ),
         ("device", f"{device_name(backend.device)}, jax {jax.__version__}"),
-        ("backend", f"{backend.name} ({choice.reason}): {backend.execution}, {backend.policy}, {backend.kernels}"),
+        (
+            "backend",
+            f"{backend.name} ({choice.reason}): {backend.execution}, {backend.policy}, {backend.kernels}",
+        ),
         ("network", f"{widths} {_traits(config)}, {count(mlp):,} parameters"),
         (
             "training",
@@ -140,10 +146,17 @@ def result_rows(figures: Mapping[str, Any]) -> Rows:
         text = f"loss {figures['best_validation_loss']:.4g}" if score is None else f"{score:.2%}"
         last = figures["last_epoch_accuracy"]
         after = "" if last is None else f"; the last epoch had {last:.2%}"
-        rows.append(("best validation", f"{text} in epoch {figures['best_epoch']}, whose weights are kept{after}"))
+        rows.append(
+            ("best validation", f"{text} in epoch {figures['best_epoch']}, whose weights are kept{after}")
+        )
     elif accuracy is not None:
         best = figures["best_test_accuracy_of_an_epoch"]
-        rows.append(("best epoch", f"{best:.2%} in epoch {figures['best_epoch']}; the last epoch's weights are kept"))
+        rows.append(
+            (
+                "best epoch",
+                f"{best:.2%} in epoch {figures['best_epoch']}; kept is the last one, for test data select nothing",
+            )
+        )
     return [
         *rows,
         ("time to compile", f"{figures['compile_seconds']:.2f} s"),

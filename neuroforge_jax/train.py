@@ -35,7 +35,9 @@ def _train(args: Sequence[str]) -> None:
 
     assert result.folder is not None
     pictures = draw_pictures(result.folder.path)
-    console.note(f"saved in {result.folder.path}: {', '.join(path.name for path in pictures)}, result.json and more")
+    console.note(
+        f"saved in {result.folder.path}: {', '.join(path.name for path in pictures)}, result.json and more"
+    )
 
 
 if __name__ == "__main__":

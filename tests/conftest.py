@@ -26,7 +26,11 @@ def make_blobs(samples: int = 203, inputs: int = 13, classes: int = 4, seed: int
     labels = rng.integers(0, classes, samples + 57).astype(np.int32)
     pixels = (patterns[labels] + rng.integers(0, 56, (samples + 57, inputs))).astype(np.uint8)
     return Dataset.from_arrays(
-        pixels[:samples], labels[:samples], pixels[samples:], labels[samples:], name="blobs",
+        pixels[:samples],
+        labels[:samples],
+        pixels[samples:],
+        labels[samples:],
+        name="blobs",
         classes=[f"class {index}" for index in range(classes)],
     )
 

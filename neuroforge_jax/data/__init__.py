@@ -1,0 +1,18 @@
+"""Data as plain arrays: bytes in, checked datasets out. Importing this imports neither jax nor scikit-learn."""
+
+from neuroforge_jax.data.datasets import DATASETS, data_folder, load_dataset
+from neuroforge_jax.data.tables import Table, encode, read_csv
+from neuroforge_jax.data.types import Column, Dataset, Scaling, Split
+
+__all__ = [
+    "DATASETS",
+    "Column",
+    "Dataset",
+    "Scaling",
+    "Split",
+    "Table",
+    "data_folder",
+    "encode",
+    "load_dataset",
+    "read_csv",
+]

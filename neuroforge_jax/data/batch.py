@@ -58,9 +58,7 @@ def unpack(words: UInt32[Array, "B W"], inputs: int) -> UInt8[Array, "B {inputs}
     return lax.bitcast_convert_type(words, jnp.uint8).reshape(len(words), -1)[:, :inputs]
 
 
-def gather(
-    data: DeviceData, indices: Integer[Array, " B"], weights: Float[Array, " B"]
-) -> Batch:
+def gather(data: DeviceData, indices: Integer[Array, " B"], weights: Float[Array, " B"]) -> Batch:
     """The samples at these indices, all of which are within the data."""
     rows = jnp.take(data.words, indices, axis=0, mode="clip")
     inputs = unpack(rows, data.inputs) if rows.dtype == jnp.uint32 else rows

@@ -50,9 +50,7 @@ def sample_order(
     return indices.astype(jnp.int32)
 
 
-def _walk(
-    round_keys: UInt32[Array, " R"], bits: int
-) -> Callable[[UInt32[Array, " S"]], UInt32[Array, " S"]]:
+def _walk(round_keys: UInt32[Array, " R"], bits: int) -> Callable[[UInt32[Array, " S"]], UInt32[Array, " S"]]:
     """One application of the Feistel network on `bits` bits, its halves unequal where bits is odd."""
     low_bits = bits // 2
     low_mask, high_mask = (1 << low_bits) - 1, (1 << (bits - low_bits)) - 1

@@ -193,7 +193,9 @@ def _targets(name: str, part: str, x: np.ndarray, y: np.ndarray, classes: Sequen
         raise DataError(f"{name}: {len(x)} {part} samples and {len(y)} labels; their numbers must be equal")
     if classes is None:
         if y.dtype.kind != "f" or y.ndim > 2:
-            raise DataError(f"{name}: {part} targets are {y.dtype} {y.shape}; they must be floats [N] or [N, O]")
+            raise DataError(
+                f"{name}: {part} targets are {y.dtype} {y.shape}; they must be floats [N] or [N, O]"
+            )
         y = y.reshape(len(y), -1).astype(np.float32)
         if not np.isfinite(y).all():
             row = int(np.nonzero(~np.isfinite(y).all(axis=1))[0][0])

@@ -38,7 +38,9 @@ class StretchMetrics:
     @cached_property
     def weights(self) -> Float[np.ndarray, " S"]:
         """How many real samples each step had; the last step of an epoch may have fewer."""
-        positions = np.arange(self.first_step, self.last_step) % steps_per_epoch(self.samples, self.batch_size)
+        positions = np.arange(self.first_step, self.last_step) % steps_per_epoch(
+            self.samples, self.batch_size
+        )
         return np.minimum(self.batch_size, self.samples - positions * self.batch_size).astype(np.float32)
 
     def _read(self, name: str) -> Float[np.ndarray, " S"]:
@@ -53,7 +55,9 @@ class Run(Protocol):
     The state given in is donated: its buffers are used again, and it must not be used any more.
     """
 
-    def __call__(self, state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
+    def __call__(
+        self, state: TrainState, first_step: int, last_step: int
+    ) -> tuple[TrainState, StretchMetrics]:
         """Returns at once; the state and the metrics are futures of the device."""
         ...
 
@@ -61,4 +65,6 @@ class Run(Protocol):
 def check_stretch(first_step: int, last_step: int) -> None:
     """A stretch is a range of steps; it may be empty."""
     if not 0 <= first_step <= last_step:
-        raise ValueError(f"steps {first_step} to {last_step}: a stretch begins at 0 or later and ends after that")
+        raise ValueError(
+            f"steps {first_step} to {last_step}: a stretch begins at 0 or later and ends after that"
+        )

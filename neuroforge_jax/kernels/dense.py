@@ -29,24 +29,18 @@ def dense(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product(
-    x: Float[Array, "B I"], kernel: Float[Array, "I O"], policy: Policy
-) -> Float[Array, "B O"]:
+def product(x: Float[Array, "B I"], kernel: Float[Array, "I O"], policy: Policy) -> Float[Array, "B O"]:
     """x·kernel: operands in the compute dtype, result in the output dtype."""
     return _forward(x, kernel, policy)[0]
 
 
-def _forward(
-    x: Array, kernel: Array, policy: Policy
-) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+def _forward(x: Array, kernel: Array, policy: Policy) -> tuple[Array, tuple[Array, Array, Array, Array]]:
     x_hat, kernel_hat = policy.to_compute(x), policy.to_compute(kernel)
     # Empty slices carry the dtypes of the primals, which the cotangents must have.
     return policy.to_output(x_hat @ kernel_hat), (x_hat, kernel_hat, x[:0], kernel[:0])
 
 
-def _backward(
-    policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: Array
-) -> tuple[Array, Array]:
+def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: Array) -> tuple[Array, Array]:
     x_hat, kernel_hat, x_like, kernel_like = residuals
     dy_hat = policy.to_compute(dy)
     dx = lax.dot_general(dy_hat, kernel_hat, (((1,), (1,)), ((), ())))

@@ -129,9 +129,7 @@ def init(key: PRNGKey, mlp: MLP, dtype: DTypeLike = jnp.float32) -> Params:
 
 def count(mlp: MLP) -> int:
     """Parameters in all."""
-    return sum(
-        math.prod(param.shape) for layer in abstract_params(mlp).values() for param in layer.values()
-    )
+    return sum(math.prod(param.shape) for layer in abstract_params(mlp).values() for param in layer.values())
 
 
 def train_flops(mlp: MLP) -> int:

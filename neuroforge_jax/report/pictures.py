@@ -34,9 +34,9 @@ def draw_learning_curve(folder: Path) -> Path:
     _curves(axes[0], epochs, "loss")
     if classifies:
         _curves(axes[1], epochs, "accuracy")
-        axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     figure.suptitle(
-        f"{result['dataset']}, {result['backend']}: {result['epochs']} epochs in {result['train_seconds']:.3g} s",
+        f"{result['dataset']}, {result['backend']}: {result['epochs']} epochs in {result['train_seconds']:.2f} s",
         fontsize=11,
     )
     path = folder / "learning_curve.png"
@@ -52,8 +52,8 @@ def draw_worst_mistakes(folder: Path) -> Path | None:
             return None
         worst, classes = saved["worst"], model["classes"]
         titles = [
-            f"{classes[saved['labels'][index]]}, not {classes[saved['predicted'][index]]} "
-            f"({saved['confidence'][index]:.0%})"
+            f"{classes[saved['labels'][index]]} read as {classes[saved['predicted'][index]]}, "
+            f"{saved['confidence'][index]:.0%}"
             for index in worst
         ]
         images = saved["worst_inputs"].reshape(-1, *model["shape"])

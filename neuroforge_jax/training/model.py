@@ -37,7 +37,9 @@ class Model:
         if self.classes and not loss.for_classes:
             raise ConfigError(f"--loss {self.loss} predicts numbers, and the targets are classes")
         if not self.classes and not loss.for_numbers:
-            raise ConfigError(f"--loss {self.loss} needs classes, and the targets are numbers; use --loss mse")
+            raise ConfigError(
+                f"--loss {self.loss} needs classes, and the targets are numbers; use --loss mse"
+            )
 
     def init(self, key: PRNGKey) -> Params:
         """Initial parameters in the policy's parameter dtype."""

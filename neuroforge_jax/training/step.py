@@ -1,6 +1,6 @@
 """One training step: state and batch in, state and metrics out, and nothing else touched.
 
-    g = ∇ Σ w·ℓ(logits(x), y) / Σ w,    state' = optimizer(g, state)
+g = ∇ Σ w·ℓ(logits(x), y) / Σ w,    state' = optimizer(g, state)
 """
 
 from collections.abc import Callable

@@ -1,0 +1,11 @@
+from neuroforge_jax import TrainConfig
+
+config = TrainConfig(
+    dataset="digits",
+    hidden=(128,),
+    batch_size=64,
+    epochs=20,
+    optimizer="adam",
+    learning_rate=0.005,
+    schedule="cosine",
+)

@@ -1,0 +1,329 @@
+"""The training command as a user meets it: what it prints, what it leaves, and one line for each mistake."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroforge_jax.data.idx import write_idx
+from neuroforge_jax.train import main
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--dataset", "digits", "--hidden", "16", "--batch-size", "64", "--epochs", "2"]
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Runs and data go to folders of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEUROFORGE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def run(args, capsys):
+    """Exit code, standard output and standard error of the command."""
+    try:
+        code = main(args)
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def subprocess_of(args, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "neuroforge_jax.train", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        **options,
+    )
+
+
+def test_a_run_prints_what_it_does_and_leaves_a_folder(capsys, tmp_path):
+    code, out, err = run([*QUICK, "--backend", "optimized", "--learning-rate", "0.1"], capsys)
+    assert (code, err) == (0, "")
+    for expected in ("1,437 training, 360 test samples of 8×8", "64-16-10 relu", "epoch   2", "test accuracy",
+                     "share of peak", "saved in runs/digits"):
+        assert expected in out
+    folder = tmp_path / "runs" / "digits"
+    for name in ("learning_curve.png", "worst_mistakes.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "result.json").read_text())["epochs"] == 2
+
+
+def test_a_second_run_takes_a_folder_of_its_own(capsys, tmp_path):
+    assert run(QUICK, capsys)[0] == 0
+    assert "saved in runs/digits-2" in run(QUICK, capsys)[1]
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits", "digits-2"}
+
+
+def test_auto_trains_on_digits_where_nothing_can_be_downloaded(capsys, monkeypatch):
+    from neuroforge_jax.data import datasets
+    from neuroforge_jax.errors import DataError
+
+    def unreachable(*args, **kwargs):
+        raise DataError("no mirror answers")
+
+    monkeypatch.setattr(datasets, "download", unreachable)
+    code, out, _ = run([*QUICK[2:], "--dataset", "auto"], capsys)
+    assert code == 0
+    assert out.splitlines()[0].startswith("data      digits: MNIST")
+    record = json.loads(Path("runs/auto/result.json").read_text())
+    assert record["dataset"] == "digits"
+    assert "MNIST" in record["dataset_origin"]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.py")))
+def test_every_config_trains(name, capsys, monkeypatch):
+    """One epoch on digits, or on the config's own embedded data."""
+    code, out, err = run(["--config", str(ROOT / "configs" / name), *SMALL.get(name, SMALL[""])], capsys)
+    assert (code, err) == (0, "")
+    assert "saved in runs/" + name.removesuffix(".py") in out
+
+
+SMALL = {"": ["--dataset", "digits", "--epochs", "1"], "tabular.py": ["--epochs", "1"]}
+
+FLAGS = [
+    "--validation-fraction 0.2",
+    "--train-samples 500",
+    "--activation gelu --initializer orthogonal",
+    "--normalization rms --dropout 0.1 --residual",
+    "--loss mse",
+    "--label-smoothing 0.1",
+    "--optimizer adamw --weight-decay 0.01 --learning-rate 0.001",
+    "--optimizer nesterov --momentum 0.8",
+    "--schedule warmup-cosine --warmup 0.2",
+    "--clip-norm 1 --accumulate 4",
+    "--patience 1",
+    "--target-accuracy 0.5",
+    "--precision bf16",
+    "--mixed-precision",
+    "--kernels xla",
+    "--seed 7",
+    "--log-every 5",
+    "--on-divergence stop",
+    "--debug",
+    "--hidden",
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_every_flag_of_this_version_works(flags, capsys):
+    code, out, err = run([*QUICK, *flags.split()], capsys)
+    assert (code, err) == (0, "")
+    assert "test accuracy" in out
+
+
+MISTAKES = [
+    ("--learning-rate nan", 2, "--learning-rate nan: it takes a finite number above 0"),
+    ("--batch-size -1", 2, "--batch-size -1: it takes a whole number from 1"),
+    ("--batch-size 5000", 2, "--batch-size 5000 is larger than the 1437 training samples of digits"),
+    ("--hidden 16 0", 2, "hidden 0: widths are whole numbers"),
+    ("--dataset minst", 2, "unknown dataset 'minst': known are auto, mnist, fashion-mnist, digits"),
+    ("--optimizer sdg", 2, "unknown optimizer 'sdg': known are sgd, momentum"),
+    ("--activation rleu", 2, "unknown activation 'rleu': known are relu"),
+    ("--loss hinge", 2, "unknown loss 'hinge': known are cross-entropy"),
+    ("--schedule linear", 2, "unknown schedule 'linear': known are constant"),
+    ("--initializer zeros", 2, "unknown initializer 'zeros': known are auto"),
+    ("--normalization batch", 2, "unknown normalization 'batch': known are none, layer, rms"),
+    ("--backend gpu", 2, "unknown backend 'gpu': known are auto, cpu"),
+    ("--precision f64", 2, "unknown precision 'f64': known are f32, bf16"),
+    ("--precision fp16", 2, "not built yet"),
+    ("--kernels triton", 2, "unknown kernels 'triton'"),
+    ("--mixed-precision --precision f32", 2, "contradict each other"),
+    ("--train-samples 9999", 2, "--train-samples 9999: digits has 1437 training samples"),
+    ("--target species", 2, "--target species"),
+    ("--config none.py", 2, "none.py: no such config file"),
+    ("--dataset none.csv", 3, "none.csv"),
+    ("--dataset mnist", 3, "by hand"),
+    ("--resume runs/x", 2, "--resume (resuming) is not built yet"),
+    ("--mesh data=2", 2, "--mesh (several devices) is not built yet"),
+    ("--kernels pallas", 2, "is not built yet"),
+    ("--async-ops", 2, "--async-ops (pipelined execution) is not built yet"),
+    ("--backend naive", 2, "backend 'naive' (eager execution) is not built yet"),
+    ("--backend async", 2, "is not built yet"),
+    ("--backend pallas", 2, "is not built yet"),
+    ("--backend cuda-naive", 5, "backend 'cuda-naive' needs cuda, and jax finds only cpu here"),
+    ("--backend cuda-optimized", 5, "needs cuda"),
+    ("--backend cuda-async --async-ops", 5, "needs cuda"),
+    ("--backend cuda-mixed-precision", 5, "needs cuda"),
+]
+
+
+@pytest.mark.parametrize(("flags", "exit_code", "sentence"), MISTAKES, ids=[flags for flags, *_ in MISTAKES])
+def test_a_mistake_is_one_line_and_an_exit_code(flags, exit_code, sentence, capsys, tmp_path):
+    code, out, err = run([*QUICK, *flags.split()], capsys)
+    assert code == exit_code
+    assert sentence in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest_one(capsys):
+    code, _, err = run(["--learning-rat", "0.1"], capsys)
+    assert code == 2
+    assert "--learning-rate" in err
+
+
+def test_a_run_folder_that_cannot_be_written_is_refused_before_training(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = run([*QUICK, "--run-dir", str(tmp_path / "file" / "run")], capsys)
+    assert (code, out) == (2, "")
+    assert "cannot be written" in err
+
+
+IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "trailing", "magic", "page", "replaced"])
+def test_a_damaged_mnist_file_is_named_and_never_passed_over(damage, capsys, tmp_path):
+    """`auto` too: files that are there and wrong are an error, not a reason to take digits."""
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    for name, shape in zip(IDX_NAMES, [(9, 28, 28), (9,), (3, 28, 28), (3,)], strict=True):
+        write_idx(folder / name, np.zeros(shape, np.uint8))
+    victim = folder / IDX_NAMES[0]
+    content = victim.read_bytes()
+    victim.write_bytes(
+        {
+            "truncated": content[:-5],
+            "trailing": content + b"x",
+            "magic": b"\x01\x02" + content[2:],
+            "page": b"<!DOCTYPE html><html>not here</html>",
+            "replaced": content,  # well-formed, and not the published digits
+        }[damage]
+    )
+    for dataset in ("mnist", "auto"):
+        code, out, err = run([*QUICK, "--dataset", dataset], capsys)
+        assert (code, out) == (3, "")
+        assert str(victim) in err
+        assert len(err.splitlines()) == 1
+
+
+def save_npz(path, **arrays):
+    np.savez(path, **arrays)
+
+
+def test_data_with_nan_are_refused_with_the_place(capsys):
+    x = np.ones((40, 3), np.float32)
+    x[5, 2] = np.nan
+    save_npz("bad.npz", x_train=x, y_train=np.zeros(40, int), x_test=x[:5], y_test=np.zeros(5, int))
+    code, _, err = run(["--dataset", "bad.npz"], capsys)
+    assert code == 3
+    assert "sample 5, input 2 is nan" in err
+
+
+def test_labels_out_of_range_are_refused(capsys):
+    x = np.ones((40, 3), np.float32)
+    save_npz("bad.npz", x_train=x, y_train=np.full(40, -1), x_test=x, y_test=np.zeros(40, int))
+    code, _, err = run(["--dataset", "bad.npz"], capsys)
+    assert code == 3
+    assert "-1" in err
+
+
+def test_pickled_objects_are_refused_and_not_run(capsys, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "pwned",))
+
+    save_npz("bad.npz", x=np.array([Bomb()], dtype=object), y=np.zeros(1))
+    code, _, err = run(["--dataset", "bad.npz"], capsys)
+    assert code == 3
+    assert "object" in err
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_text_among_numbers_is_named_with_its_line(capsys):
+    rows = [f"{i},{i * 2},{'ab'[i % 2]}" for i in range(30)]
+    rows[7] = "7,many,a"
+    Path("bad.csv").write_text("\n".join(["height,width,kind", *rows]))
+    code, _, err = run(["--dataset", "bad.csv"], capsys)
+    assert code == 3
+    for part in ("bad.csv", "line 9", "width", "many"):
+        assert part in err
+
+
+def test_a_table_trains(capsys):
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f},{b:.3f},{'big' if a + b > 0 else 'small'}" for a, b in rng.normal(size=(200, 2))]
+    Path("good.csv").write_text("\n".join(["a,b,size", *rows]))
+    code, out, _ = run(
+        ["--dataset", "good.csv", "--hidden", "8", "--optimizer", "adam", "--epochs", "20"], capsys
+    )
+    assert code == 0
+    assert "2 classes" in out
+    assert json.loads(Path("runs/good/result.json").read_text())["test_accuracy"] > 0.85
+    assert not Path("runs/good/worst_mistakes.png").exists()
+
+
+def test_divergence_ends_with_code_6(capsys):
+    code, _, err = run([*QUICK, "--loss", "mse", "--learning-rate", "1e5"], capsys)
+    assert code == 6
+    assert "the loss became" in err
+
+
+def test_debug_shows_the_traceback():
+    from neuroforge_jax.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        main([*QUICK, "--debug", "--optimizer", "sdg"])
+
+
+def test_nothing_breaks_when_the_reader_of_the_pipe_goes_away(tmp_path):
+    process = subprocess_of([*QUICK, "--epochs", "5"], cwd=tmp_path)
+    process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 0
+    assert error == ""
+    assert json.loads((tmp_path / "runs/digits/result.json").read_text())["epochs"] == 5
+
+
+def test_ctrl_c_ends_with_one_line_and_code_130(tmp_path):
+    process = subprocess_of([*QUICK, "--epochs", "100000", "--batch-size", "8"], cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("epoch   1"):
+            break
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "interrupted\n"
+    assert time.monotonic() - begun < 10
+
+
+def test_a_typo_is_told_without_importing_jax(tmp_path):
+    """Light: the flags are read first. The same holds for importing the package."""
+    script = (
+        "import sys, neuroforge_jax\n"
+        "from neuroforge_jax.train import main\n"
+        "try: main(['--epochs', '0'])\n"
+        "finally: print('jax' in sys.modules, 'sklearn' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout == "False False\n"
+    assert done.stderr.startswith("error: --epochs 0")
+
+
+def test_gzip_and_raw_files_are_read_alike(tmp_path):
+    from neuroforge_jax.data.idx import read_idx
+
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    write_idx(tmp_path / "a.gz", array)
+    (tmp_path / "b").write_bytes(gzip.decompress((tmp_path / "a.gz").read_bytes()))
+    np.testing.assert_array_equal(read_idx(tmp_path / "a.gz"), read_idx(tmp_path / "b"))
