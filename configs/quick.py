@@ -1,3 +1,5 @@
+"""The smallest run worth looking at: scikit-learn's digits."""
+
 from neuroforge_jax import TrainConfig
 
 config = TrainConfig(

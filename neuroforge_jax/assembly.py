@@ -21,24 +21,18 @@ from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.execution.interface import Run
 from neuroforge_jax.nn.mlp import MLP
-from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.training.evaluate import Evaluation, predict_logits, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
 from neuroforge_jax.training.state import TrainState, init_state
 from neuroforge_jax.training.step import Training
-from neuroforge_jax.typing import Params
+from neuroforge_jax.typing import Params, PRNGKey
 
 
 def init(config: TrainConfig, dataset: Dataset) -> tuple[Model, TrainState]:
     """The model that the config describes for this dataset, and its state before the first step."""
-    backend = choose(config).backend
-    model = make_model(config, dataset, backend.policy)
-    optimizer = make_training(config, dataset).optimizer
-    with jax.default_device(backend.device):
-        # One program: a dozen small ones would take longer to compile than the training's first step.
-        state = jax.jit(lambda key: init_state(key, model.init, optimizer))(jax.random.key(config.seed))
-    return model, state
+    model = make_model(config, dataset)
+    return model, make_state(config, model, make_training(config, dataset))
 
 
 def prepare(config: TrainConfig, model: Model, dataset: Dataset) -> Run:
@@ -70,8 +64,9 @@ def predict(model: Model, params: Params, inputs: np.ndarray) -> Float[np.ndarra
     return predict_logits(model, params, unlabelled, device, options)
 
 
-def make_model(config: TrainConfig, dataset: Dataset, policy: Policy) -> Model:
+def make_model(config: TrainConfig, dataset: Dataset) -> Model:
     """The architecture of the config with the widths, scaling and classes of the dataset."""
+    policy = choose(config).backend.policy
     mlp = MLP(
         inputs=dataset.inputs,
         hidden=config.hidden,
@@ -107,6 +102,17 @@ def make_training(config: TrainConfig, dataset: Dataset) -> Training:
     return Training(
         optimizer, config.batch_size, config.epochs, steps, config.label_smoothing, config.accumulate
     )
+
+
+def make_state(config: TrainConfig, model: Model, training: Training) -> TrainState:
+    """The state before the first step, on the backend's device."""
+
+    def initial(key: PRNGKey) -> TrainState:
+        return init_state(key, model.init, training.optimizer)
+
+    # One program: a dozen small ones would take longer to compile than the first step takes to train.
+    with jax.default_device(choose(config).backend.device):
+        return jax.jit(initial)(jax.random.key(config.seed))
 
 
 def device_of(params: Params) -> jax.Device:

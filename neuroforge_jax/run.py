@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroforge_jax.assembly import init, make_training, steps_per_epoch
+from neuroforge_jax.assembly import make_model, make_state, make_training, steps_per_epoch
 from neuroforge_jax.backends import choose
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
@@ -70,15 +70,16 @@ def fit(
     options = options or RunOptions()
     choice = choose(config)
     backend = choice.backend
-    folder = RunFolder.create(options.run_dir) if options.run_dir else None
     if dataset is None:
         dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
     dataset, validation = dataset.first(config.train_samples).hold_out(config.held_out_fraction, config.seed)
-    training = make_training(config, dataset)
+    model, training = make_model(config, dataset), make_training(config, dataset)
+    # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
+    folder = RunFolder.create(options.run_dir) if options.run_dir else None
     sinks = [*sinks, JsonLines(folder.path / "metrics.jsonl")] if folder else sinks
     try:
         begun = time.perf_counter()
-        model, state = init(config, dataset)
+        state = make_state(config, model, training)
         _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state))
         if folder:
             folder.write_config(config)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
@@ -109,7 +110,7 @@ class RunFolder:
 
 
 def load(path: str | Path) -> tuple[Model, Params]:
-    """The model and parameters (f32 NumPy arrays) of a saved run. Raises CheckpointError, naming the file."""
+    """The model and parameters of a saved run. Raises CheckpointError, naming the file."""
     folder = Path(path)
     described = read_json(folder / "model.json")
     try:
@@ -136,7 +137,7 @@ def load(path: str | Path) -> tuple[Model, Params]:
             params.setdefault(layer, {})[leaf] = found
     if tensors:
         raise CheckpointError(f"{file} holds {', '.join(sorted(tensors))}, which model.json does not know")
-    return model, params
+    return model, jax.device_put(params)
 
 
 def read_json(path: Path) -> dict[str, Any]:

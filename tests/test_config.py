@@ -72,9 +72,15 @@ def write(path, text):
 
 def test_python_toml_and_json_files_say_the_same(tmp_path):
     expected = TrainConfig(hidden=(3, 4), learning_rate=0.5, patience=2)
-    python = "from neuroforge_jax import TrainConfig\nconfig = TrainConfig(hidden=(3, 4), learning_rate=0.5, patience=2)"
+    python = (
+        "from neuroforge_jax import TrainConfig\n"
+        "config = TrainConfig(hidden=(3, 4), learning_rate=0.5, patience=2)"
+    )
     assert load_config(write(tmp_path / "a.py", python)) == expected
-    assert load_config(write(tmp_path / "a.toml", "hidden = [3, 4]\nlearning-rate = 0.5\npatience = 2")) == expected
+    assert (
+        load_config(write(tmp_path / "a.toml", "hidden = [3, 4]\nlearning-rate = 0.5\npatience = 2"))
+        == expected
+    )
     data = json.dumps({"hidden": [3, 4], "learning_rate": 0.5, "patience": 2})
     assert load_config(write(tmp_path / "a.json", data)) == expected
 
@@ -101,7 +107,9 @@ BAD_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "sentence"), BAD_FILES, ids=[sentence for *_, sentence in BAD_FILES])
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"), BAD_FILES, ids=[sentence for *_, sentence in BAD_FILES]
+)
 def test_a_bad_config_file_is_one_line_that_names_it(tmp_path, name, text, sentence):
     path = write(tmp_path / name, text)
     with pytest.raises(ConfigError) as caught:

@@ -78,7 +78,9 @@ def test_a_regression_learns_numbers(config):
     x = rng.normal(size=(300, 5)).astype(np.float32)
     y = (x @ rng.normal(size=(5, 2))).astype(np.float32)
     data = Dataset.from_arrays(x[:240], y[:240], x[240:], y[240:])
-    result = nf.fit(dataclasses.replace(config, loss="mse", epochs=30, optimizer="adam", learning_rate=0.01), data)
+    result = nf.fit(
+        dataclasses.replace(config, loss="mse", epochs=30, optimizer="adam", learning_rate=0.01), data
+    )
     assert result.test_accuracy is None
     assert result.test_loss < 0.1 * float(y.var())
 
@@ -86,7 +88,7 @@ def test_a_regression_learns_numbers(config):
 def test_cross_entropy_on_numbers_is_refused(config):
     x = np.ones((40, 3), np.float32)
     y = np.ones(40, np.float32)
-    with pytest.raises(ConfigError, match="--loss cross-entropy needs classes.*use --loss mse"):
+    with pytest.raises(ConfigError, match=r"--loss cross-entropy needs classes.*use --loss mse"):
         nf.fit(config, Dataset.from_arrays(x, y, x, y))
 
 
@@ -163,7 +165,9 @@ def test_the_first_samples_alone_are_trained_on(config, blobs):
 
 
 def test_divergence_is_told_with_its_step(config, blobs):
-    with pytest.raises(DivergedError, match=r"the loss became (nan|inf) at step \d+ .*lower --learning-rate") as caught:
+    with pytest.raises(
+        DivergedError, match=r"the loss became (nan|inf) at step \d+ .*lower --learning-rate"
+    ) as caught:
         nf.fit(dataclasses.replace(config, learning_rate=1e5, hidden=(16, 16, 16), loss="mse"), blobs)
     assert caught.value.exit_code == 6
 
@@ -201,7 +205,12 @@ def test_the_folder_holds_what_was_promised(saved, config):
     folder = saved.folder.path
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "config.json", "environment.json", "metrics.jsonl", "model.json", "params.safetensors", "predictions.npz",
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "model.json",
+        "params.safetensors",
+        "predictions.npz",
         "result.json",
     }
     from neuroforge_jax.loading import config_from_data
@@ -209,9 +218,20 @@ def test_the_folder_holds_what_was_promised(saved, config):
     assert config_from_data(json.loads((folder / "config.json").read_text()), "config.json") == config
     result = json.loads((folder / "result.json").read_text())
     promised = {
-        "test_accuracy", "test_loss", "best_validation_accuracy", "compile_seconds", "train_seconds",
-        "samples_per_second", "steps", "epochs", "parameters", "peak_memory_bytes", "dataset", "backend",
-        "precision", "device",
+        "test_accuracy",
+        "test_loss",
+        "best_validation_accuracy",
+        "compile_seconds",
+        "train_seconds",
+        "samples_per_second",
+        "steps",
+        "epochs",
+        "parameters",
+        "peak_memory_bytes",
+        "dataset",
+        "backend",
+        "precision",
+        "device",
     }
     assert promised <= set(result)
     assert result["steps"] == 42
@@ -260,7 +280,10 @@ def test_parameters_of_another_shape_are_refused(saved):
     described = json.loads(path.read_text())
     described["mlp"]["hidden"] = [17]
     path.write_text(json.dumps(described))
-    with pytest.raises(CheckpointError, match=r"layer0/bias is float32 \(16,\), and model.json says float32 \(17,\)|layer0/kernel"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"layer0/bias is float32 \(16,\), and model.json says float32 \(17,\)|layer0/kernel",
+    ):
         nf.load(saved.folder.path)
 
 

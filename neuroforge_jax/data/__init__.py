@@ -1,4 +1,4 @@
-"""Data as plain arrays: bytes in, checked datasets out. Importing this imports neither jax nor scikit-learn."""
+"""Data as plain arrays: bytes in, checked datasets out. Importing it imports nothing heavy."""
 
 from neuroforge_jax.data.datasets import DATASETS, data_folder, load_dataset
 from neuroforge_jax.data.tables import Table, encode, read_csv

@@ -2,50 +2,20 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tyro
 
 from neuroforge_jax.command import run_command
+from neuroforge_jax.data.datasets import data_folder, fetch, find_files, load_dataset
+from neuroforge_jax.data.download import ARCHIVES
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.errors import ConfigError, lookup
 
-
-@dataclass(frozen=True)
-class List:
-    """List the datasets, and which of them are here."""
-
-    data_dir: Path | None = None
-    """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
-
-
-@dataclass(frozen=True)
-class Get:
-    """Download a dataset, or say where it is."""
-
-    name: str
-    """mnist or fashion-mnist; digits and breast-cancer need no download."""
-    data_dir: Path | None = None
-    """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
-
-
-@dataclass(frozen=True)
-class Show:
-    """Show samples: pictures as a contact sheet, tables as their first rows."""
-
-    name: str
-    """A name that `list` gives, or the path of an .npz or .csv file."""
-    output: Path = Path("samples.png")
-    """Where the contact sheet goes."""
-    target: str | None = None
-    """The column of a .csv file to predict (the last one unless given)."""
-    data_dir: Path | None = None
-    """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
-
-
-Command = (
-    Annotated[List, tyro.conf.subcommand("list")]
-    | Annotated[Get, tyro.conf.subcommand("get")]
-    | Annotated[Show, tyro.conf.subcommand("show")]
-)
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # What is known of a dataset before it is here: samples, shape of one, classes.
 FACTS = {
@@ -54,40 +24,162 @@ FACTS = {
     "digits": ("1,437 + 360", "8 × 8", "10"),
     "breast-cancer": ("455 + 114", "30", "2"),
 }
-ROWS_SHOWN, COLUMNS_SHOWN, PICTURES_A_CLASS, MOST_CLASSES = 8, 8, 5, 12
+ROWS, COLUMNS = 8, 5  # of a table that are shown
+PICTURES_A_CLASS, MOST_CLASSES = 5, 12
+
+app = tyro.extras.SubcommandApp()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the sub-command, `list` if there is none, and carry it out; returns the exit code."""
+    """Carry out the sub-command, `list` if there is none; returns the exit code."""
     args = sys.argv[1:] if argv is None else list(argv)
-    prog = "python -m neuroforge_jax.data"
-    if not args or args[0] in ("--data-dir",):
-        args = ["list", *args]
-    command: List | Get | Show = tyro.cli(
-        Command, args=args, prog=prog, description=__doc__, config=(tyro.conf.PositionalRequiredArgs,)
-    )  # type: ignore[call-overload]
-    if isinstance(command, List):
-        return run_command(lambda: list_datasets(data_folder(command.data_dir)))
-    if isinstance(command, Get):
-        return run_command(lambda: get(command.name, data_folder(command.data_dir)))
-    return run_command(lambda: show(command))
+
+    def body() -> None:
+        app.cli(
+            args=args or ["list"],
+            prog="python -m neuroforge_jax.data",
+            description="Look at the datasets.",
+            config=(tyro.conf.PositionalRequiredArgs,),
+        )
+
+    return run_command(body)
 
 
-def list_datasets(folder: Path) -> None:
-    """Print what there is and what of it is in the data folder."""
+@app.command(name="list")
+def list_datasets(data_dir: Path | None = None) -> None:
+    """List the datasets, and say which of them are here.
+
+    Args:
+        data_dir: Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder).
+
+    """
+    folder = data_folder(data_dir)
+    table = _table("dataset", "where", "samples", "shape", "classes", "on disk")
+    for name, facts in FACTS.items():
+        where, size = "embedded", ""
+        if name in ARCHIVES:
+            paths = list(find_files(ARCHIVES[name], folder).values())
+            here = [path for path in paths if path is not None and path.is_file()]
+            where = f"{len(here)} of {len(paths)} files" if here else "absent"
+            where = "present" if len(here) == len(paths) else where
+            size = f"{sum(path.stat().st_size for path in here) / 1e6:.1f} MB" if here else ""
+        table.add_row(name, where, *facts, size)
+    _print(table)
+    print(f"data folder: {folder}")
+
+
+@app.command
+def get(name: str, data_dir: Path | None = None) -> None:
+    """Download a dataset, or say where it is.
+
+    Args:
+        name: mnist or fashion-mnist; the others need no download.
+        data_dir: Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder).
+
+    """
+    lookup(FACTS, name, "dataset")
+    if name not in ARCHIVES:
+        print(f"{name} is part of scikit-learn: nothing to download")
+        return
+    folder = data_folder(data_dir)
+    downloaded = fetch(ARCHIVES[name], folder)
+    load_dataset(name, data_dir=folder)  # what is here must also be right
+    print(f"{name} is {'now' if downloaded else 'already'} in {folder / name}")
+
+
+@app.command
+def show(
+    name: str, output: Path = Path("samples.png"), target: str | None = None, data_dir: Path | None = None
+) -> None:
+    """Show samples: of pictures a contact sheet, of tables the first rows.
+
+    Args:
+        name: A dataset of the list, or the path of an .npz or .csv file.
+        output: Where the contact sheet goes.
+        target: The column of a .csv file to predict (the last one unless given).
+        data_dir: Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder).
+
+    """
+    dataset = load_dataset(name, data_dir=data_dir, target=target)
+    print(f"{dataset.name}: {dataset.origin}")
+    if len(dataset.shape) == 2:
+        try:
+            print(f"samples drawn in {_draw_samples(dataset, output)}")
+        except OSError as error:
+            raise ConfigError(f"--output {output}: cannot be written ({error.strerror or error})") from None
+    else:
+        _print(_first_rows(dataset))
+    if dataset.classes:
+        counts = _table("class", "training", "test")
+        sizes = [
+            np.bincount(part.targets, minlength=len(dataset.classes))
+            for part in (dataset.train, dataset.test)
+        ]
+        for label, training, test in zip(dataset.classes, *sizes, strict=True):
+            counts.add_row(_plain(label), f"{training:,}", f"{test:,}")
+        _print(counts)
+
+
+def _draw_samples(dataset: Dataset, output: Path) -> Path:
+    """The first pictures of each class, a column a class where the classes are few."""
+    from neuroforge_jax.report.grid import image_grid
+
+    classes, labels = dataset.classes, dataset.train.targets
+    if classes and len(classes) <= MOST_CLASSES:
+        of_class = [np.nonzero(labels == index)[0][:PICTURES_A_CLASS] for index in range(len(classes))]
+        rows = min(map(len, of_class))
+        chosen = np.stack([indices[:rows] for indices in of_class], axis=1).ravel() if rows else np.arange(0)
+        columns = len(classes)
+    else:
+        chosen, columns = np.arange(0), 8
+    if not len(chosen):
+        chosen, columns = np.arange(min(len(labels), 40)), 8
+    titles = [classes[labels[index]] if classes else f"{labels[index][0]:.4g}" for index in chosen]
+    images = dataset.train.inputs[chosen].reshape(-1, *dataset.shape)
+    return image_grid(images, titles, output, columns=columns, heading=f"Training samples of {dataset.name}")
+
+
+def _first_rows(dataset: Dataset) -> "Table":
+    """The first training samples as the file had them: a category by its name, not as ones and zeros."""
+    names = [column.name for column in dataset.columns] or [
+        f"input {index}" for index in range(dataset.inputs)
+    ]
+    table = _table(*map(_plain, names[:COLUMNS]), *(["…"] if len(names) > COLUMNS else []), "target")
+    for inputs, target in zip(dataset.train.inputs[:ROWS], dataset.train.targets[:ROWS], strict=True):
+        cells, at = [], 0
+        for index in range(min(COLUMNS, len(names))):
+            categories = dataset.columns[index].categories if dataset.columns else ()
+            values = inputs[at : at + (len(categories) or 1)]
+            cells.append(_plain(categories[int(values.argmax())]) if categories else f"{values[0]:.4g}")
+            at += len(values)
+        answer = _plain(dataset.classes[target]) if dataset.classes else " ".join(f"{y:.4g}" for y in target)
+        table.add_row(*cells, *(["…"] if len(names) > COLUMNS else []), answer)
+    return table
+
+
+def _table(first: str, *others: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=f"data folder: {escape(str(folder))}", title_justify="left", title_style="")
-    for heading, justify in (("dataset", "left"), ("", "left"), ("samples", "right"), ("shape", "right"),
-                             ("classes", "right"), ("on disk", "right")):
-        table.add_column(heading, justify=justify)
-    for name, facts in FACTS.items():
-        if name not in ARCHIVES:
-            table.add_row(name, "in scikit-learn", *facts, "")
-            continue
-        paths = find_files(ARCHIVES[name], folder).values()
-        here = [path for path in paths if path is not None]
-        state = "present" if len(here) == len(paths) else f"{len(here)} of {len(paths)} files" if here else "absent"
-        size = sum(path.stat().st_size for path in here if path.exists())
-        table.add_row(name, state, *facts, f"{size / 1e6:.1f} MB" if here else "")
-    _print(table)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _print(table: "Table") -> None:
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _plain(text: str) -> str:
+    """Text from a file, which must not be read as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -25,8 +25,8 @@ FASHION_CLASSES = (
 def load_dataset(name: str = "auto", *, data_dir: Path | None = None, target: str | None = None) -> Dataset:
     """The dataset that `DATASETS` has under this name, or that an .npz or .csv file holds.
 
-    data_dir: see `data_folder`. target: the column of a .csv file to predict. Raises ConfigError for an unknown
-    name, DataError for files that are missing, damaged or not what they should be.
+    data_dir: see `data_folder`. target: the column of a .csv file to predict. Raises ConfigError for an
+    unknown name, DataError for files that are missing, damaged or not what they should be.
     """
     kind = Path(name).suffix.lower()
     if target is not None and kind != ".csv":
@@ -153,7 +153,9 @@ def _read_pair(
     if y.dtype != np.uint8 or y.ndim != 1:
         raise DataError(f"{y_path}: holds {y.dtype} {y.shape}; labels are uint8 (N,)")
     if len(x) != len(y):
-        raise DataError(f"{y_path}: holds {len(y)} labels, and {x_path} holds {len(x)} pictures; they must agree")
+        raise DataError(
+            f"{y_path}: holds {len(y)} labels, and {x_path} holds {len(x)} pictures; they must agree"
+        )
     if y.max(initial=0) >= classes:
         raise DataError(f"{y_path}: holds the label {y.max()}; labels are from 0 to {classes - 1}")
     return x, y

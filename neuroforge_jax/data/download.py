@@ -48,7 +48,7 @@ class Archive:
 
 
 class DownloadError(DataError):
-    """No mirror gave the file; `reason` says it in a few words."""
+    """A file could not be fetched; `reason` says why in a few words, without a path."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -93,7 +93,7 @@ def download(
 ) -> None:
     """Fetch `files` into `folder`, each from the first mirror that gives what its digest says.
 
-    Raises DownloadError where every mirror fails for some file, DataError where the folder cannot be written.
+    Raises DownloadError where every mirror fails for some file, or where the folder cannot be written.
     """
     mirrors = list(mirrors)
     try:
@@ -113,8 +113,9 @@ def download(
             else:
                 raise _all_failed(file, reasons, folder)
     except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another folder with --data-dir"
+        raise DownloadError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder with --data-dir",
+            "the data folder cannot be written",
         ) from None
 
 
@@ -129,7 +130,7 @@ def _all_failed(file: ArchiveFile, reasons: dict[str, str], folder: Path) -> Dow
     listed = "; ".join(f"{mirror}: {reason}" for mirror, reason in reasons.items())
     silent = set(reasons.values()) <= {NO_CONNECTION, NO_ANSWER}
     return DownloadError(
-        f"{file.name} could not be downloaded ({listed}); put it into {folder} by hand",
+        f"{file.name} could not be downloaded ({listed}); put the files of the dataset into {folder} by hand",
         "no mirror answered" if silent else listed,
     )
 
@@ -223,7 +224,9 @@ class _Bar:
         self.total = 0
         self.shown = sys.stderr.isatty()
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self.shown)
+        self._progress = Progress(
+            *columns, console=Console(stderr=True), transient=True, disable=not self.shown
+        )
         self._task = self._progress.add_task(label, total=None)
 
     def __enter__(self) -> "_Bar":

@@ -2,9 +2,9 @@
 
     0 0 code rank | rank × uint32 dimensions | items, last dimension fastest
 
-Whatever the bytes are, the answer is the array or a DataError of one line. Nothing is allocated on the word of
-a header: a raw file must have exactly the size that its header claims, and a compressed one grows only with
-what is really decompressed and is left as soon as it holds more than it declared.
+Whatever the bytes are, the answer is the array or a DataError of one line. Nothing is allocated on the word
+of a header: a raw file must have exactly the size that its header claims, and a compressed one grows only
+with what is really decompressed and is left as soon as it holds more than it declared.
 """
 
 import gzip

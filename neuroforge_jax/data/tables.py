@@ -7,9 +7,10 @@ is split 80/20 by a fixed seed, class by class.
 
 import csv
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from jaxtyping import Float32
@@ -47,11 +48,12 @@ def load_csv(path: Path, target: str | None = None) -> Dataset:
         shown = names if len(names) <= 30 else [*names[:15], "…", *names[-5:]]
         raise ConfigError(f"{path}: {unknown('target column', target, shown)}")
     target = names[-1] if target is None else target
-    classes, y = _classes(table, target)
     columns = tuple(_column(table, name) for name in names if name != target)
     if not columns:
-        hint = [f"; its cells seem to be separated by {word}" for mark, word in DELIMITERS.items() if mark in target]
-        raise DataError(f"{path}: has one column only{''.join(hint[:1])}; commas, and inputs besides the target, needed")
+        marks = [word for mark, word in DELIMITERS.items() if mark in target]
+        hint = f"commas, not {marks[0]}, are" if marks else "a target and an input are"
+        raise DataError(f"{path}: has one column only; {hint} needed")
+    classes, y = _classes(table, target)
     x = encode(columns, table)
     train, test = split_80_20(path.name, y if classes else None, len(y))
     kind = f"class of {len(classes)}" if classes else "number"
@@ -69,7 +71,8 @@ def load_npz(path: Path) -> Dataset:
     """
     four, two = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        # Opened here: np.load leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             found = sorted(saved.files)
             keys = next((keys for keys in (four, two) if set(keys) <= set(found)), ())
             arrays = [saved[key] for key in keys]
@@ -77,11 +80,14 @@ def load_npz(path: Path) -> Dataset:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a dozen kinds, from zip, zlib and NumPy's own header
         if "Object arrays" in str(error):
-            raise DataError(f"{path}: holds Python objects, which are never read; save plain numbers") from None
+            raise DataError(
+                f"{path}: holds Python objects, which are never read; save plain numbers"
+            ) from None
         raise DataError(f"{path}: is no .npz file, or a damaged one ({type(error).__name__})") from None
     if not keys:
         raise DataError(
-            f"{path}: holds {', '.join(found) or 'nothing'}; it needs {', '.join(four)}, or {' and '.join(two)}"
+            f"{path}: holds {', '.join(map(_quoted, found[:20])) or 'nothing'}; "
+            f"it needs {' '.join(four)}, or {' '.join(two)}"
         )
     for key, values in zip(keys, arrays, strict=True):
         if not isinstance(values, np.ndarray) or values.ndim == 0:
@@ -91,7 +97,9 @@ def load_npz(path: Path) -> Dataset:
         return Dataset.from_arrays(*arrays, name=path.name, origin=samples)
     x, y = arrays
     if len(x) != len(y):
-        raise DataError(f"{path}: {len(x)} samples in x and {len(y)} labels in y; their numbers must be equal")
+        raise DataError(
+            f"{path}: {len(x)} samples in x and {len(y)} labels in y; their numbers must be equal"
+        )
     train, test = split_80_20(path.name, y if y.dtype.kind in "iub" and y.ndim == 1 else None, len(y))
     samples = f"{len(x):,} samples; fixed 80/20 split"
     return Dataset.from_arrays(x[train], y[train], x[test], y[test], name=path.name, origin=samples)
@@ -101,11 +109,7 @@ def read_csv(path: Path, names: Sequence[str] | None = None) -> Table:
     """The columns `names` of a .csv file, or all. Raises DataError with the line of what cannot be read."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            try:
-                return _parse_csv(path, reader, names)
-            except csv.Error as error:
-                raise DataError(f"{path} line {reader.line_num}: not well-formed ({error})") from None
+            return _parse_csv(path, _rows(path, file), names)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except OSError as error:
@@ -175,7 +179,8 @@ def _classes(table: Table, target: str) -> tuple[tuple[str, ...], np.ndarray]:
         y = np.searchsorted(distinct, values)
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(
-            f"{table.path}: target {target!r} has {len(names)} different values; classes are from 2 to {MAX_CLASSES}"
+            f"{table.path}: target {target!r} has {len(names)} different values; "
+            f"there can be 2 to {MAX_CLASSES} classes; choose another --target"
         )
     return tuple(names), y
 
@@ -187,14 +192,27 @@ def _column(table: Table, name: str) -> Column:
     categories = sorted(set(values))
     if len(categories) > MAX_CATEGORIES:
         raise DataError(
-            f"{table.path}: column {name!r} has {len(categories)} different texts, more than {MAX_CATEGORIES}; "
-            "remove it or group them"
+            f"{table.path}: column {name!r} has {len(categories)} different texts; "
+            f"at most {MAX_CATEGORIES} can be categories; remove it or group them"
         )
     return Column(name, tuple(categories))
 
 
-def _parse_csv(path: Path, reader: "csv.Reader", names: Sequence[str] | None) -> Table:
-    header = _header(path, next(reader, []))
+def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The rows with the line that each starts on; empty lines are no rows."""
+    reader = csv.reader(file, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path} line {line}: not well-formed ({error})") from None
+
+
+def _parse_csv(path: Path, rows: Iterator[tuple[int, list[str]]], names: Sequence[str] | None) -> Table:
+    header = _header(path, next(rows, (1, []))[1])
     if missing := [name for name in names or () if name not in header]:
         raise DataError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(header[:20])}")
     wanted = [header.index(name) for name in (header if names is None else names)]
@@ -202,34 +220,26 @@ def _parse_csv(path: Path, reader: "csv.Reader", names: Sequence[str] | None) ->
     numbers, texts, lines = array("d"), dict[int, list[str]](), array("q")
     known: dict[int, dict[str, str]] = {}
     first: list[str] = []
-    line = reader.line_num + 1
-    for row in reader:
-        start, line = line, reader.line_num + 1
-        if not row:
-            continue
+    values = _Numbers()
+    for line, row in rows:
         if len(row) != len(header):
-            raise DataError(f"{path} line {start}: has {len(row)} cells, and the header has {len(header)}")
+            raise DataError(f"{path} line {line}: has {len(row)} cells, and the header has {len(header)}")
         if not first:
             first = row
             numeric = [at for at in wanted if _is_number(row[at])]
             texts = {at: [] for at in wanted if not _is_number(row[at])}
             known = {at: {} for at in texts}
-        lines.append(start)
-        cells = [row[at] for at in numeric]
+        lines.append(line)
         try:
-            # float() also reads 1_000, which nobody writes for a number in a table.
-            good = "_" not in "".join(cells)
-            numbers.extend(list(map(float, cells)))
+            numbers.extend([values[row[at]] for at in numeric])
         except ValueError:
-            good = False
-        if not good:
             at = next(at for at in numeric if not _is_number(row[at]))
-            raise _odd_cell(path, start, header[at], row[at], lines[0], first[at])
+            raise _odd_cell(path, line, header[at], row[at], lines[0], first[at]) from None
         for at, column in texts.items():
             cell = row[at].strip()
             if cell not in known[at]:
                 if not cell or _is_number(cell):
-                    raise _odd_cell(path, start, header[at], cell, lines[0], first[at])
+                    raise _odd_cell(path, line, header[at], cell, lines[0], first[at])
                 known[at][cell] = cell
             column.append(known[at][cell])  # one string a category, however long the table
     if not lines:
@@ -241,8 +251,8 @@ def _parse_csv(path: Path, reader: "csv.Reader", names: Sequence[str] | None) ->
     if len(bad):
         row_at, column_at = bad[0]
         raise DataError(
-            f"{path} line {lines[row_at]}, column {header[numeric[column_at]]!r}: {matrix[row_at, column_at]} is no "
-            "finite float32 number; mend or remove the row"
+            f"{path} line {lines[row_at]}, column {header[numeric[column_at]]!r}: "
+            f"{matrix[row_at, column_at]} is no finite float32 number; mend or remove the row"
         )
     place = {at: index for index, at in enumerate(numeric)}
     columns = {header[at]: texts[at] if at in texts else matrix[:, place[at]] for at in wanted}
@@ -258,17 +268,31 @@ def _header(path: Path, cells: list[str]) -> list[str]:
         if not name:
             raise DataError(f"{path}: column {number} has no name in the header; name it or remove it")
         if name in seen or (_is_number(name) and not name.isdigit()):
-            raise DataError(f"{path}: {_quoted(name)} cannot head column {number}; the first row must hold distinct names")
+            raise DataError(
+                f"{path}: {_quoted(name)} cannot head column {number}; the first row must hold distinct names"
+            )
         seen.add(name)
     return header
 
 
+class _Numbers(dict[str, float]):
+    """The number that a text is, remembered: pixels repeat 256 texts, and reading one takes 0.2 µs."""
+
+    def __missing__(self, cell: str) -> float:
+        if "_" in cell:  # float() reads 1_000 too, which nobody writes for a number in a table
+            raise ValueError(cell)
+        value = float(cell)
+        if len(self) < 5_000:
+            self[cell] = value
+        return value
+
+
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _Numbers()[cell]
     except ValueError:
         return False
-    return "_" not in cell
+    return True
 
 
 def _odd_cell(path: Path, line: int, column: str, cell: str, first_line: int, first: str) -> DataError:
@@ -276,8 +300,8 @@ def _odd_cell(path: Path, line: int, column: str, cell: str, first_line: int, fi
     if not cell.strip():
         return DataError(f"{where}: the cell is empty; fill it or remove the row")
     return DataError(
-        f"{where}: {_quoted(cell)} is {'a number' if _is_number(cell) else 'no number'}, and line {first_line} has "
-        f"{_quoted(first)}; a column is all numbers or all text"
+        f"{where}: {_quoted(cell)} is {'a number' if _is_number(cell) else 'no number'}, and "
+        f"line {first_line} has {_quoted(first)}; a column is all numbers or all text"
     )
 
 

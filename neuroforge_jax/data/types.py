@@ -88,7 +88,7 @@ class Dataset:
     @property
     def inputs(self) -> int:
         """Numbers in one sample."""
-        return self.train.inputs.shape[1]
+        return int(self.train.inputs.shape[1])
 
     @property
     def outputs(self) -> int:
@@ -118,6 +118,12 @@ class Dataset:
             "training": (np.asarray(x_train), np.asarray(y_train)),
             "test": (np.asarray(x_test), np.asarray(y_test)),
         }
+        for part, (x, y) in splits.items():
+            if x.ndim == 0 or y.ndim == 0 or 0 in x.shape[1:]:
+                raise DataError(
+                    f"{name}: the {part} arrays have shapes {x.shape} and {y.shape}; the first axis must be "
+                    "the samples, and a sample needs at least one input"
+                )
         if splits["training"][0].shape[1:] != splits["test"][0].shape[1:]:
             raise DataError(
                 f"{name}: training samples have shape {splits['training'][0].shape[1:]} and test samples "

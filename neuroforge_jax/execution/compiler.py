@@ -73,7 +73,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def _onednn_may_use_bf16() -> bool:
-    """oneDNN's own ceiling, ONEDNN_MAX_CPU_ISA, can forbid units that the CPU has."""
+    """OneDNN's own ceiling, ONEDNN_MAX_CPU_ISA, can forbid units that the CPU has."""
     ceiling = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
     known = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
     return not ceiling or ceiling.startswith(known)

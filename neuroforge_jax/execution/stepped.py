@@ -22,7 +22,7 @@ def prepare(
     data: DeviceData,
     *,
     batch_size: int,
-    steps: int,  # noqa: ARG001 (every execution is prepared alike)
+    steps: int,
     options: tuple[tuple[str, bool | int], ...],
 ) -> Run:
     """Compile one step for this state and data."""

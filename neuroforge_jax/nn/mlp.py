@@ -9,6 +9,7 @@ values, counts, memory estimates and file layouts all come from it.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -134,9 +135,10 @@ def count(mlp: MLP) -> int:
 
 def train_flops(mlp: MLP) -> int:
     """Floating-point operations to train on one sample: forward, weight and input gradients of every
-    product, without the input gradient of the first layer, which nobody needs."""
+    product, without the input gradient of the first layer, which nobody needs.
+    """
     widths = (mlp.inputs, *mlp.hidden, mlp.outputs)
-    weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    weights = sum(a * b for a, b in pairwise(widths))
     return 6 * weights - 2 * widths[0] * widths[1]
 
 

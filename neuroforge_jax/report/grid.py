@@ -70,7 +70,7 @@ def image_grid(
     if heading:
         write(heading, MARGIN, MARGIN + 10, ha="left", size=HEADING_POINTS, color="#111111")
     figure.figimage(canvas, cmap="gray", vmin=0, vmax=1, origin="upper")
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
     return path
 
 

@@ -64,8 +64,9 @@ def draw_worst_mistakes(folder: Path) -> Path | None:
 
 def _curves(axes: Axes, epochs: list[dict[str, Any]], quantity: str) -> None:
     for part, colour in COLOURS.items():
-        values = [record.get(f"{part}_{quantity}") for record in epochs]
-        if any(value is not None for value in values):
+        key = f"{part}_{quantity}"
+        values = [record[key] for record in epochs if record.get(key) is not None]
+        if values:
             numbers = [record["epoch"] for record in epochs]
             axes.plot(numbers, values, "o-", markersize=3.5, linewidth=1.6, color=colour, label=part)
     axes.set_xlabel("epoch")

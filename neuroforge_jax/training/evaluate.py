@@ -25,7 +25,8 @@ Options = tuple[tuple[str, bool | int], ...]
 @dataclass(frozen=True)
 class Evaluation:
     """loss: mean over the samples, without label smoothing; accuracy: share of them classified rightly, None
-    for a regression."""
+    for a regression.
+    """
 
     loss: float
     accuracy: float | None

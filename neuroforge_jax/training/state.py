@@ -14,7 +14,8 @@ from neuroforge_jax.typing import Array, Integer, Params, PRNGKey
 @struct.dataclass
 class TrainState:
     """params: float32 master weights; opt_state: the optimizer's; step: i32 [], steps done so far;
-    key: of the seed. Randomness is addressed from it by purpose and step, never drawn from it in turn."""
+    key: of the seed. Randomness is addressed from it by purpose and step, never drawn from it in turn.
+    """
 
     params: Params
     opt_state: Any

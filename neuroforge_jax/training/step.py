@@ -4,7 +4,7 @@ g = ∇ Σ w·ℓ(logits(x), y) / Σ w,    state' = optimizer(g, state)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def make_step(model: Model, training: Training) -> Step:
         gradients, metrics = _gradients(model, training, state, batch)
         updates, opt_state = training.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
+        return replace(state, params=params, opt_state=opt_state, step=state.step + 1), metrics
 
     return step
 

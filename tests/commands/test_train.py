@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuroforge_jax.data import datasets
 from neuroforge_jax.data.idx import write_idx
 from neuroforge_jax.train import main
 
@@ -24,7 +25,12 @@ def own_folders(tmp_path, monkeypatch):
     """Runs and data go to folders of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NEUROFORGE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets, "download", unreachable)
+
+
+def unreachable(*args, **kwargs):
+    """No test asks a real mirror."""
+    raise datasets.DownloadError("mnist could not be downloaded; put the files there by hand", "no mirror")
 
 
 def run(args, capsys):
@@ -51,8 +57,14 @@ def subprocess_of(args, **options):
 def test_a_run_prints_what_it_does_and_leaves_a_folder(capsys, tmp_path):
     code, out, err = run([*QUICK, "--backend", "optimized", "--learning-rate", "0.1"], capsys)
     assert (code, err) == (0, "")
-    for expected in ("1,437 training, 360 test samples of 8×8", "64-16-10 relu", "epoch   2", "test accuracy",
-                     "share of peak", "saved in runs/digits"):
+    for expected in (
+        "1,437 training, 360 test samples of 8×8",
+        "64-16-10 relu",
+        "epoch   2",
+        "test accuracy",
+        "share of peak",
+        "saved in runs/digits",
+    ):
         assert expected in out
     folder = tmp_path / "runs" / "digits"
     for name in ("learning_curve.png", "worst_mistakes.png"):
@@ -66,14 +78,7 @@ def test_a_second_run_takes_a_folder_of_its_own(capsys, tmp_path):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits", "digits-2"}
 
 
-def test_auto_trains_on_digits_where_nothing_can_be_downloaded(capsys, monkeypatch):
-    from neuroforge_jax.data import datasets
-    from neuroforge_jax.errors import DataError
-
-    def unreachable(*args, **kwargs):
-        raise DataError("no mirror answers")
-
-    monkeypatch.setattr(datasets, "download", unreachable)
+def test_auto_trains_on_digits_where_nothing_can_be_downloaded(capsys):
     code, out, _ = run([*QUICK[2:], "--dataset", "auto"], capsys)
     assert code == 0
     assert out.splitlines()[0].startswith("data      digits: MNIST")
@@ -183,7 +188,12 @@ def test_a_run_folder_that_cannot_be_written_is_refused_before_training(capsys, 
     assert "cannot be written" in err
 
 
-IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IDX_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "trailing", "magic", "page", "replaced"])
@@ -211,14 +221,10 @@ def test_a_damaged_mnist_file_is_named_and_never_passed_over(damage, capsys, tmp
         assert len(err.splitlines()) == 1
 
 
-def save_npz(path, **arrays):
-    np.savez(path, **arrays)
-
-
 def test_data_with_nan_are_refused_with_the_place(capsys):
     x = np.ones((40, 3), np.float32)
     x[5, 2] = np.nan
-    save_npz("bad.npz", x_train=x, y_train=np.zeros(40, int), x_test=x[:5], y_test=np.zeros(5, int))
+    np.savez("bad.npz", x_train=x, y_train=np.zeros(40, int), x_test=x[:5], y_test=np.zeros(5, int))
     code, _, err = run(["--dataset", "bad.npz"], capsys)
     assert code == 3
     assert "sample 5, input 2 is nan" in err
@@ -226,7 +232,7 @@ def test_data_with_nan_are_refused_with_the_place(capsys):
 
 def test_labels_out_of_range_are_refused(capsys):
     x = np.ones((40, 3), np.float32)
-    save_npz("bad.npz", x_train=x, y_train=np.full(40, -1), x_test=x, y_test=np.zeros(40, int))
+    np.savez("bad.npz", x_train=x, y_train=np.full(40, -1), x_test=x, y_test=np.zeros(40, int))
     code, _, err = run(["--dataset", "bad.npz"], capsys)
     assert code == 3
     assert "-1" in err
@@ -237,7 +243,7 @@ def test_pickled_objects_are_refused_and_not_run(capsys, tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "pwned",))
 
-    save_npz("bad.npz", x=np.array([Bomb()], dtype=object), y=np.zeros(1))
+    np.savez("bad.npz", x=np.array([Bomb()], dtype=object), y=np.zeros(1))
     code, _, err = run(["--dataset", "bad.npz"], capsys)
     assert code == 3
     assert "object" in err
@@ -313,7 +319,11 @@ def test_a_typo_is_told_without_importing_jax(tmp_path):
         "finally: print('jax' in sys.modules, 'sklearn' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False,
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.stdout == "False False\n"

@@ -1,6 +1,7 @@
 """Every execution: one compile, donated state, the same bits wherever the run is cut, padding without weight."""
 
 import dataclasses
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def train(config, dataset, cuts):
     model, state = nf.init(config, dataset)
     run = nf.prepare(config, model, dataset)
     losses = []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in pairwise(cuts):
         state, metrics = run(state, first, last)
         losses.append(metrics.loss)
     return leaves(state), np.concatenate(losses)
@@ -100,7 +101,7 @@ def test_the_state_is_donated_and_live_buffers_do_not_grow(backend, blobs, small
 
 def test_the_compiler_aliases_the_whole_state(blobs, small_config):
     model, state = nf.init(small_config, blobs)
-    step, data, program = _program(small_config, model, blobs)
+    _, data, program = _program(small_config, model, blobs)
     compiled = jax.jit(program, donate_argnums=0).lower(state, data, np.int32(0), np.int32(1)).compile()
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state, state.step)))
     assert compiled.memory_analysis().alias_size_in_bytes >= state_bytes

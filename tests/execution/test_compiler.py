@@ -1,0 +1,85 @@
+"""The compile options, by what a CPU reports of itself."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from neuroforge_jax.execution import compiler
+from neuroforge_jax.precision.policy import POLICIES
+
+F32, BF16 = POLICIES["f32"], POLICIES["bf16"]
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    """Pretend to be an x86 CPU with these flags."""
+
+    def pretend(*flags, ceiling=None):
+        monkeypatch.setattr(compiler, "cpu_flags", lambda: frozenset(flags))
+        monkeypatch.setattr(compiler.host, "machine", lambda: "x86_64")
+        monkeypatch.setattr(compiler, "_is_known", lambda name, value: True)
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+        if ceiling:
+            monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", ceiling)
+
+    return pretend
+
+
+def names(policy):
+    return {name for name, _ in compiler.compile_options("cpu", policy)}
+
+
+def test_a_cpu_with_bf16_units_takes_both_options_for_both_policies(cpu):
+    cpu("avx512f", "avx512_bf16")
+    assert names(F32) == names(BF16) == {compiler.ONEDNN, compiler.VECTOR_WIDTH}
+
+
+@pytest.mark.parametrize("flags", [("avx2",), ("avx512f",)])
+def test_bf16_without_its_units_never_goes_through_onednn(cpu, flags):
+    """A crash on AVX2 and a crawl on AVX-512, both after the smallest probe has passed."""
+    cpu(*flags)
+    assert compiler.ONEDNN in names(F32)
+    assert compiler.ONEDNN not in names(BF16)
+    assert not compiler.bf16_is_fast("cpu")
+    assert "no bf16 units" in compiler.why_bf16_is_slow()
+
+
+@pytest.mark.parametrize("ceiling", ["AVX2", "AVX512_CORE", "AVX512_CORE_VNNI", "SSE41"])
+def test_onednns_own_ceiling_counts_as_the_cpus(cpu, ceiling):
+    cpu("avx512f", "avx512_bf16", ceiling=ceiling)
+    assert compiler.ONEDNN not in names(BF16)
+
+
+@pytest.mark.parametrize("ceiling", ["AVX512_CORE_BF16", "AVX512_CORE_AMX", "default"])
+def test_a_ceiling_above_bf16_forbids_nothing(cpu, ceiling):
+    cpu("avx512f", "avx512_bf16", ceiling=ceiling)
+    assert compiler.ONEDNN in names(BF16)
+
+
+def test_other_platforms_and_processors_take_none(cpu, monkeypatch):
+    cpu("avx512f", "avx512_bf16")
+    assert compiler.compile_options("gpu", BF16) == ()
+    monkeypatch.setattr(compiler.host, "machine", lambda: "arm64")
+    assert compiler.compile_options("cpu", F32) == ()
+
+
+def test_old_jax_is_slow_in_bf16_and_says_what_helps(cpu, monkeypatch):
+    cpu("avx512f", "avx512_bf16")
+    monkeypatch.setattr(compiler, "_jax_version", lambda: (0, 10))
+    assert not compiler.bf16_is_fast("cpu")
+    assert "Python 3.12 or later" in compiler.why_bf16_is_slow()
+    monkeypatch.setattr(compiler, "_jax_version", lambda: (0, 12))
+    assert compiler.bf16_is_fast("cpu")
+
+
+def test_an_option_that_xla_does_not_know_is_dropped():
+    assert not compiler._is_known("xla_cpu_no_such_option", True)
+    assert compiler._is_known(compiler.VECTOR_WIDTH, 256)
+
+
+def test_the_options_of_this_machine_compile_and_run():
+    for policy in (F32, BF16):
+        options = dict(compiler.compile_options("cpu", policy)) or None
+        product = jax.jit(jnp.matmul, compiler_options=options)
+        x = jnp.ones((64, 64), policy.compute)
+        assert float(product(x, x)[0, 0]) == 64

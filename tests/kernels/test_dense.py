@@ -1,0 +1,55 @@
+"""The dense layer and its derivative rule against float64, for each policy and odd sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from neuroforge_jax.kernels.dense import dense, product
+from neuroforge_jax.precision.policy import POLICIES
+
+RNG = np.random.default_rng(0)
+# In norm, relative: float32 sums of up to 784 terms; bf16 has 8 bits, so each operand is off by up to 2⁻⁹.
+BOUND = {"f32": 2e-6, "bf16": 8e-3}
+
+
+def error(found, expected):
+    return np.linalg.norm(np.float64(found) - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize(
+    ("batch", "inputs", "outputs"), [(1, 7, 3), (8, 784, 10), (16, 33, 17), (129, 65, 31)]
+)
+def test_values_and_gradients(name, batch, inputs, outputs):
+    x, w = RNG.normal(size=(batch, inputs)), RNG.normal(size=(inputs, outputs))
+    b, dy = RNG.normal(size=outputs), RNG.normal(size=(batch, outputs))
+    single = [jnp.asarray(value, jnp.float32) for value in (x, w, b)]
+    y, pull = jax.vjp(lambda x, w, b: dense(x, w, b, policy=POLICIES[name]), *single)
+    dx, dw, db = pull(jnp.asarray(dy, jnp.float32))
+    assert y.dtype == dx.dtype == dw.dtype == db.dtype == jnp.float32
+    assert error(y, x @ w + b) < BOUND[name]
+    assert error(dx, dy @ w.T) < BOUND[name]
+    assert error(dw, x.T @ dy) < BOUND[name]
+    # The bias gradient is a float32 sum whatever the policy.
+    assert error(db, dy.sum(axis=0)) < BOUND["f32"]
+
+
+@pytest.mark.parametrize("batch", [8, 64])
+def test_a_bf16_weight_gradient_accumulates_in_float32(batch):
+    """One large term and many small ones: a bf16 accumulator would lose every small one."""
+    x = jnp.concatenate([jnp.full((1, 1), 256.0), jnp.full((batch - 1, 1), 1.0)])
+    dw = jax.grad(lambda w: product(x, w, POLICIES["bf16"]).sum())(jnp.zeros((1, 1)))
+    assert float(dw[0, 0]) == float(jnp.asarray(256.0 + batch - 1).astype(jnp.bfloat16))
+
+
+def test_it_works_under_vmap_and_is_the_same_as_a_loop():
+    x = jnp.asarray(RNG.normal(size=(3, 20, 6)), jnp.float32)
+    w = jnp.asarray(RNG.normal(size=(3, 6, 5)), jnp.float32)
+
+    def gradient(x, w):
+        return jax.grad(lambda w: (product(x, w, POLICIES["bf16"]) ** 2).sum())(w)
+
+    together = jax.vmap(gradient)(x, w)
+    apart = jnp.stack([gradient(x[i], w[i]) for i in range(3)])
+    np.testing.assert_allclose(together, apart, rtol=1e-2, atol=1e-2)

@@ -1,0 +1,105 @@
+"""The network against NumPy in float64, and the one description that everything else comes from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.nn.mlp import MLP
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+
+
+def reference(mlp, params, x):
+    """The equation of the module, spelled out for relu."""
+    x = x.astype(np.float64)
+    for index in range(len(mlp.hidden)):
+        layer = {name: np.float64(leaf) for name, leaf in params[f"layer{index}"].items()}
+        y = x @ layer["kernel"] + layer["bias"]
+        if mlp.normalization == "layer":
+            y = (y - y.mean(1, keepdims=True)) / np.sqrt(y.var(1, keepdims=True) + 1e-6)
+            y = y * layer["scale"] + layer["shift"]
+        if mlp.normalization == "rms":
+            y = y / np.sqrt((y**2).mean(1, keepdims=True) + 1e-6) * layer["scale"]
+        y = np.maximum(y, 0)
+        x = x + y if mlp.residual and x.shape == y.shape else y
+    return x @ np.float64(params["output"]["kernel"]) + np.float64(params["output"]["bias"])
+
+
+def perturbed(params):
+    """Biases and scales off their start values, so that leaving one out is seen."""
+    return jax.tree.map(
+        lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), params
+    )
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer", "rms"])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("hidden", [(), (7,), (9, 9, 5)])
+def test_apply_is_the_equation(normalization, residual, hidden):
+    mlp = MLP(9, hidden, 4, normalization=normalization, residual=residual)
+    params = perturbed(nn.init(KEY, mlp))
+    np.testing.assert_allclose(
+        nn.apply(mlp, params, jnp.asarray(X)), reference(mlp, params, X), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer", "rms"])
+def test_the_description_is_what_init_makes(normalization):
+    mlp = MLP(9, (8, 7), 4, normalization=normalization)
+    params, described = nn.init(KEY, mlp), nn.abstract_params(mlp)
+    assert {layer: set(leaves) for layer, leaves in params.items()} == {
+        layer: set(leaves) for layer, leaves in described.items()
+    }
+    for layer, leaves in described.items():
+        for leaf, abstract in leaves.items():
+            assert params[layer][leaf].shape == abstract.shape
+            assert params[layer][leaf].dtype == abstract.dtype
+            assert len(abstract.axes) == len(abstract.shape)
+    assert nn.count(mlp) == sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_training_flops_as_counted_by_hand():
+    """784-1024-512-10: 6 operations a weight, less the input gradient of the first layer."""
+    weights = 784 * 1024 + 1024 * 512 + 512 * 10
+    assert nn.train_flops(MLP(784, (1024, 512), 10)) == 6 * weights - 2 * 784 * 1024
+    assert nn.train_flops(MLP(9, (), 4)) == 4 * 9 * 4
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    mlp = MLP(9, (4000,), 4, dropout=0.25, activation="identity")
+    params = nn.init(KEY, mlp)
+    params["layer0"]["kernel"] = jnp.zeros((9, 4000))
+    params["layer0"]["bias"] = jnp.ones(4000)
+    params["output"]["kernel"] = jnp.eye(4000, 4000)[:, :4].at[:].set(1 / 4000)
+    out = nn.apply(mlp, params, jnp.asarray(X), dropout_key=jax.random.key(1))
+    np.testing.assert_allclose(out, 1.0, atol=0.05)
+    assert float(jnp.abs(out - 1.0).max()) > 0
+    np.testing.assert_allclose(nn.apply(mlp, params, jnp.asarray(X)), 1.0, rtol=1e-5)
+
+
+def test_the_dense_layer_is_an_argument():
+    calls = []
+
+    def counting(x, kernel, bias):
+        calls.append(kernel.shape)
+        return nn.plain_dense(x, kernel, bias)
+
+    mlp = MLP(9, (8, 7), 4)
+    nn.apply(mlp, nn.init(KEY, mlp), jnp.asarray(X), dense=counting)
+    assert calls == [(9, 8), (8, 7), (7, 4)]
+
+
+def test_a_signal_keeps_its_size_through_many_layers():
+    for activation in ("relu", "gelu", "silu", "elu"):
+        mlp = MLP(256, (256,) * 12, 256, activation=activation)
+        x = jax.random.normal(jax.random.key(2), (64, 256))
+        hidden = nn.apply(mlp, nn.init(KEY, mlp), x)
+        assert 0.2 < float(hidden.std()) < 5, activation
+
+
+def test_adding_a_layer_leaves_the_others_initial_values_alone():
+    short, long = nn.init(KEY, MLP(9, (8,), 4)), nn.init(KEY, MLP(9, (8, 8), 4))
+    np.testing.assert_array_equal(short["layer0"]["kernel"], long["layer0"]["kernel"])
