@@ -93,7 +93,9 @@ def throughput() -> dict[str, Any]:
             "bf16_samples_per_second": spread(rates["bf16"]),
             "bf16_over_f32": spread(ratios),
         }
-        print(batch_size, {name: round(float(np.median(values))) for name, values in rates.items()}, flush=True)
+        print(
+            batch_size, {name: round(float(np.median(values))) for name, values in rates.items()}, flush=True
+        )
     return record
 
 
@@ -142,7 +144,9 @@ def command(config: str, dataset: list[str]) -> dict[str, Any]:
         words = ["--config", str(ROOT / "configs" / config), "--run-dir", str(run_dir), "--log-every", "1"]
         begun = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "neuroforge_jax.train", *words, *dataset], cwd=ROOT, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "neuroforge_jax.train", *words, *dataset],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
         )
         metrics, first = run_dir / "metrics.jsonl", None
         while process.poll() is None:
@@ -154,7 +158,12 @@ def command(config: str, dataset: list[str]) -> dict[str, Any]:
             raise SystemExit(f"{config} ended with code {process.returncode}")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         result = json.loads((run_dir / "result.json").read_text())
-        return {"first_step_seconds": first, "wall_seconds": wall, "peak_resident_bytes": peak, "result": result}
+        return {
+            "first_step_seconds": first,
+            "wall_seconds": wall,
+            "peak_resident_bytes": peak,
+            "result": result,
+        }
 
 
 def mixed() -> dict[str, Any]:

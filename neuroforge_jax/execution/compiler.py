@@ -49,7 +49,7 @@ def bf16_is_fast(platform: str) -> bool:
 def why_bf16_is_slow() -> str:
     """For a CPU on which it is: the reason, and what would help."""
     if not bf16_units():
-        return "this CPU has no bf16 units (avx512_bf16 or amx_bf16); --precision f32 is faster here"
+        return "oneDNN finds no bf16 units here (avx512_bf16 or amx_bf16); --precision f32 is faster"
     return (
         f"jax {version('jax')} multiplies bf16 slowly on CPUs; --precision f32 is faster here, "
         "and Python 3.12 or later with jax 0.11 or later makes bf16 the faster one"
