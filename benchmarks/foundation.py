@@ -213,7 +213,7 @@ def main() -> None:
         print(f"{section} …", flush=True)
         record[section] = measure[section]()
         record.setdefault("command", f"python {Path(__file__).relative_to(ROOT)} --output FILE")
-        record["environment"] = environment.describe(BACKENDS["mixed"])
+        record["environment"] = environment.describe(BACKENDS["mixed"], batch_size=512)
         record["environment"]["onednn_max_cpu_isa"] = os.environ.get("ONEDNN_MAX_CPU_ISA")
         options.output.write_text(json.dumps(record, indent=2) + "\n")
 

@@ -21,7 +21,7 @@ from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.execution.interface import Run
 from neuroforge_jax.nn.mlp import MLP
-from neuroforge_jax.training.evaluate import Evaluation, predict_logits, prepare_evaluation
+from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
 from neuroforge_jax.training.state import TrainState, init_state
@@ -48,7 +48,8 @@ def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
 def evaluate(model: Model, params: Params, split: Split) -> Evaluation:
     """Mean loss and accuracy over a split, on the device where the parameters are."""
     device = device_of(params)
-    return prepare_evaluation(model, split, device, compile_options(device.platform, model.policy))(params)
+    options = compile_options(device.platform, model.policy, CHUNK)
+    return prepare_evaluation(model, split, device, options)(params)
 
 
 def predict(model: Model, params: Params, inputs: np.ndarray) -> Float[np.ndarray, "N C"]:
@@ -57,7 +58,7 @@ def predict(model: Model, params: Params, inputs: np.ndarray) -> Float[np.ndarra
     if flat.shape[1] != model.mlp.inputs:
         raise ValueError(f"samples have {flat.shape[1]} numbers, and the model takes {model.mlp.inputs}")
     device = device_of(params)
-    options = compile_options(device.platform, model.policy)
+    options = compile_options(device.platform, model.policy, CHUNK)
     unlabelled = Split(
         flat if flat.dtype == np.uint8 else flat.astype(np.float32), np.zeros(len(flat), np.int32)
     )

@@ -21,6 +21,7 @@ from neuroforge_jax.precision.policy import Policy, policy
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import init_state
 from neuroforge_jax.training.step import Training, make_step
+from neuroforge_jax.typing import CompileOptions
 
 EXECUTIONS = {"scanned": scanned.prepare, "stepped": stepped.prepare}
 
@@ -50,10 +51,9 @@ class Backend:
         except RuntimeError:
             raise DeviceError(self._absence()) from None
 
-    @property
-    def options(self) -> tuple[tuple[str, bool | int], ...]:
-        """The XLA compile options in force, as sorted pairs."""
-        return compile_options(self.device.platform, self.policy)
+    def options(self, batch_size: int) -> CompileOptions:
+        """The XLA compile options in force for batches of this size."""
+        return compile_options(self.device.platform, self.policy, batch_size)
 
     def prepare(self, model: Model, training: Training, dataset: Dataset) -> Run:
         """Compile the training of this model on this dataset, moved to the device, for stretches of steps."""
@@ -66,7 +66,7 @@ class Backend:
                 to_device(dataset.train, device),
                 batch_size=training.batch_size,
                 steps=training.steps,
-                options=self.options,
+                options=self.options(training.batch_size),
             )
 
     def _absence(self) -> str:

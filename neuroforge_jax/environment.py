@@ -15,8 +15,8 @@ from neuroforge_jax.backends import Backend
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax")
 
 
-def describe(backend: Backend) -> dict[str, Any]:
-    """The contents of environment.json."""
+def describe(backend: Backend, batch_size: int) -> dict[str, Any]:
+    """The contents of environment.json; the compile options are those for batches of this size."""
     device = backend.device
     return {
         "neuroforge_jax": __version__,
@@ -28,7 +28,7 @@ def describe(backend: Backend) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "device": device_name(device),
         "devices": jax.local_device_count(backend=device.platform),
-        "compile_options": dict(backend.options),
+        "compile_options": dict(backend.options(batch_size)),
     }
 
 

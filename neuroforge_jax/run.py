@@ -76,6 +76,7 @@ def fit(
     model, training = make_model(config, dataset), make_training(config, dataset)
     # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
     folder = RunFolder.create(options.run_dir) if options.run_dir else None
+    xla_options = backend.options(config.batch_size)
     sinks = [*sinks, JsonLines(folder.path / "metrics.jsonl")] if folder else sinks
     try:
         begun = time.perf_counter()
@@ -83,13 +84,13 @@ def fit(
         _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state))
         if folder:
             folder.write_config(config)
-            folder.write_json("environment.json", describe(backend))
+            folder.write_json("environment.json", describe(backend, config.batch_size))
         run = backend.prepare(model, training, dataset)
         compile_seconds = time.perf_counter() - begun
 
         # Selection is on held-out data alone; test data are shown along the way and decide nothing.
         shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
-        evaluate_epoch = prepare_evaluation(model, split, backend.device, backend.options)
+        evaluate_epoch = prepare_evaluation(model, split, backend.device, xla_options)
         pace, best = Pace(), Best()
         history: list[Record] = []
         for epoch in range(config.epochs):
@@ -103,7 +104,7 @@ def fit(
                 break
 
         params = best.params if best.params is not None else state.params
-        test = prepare_evaluation(model, dataset.test, backend.device, backend.options)(params)
+        test = prepare_evaluation(model, dataset.test, backend.device, xla_options)(params)
         figures = final_figures(config, dataset, model, backend, pace, compile_seconds, test, best, history)
         if folder:
             folder.write_model(model, params)

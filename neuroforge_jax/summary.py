@@ -102,7 +102,7 @@ def final_figures(
     selected = best.params is not None
     shown = "validation" if selected else "test"
     rate = pace.samples / pace.train_seconds
-    peak = matmul_peak_flops(backend.device, model.policy.compute, backend.options)
+    peak = matmul_peak_flops(backend.device, model.policy.compute, backend.options(config.batch_size))
     assert best.evaluation is not None, "a run has at least one epoch"
     return {
         "test_accuracy": test.accuracy,

@@ -14,4 +14,18 @@ PRNGKey = Key[Array, ""]
 Params = Mapping[str, Mapping[str, Array]]
 """Layer name → leaf name → array: `params["layer0"]["kernel"]` is f32 [I, O]."""
 
-__all__ = ["Array", "Float", "Integer", "Key", "Num", "PRNGKey", "Params", "UInt8", "UInt32"]
+CompileOptions = tuple[tuple[str, bool | int | str], ...]
+"""XLA compile options as sorted pairs, which can be hashed; `dict(options)` is what `jax.jit` takes."""
+
+__all__ = [
+    "Array",
+    "CompileOptions",
+    "Float",
+    "Integer",
+    "Key",
+    "Num",
+    "PRNGKey",
+    "Params",
+    "UInt8",
+    "UInt32",
+]

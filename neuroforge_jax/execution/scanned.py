@@ -17,7 +17,7 @@ from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per
 from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
-from neuroforge_jax.typing import Array
+from neuroforge_jax.typing import Array, CompileOptions
 
 MAX_CAPACITY = 1 << 16
 """Steps whose metrics one dispatch can hold; a longer stretch takes several."""
@@ -61,7 +61,7 @@ def prepare(
     *,
     batch_size: int,
     steps: int,
-    options: tuple[tuple[str, bool | int], ...],
+    options: CompileOptions,
 ) -> Run:
     """Compile the program for this state and data; `steps` is the length of the whole run."""
     samples, capacity = len(data), min(max(steps, 1), MAX_CAPACITY)

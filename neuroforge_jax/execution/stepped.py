@@ -13,7 +13,7 @@ from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per
 from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
-from neuroforge_jax.typing import Array
+from neuroforge_jax.typing import Array, CompileOptions
 
 
 def prepare(
@@ -23,7 +23,7 @@ def prepare(
     *,
     batch_size: int,
     steps: int,
-    options: tuple[tuple[str, bool | int], ...],
+    options: CompileOptions,
 ) -> Run:
     """Compile one step for this state and data."""
     samples = len(data)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from neuroforge_jax.typing import CompileOptions
+
 SIZES = {"cpu": 1536}
 """Side of the square matrices on a CPU; accelerators need larger ones to show what they can do."""
 
@@ -15,9 +17,7 @@ ACCELERATOR_SIZE = 8192
 REPETITIONS = 7
 
 
-def matmul_peak_flops(
-    device: jax.Device, dtype: DTypeLike, options: tuple[tuple[str, bool | int], ...]
-) -> float:
+def matmul_peak_flops(device: jax.Device, dtype: DTypeLike, options: CompileOptions) -> float:
     """FLOP/s of the best of a few n × n × n products of normally distributed matrices of this dtype.
 
     A product costs 2·n³ operations. The best is taken, not the median: a ceiling is what the machine can do.

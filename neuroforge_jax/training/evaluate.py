@@ -13,13 +13,10 @@ from neuroforge_jax.data.batch import Batch, DeviceData, gather, to_device
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.nn.losses import LOSSES, correct
 from neuroforge_jax.training.model import Model
-from neuroforge_jax.typing import Array, Float, Params
+from neuroforge_jax.typing import Array, CompileOptions, Float, Params
 
 CHUNK = 1024
 """Samples computed at once: enough to fill the units of a GPU, few enough to stay in a CPU's cache."""
-
-Options = tuple[tuple[str, bool | int], ...]
-"""XLA compile options as sorted pairs."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,9 @@ class Evaluation:
 Evaluator = Callable[[Params], Evaluation]
 
 
-def prepare_evaluation(model: Model, split: Split, device: jax.Device, options: Options = ()) -> Evaluator:
+def prepare_evaluation(
+    model: Model, split: Split, device: jax.Device, options: CompileOptions = ()
+) -> Evaluator:
     """A function of the parameters that evaluates this split, which is moved to the device once."""
     data = to_device(split, device)
 
@@ -49,7 +48,7 @@ def prepare_evaluation(model: Model, split: Split, device: jax.Device, options: 
 
 
 def predict_logits(
-    model: Model, params: Params, split: Split, device: jax.Device, options: Options = ()
+    model: Model, params: Params, split: Split, device: jax.Device, options: CompileOptions = ()
 ) -> Float[np.ndarray, "N C"]:
     """Logits of every sample of a split; its targets are not looked at."""
     chunks = _prediction(model, options)(params, to_device(split, device))
@@ -58,7 +57,7 @@ def predict_logits(
 
 # Programs are kept with the model that they were compiled for, so that a loop over epochs compiles once.
 @lru_cache(maxsize=16)
-def _evaluation(model: Model, options: Options) -> Callable[[Params, DeviceData], tuple[Array, Array]]:
+def _evaluation(model: Model, options: CompileOptions) -> Callable[[Params, DeviceData], tuple[Array, Array]]:
     def program(params: Params, data: DeviceData) -> tuple[Array, Array]:
         chunk, chunks = _chunks(data)
 
@@ -75,7 +74,7 @@ def _evaluation(model: Model, options: Options) -> Callable[[Params, DeviceData]
 
 
 @lru_cache(maxsize=16)
-def _prediction(model: Model, options: Options) -> Callable[[Params, DeviceData], Array]:
+def _prediction(model: Model, options: CompileOptions) -> Callable[[Params, DeviceData], Array]:
     def program(params: Params, data: DeviceData) -> Float[Array, "K B C"]:
         chunk, chunks = _chunks(data)
         return lax.map(

@@ -8,19 +8,26 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from neuroforge_jax.typing import Array, Integer, Params, PRNGKey
+from neuroforge_jax.typing import Array, Integer, Params, PRNGKey, UInt32
 
 
 @struct.dataclass
 class TrainState:
-    """params: float32 master weights; opt_state: the optimizer's; step: i32 [], steps done so far;
-    key: of the seed. Randomness is addressed from it by purpose and step, never drawn from it in turn.
+    """params: float32 master weights; opt_state: the optimizer's; step: i32 [], steps done so far.
+
+    key_data: u32 [2], the bits of the seed's key; a typed key would slow down every dispatch. Randomness is
+    addressed from it by purpose and step, never drawn from it in turn.
     """
 
     params: Params
     opt_state: Any
     step: Integer[Array, ""]
-    key: PRNGKey
+    key_data: UInt32[Array, "2"]
+
+    @property
+    def key(self) -> PRNGKey:
+        """The key of the seed."""
+        return jax.random.wrap_key_data(self.key_data)
 
     @property
     def order_key(self) -> PRNGKey:
@@ -38,4 +45,4 @@ def init_state(
 ) -> TrainState:
     """The state before the first step; `init_params` maps a key to parameters."""
     params = init_params(jax.random.fold_in(key, 0))
-    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), jax.random.key_data(key))

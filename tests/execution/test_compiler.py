@@ -25,13 +25,21 @@ def cpu(monkeypatch):
     return pretend
 
 
-def names(policy):
-    return {name for name, _ in compiler.compile_options("cpu", policy)}
+def names(policy, batch_size=64):
+    return {name for name, _ in compiler.compile_options("cpu", policy, batch_size)}
 
 
 def test_a_cpu_with_bf16_units_takes_both_options_for_both_policies(cpu):
     cpu("avx512f", "avx512_bf16")
     assert names(F32) == names(BF16) == {compiler.ONEDNN, compiler.VECTOR_WIDTH}
+
+
+def test_large_bf16_batches_leave_every_product_to_onednn(cpu):
+    """At batch 8 that would be 2.5 times slower."""
+    cpu("avx512f", "avx512_bf16")
+    assert compiler.YNN_FUSIONS in names(BF16, 512)
+    assert compiler.YNN_FUSIONS not in names(BF16, 8)
+    assert compiler.YNN_FUSIONS not in names(F32, 512)
 
 
 @pytest.mark.parametrize("flags", [("avx2",), ("avx512f",)])
@@ -58,9 +66,9 @@ def test_a_ceiling_above_bf16_forbids_nothing(cpu, ceiling):
 
 def test_other_platforms_and_processors_take_none(cpu, monkeypatch):
     cpu("avx512f", "avx512_bf16")
-    assert compiler.compile_options("gpu", BF16) == ()
+    assert compiler.compile_options("gpu", BF16, 512) == ()
     monkeypatch.setattr(compiler.host, "machine", lambda: "arm64")
-    assert compiler.compile_options("cpu", F32) == ()
+    assert compiler.compile_options("cpu", F32, 512) == ()
 
 
 def test_old_jax_is_slow_in_bf16_and_says_what_helps(cpu, monkeypatch):
@@ -79,7 +87,7 @@ def test_an_option_that_xla_does_not_know_is_dropped():
 
 def test_the_options_of_this_machine_compile_and_run():
     for policy in (F32, BF16):
-        options = dict(compiler.compile_options("cpu", policy)) or None
+        options = dict(compiler.compile_options("cpu", policy, 512)) or None
         product = jax.jit(jnp.matmul, compiler_options=options)
         x = jnp.ones((64, 64), policy.compute)
         assert float(product(x, x)[0, 0]) == 64
