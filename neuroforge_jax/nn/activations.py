@@ -38,7 +38,7 @@ def identity(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     return x
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     activation.name: activation
     for activation in (
         Activation("relu", relu, 2.0, "he"),

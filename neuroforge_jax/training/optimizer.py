@@ -96,7 +96,8 @@ OPTIMIZERS: dict[str, Callable[[Rate, float, float], optax.GradientTransformatio
 }
 """Name → optax's optimizer by learning rate, momentum and decoupled weight decay. Momentum: Polyak, 1964;
 nesterov: 1983; adam: Kingma and Ba, 2015, arXiv:1412.6980; adamw: Loshchilov and Hutter, 2019,
-arXiv:1711.05101; lion: Chen et al., 2023, arXiv:2302.06675; muon (matrices; adam for the rest): Jordan, 2024."""
+arXiv:1711.05101; lion: Chen et al., 2023, arXiv:2302.06675; muon (matrices; adam with Nesterov's momentum for
+the rest, as optax has it): Jordan, 2024."""
 
 DECOUPLED = frozenset({"adamw", "lion", "muon"})
 """These apply the decay themselves, apart from the gradient."""

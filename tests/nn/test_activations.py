@@ -56,6 +56,15 @@ def test_the_gain_keeps_the_second_moment(name):
     assert ACTIVATIONS[name].gain == pytest.approx(1 / second_moment, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_values_and_derivatives_are_finite_far_out(name, dtype):
+    points = jnp.asarray([-1e30, -1e4, -100.0, 0.0, 100.0, 1e4, 1e30], dtype)
+    values, slopes = jax.vmap(jax.value_and_grad(ACTIVATIONS[name].function))(points)
+    assert bool(jnp.isfinite(values).all())
+    assert bool(jnp.isfinite(slopes).all())
+
+
 def test_relu_has_derivative_zero_at_zero():
     assert jax.grad(ACTIVATIONS["relu"].function)(0.0) == 0.0
 

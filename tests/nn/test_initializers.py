@@ -7,7 +7,7 @@ import pytest
 
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.nn.activations import ACTIVATIONS
-from neuroforge_jax.nn.initializers import initializer
+from neuroforge_jax.nn.initializers import INITIALIZERS, initializer
 
 SHAPE = (600, 300)
 
@@ -35,6 +35,15 @@ def test_orthogonal_columns_are_orthogonal_and_scaled():
         initializer("orthogonal", ACTIVATIONS["relu"])(jax.random.key(0), SHAPE, jnp.float32)
     )
     np.testing.assert_allclose(weights.T @ weights, 2 * np.eye(300), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (1, 1), (3, 7)])
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_narrow_layers_have_finite_weights_of_their_shape(name, shape):
+    weights = initializer(name, ACTIVATIONS["relu"])(jax.random.key(0), shape, jnp.float32)
+    assert weights.shape == shape
+    assert weights.dtype == jnp.float32
+    assert bool(jnp.isfinite(weights).all())
 
 
 def test_an_unknown_name_lists_the_known_ones():

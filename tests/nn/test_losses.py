@@ -1,5 +1,7 @@
 """Losses against float64 NumPy, their gradients, extreme logits, and padding."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,13 +22,13 @@ def one_hot(labels, classes, smoothing):
 
 def reference(name, logits, labels, smoothing):
     if name == "cross-entropy":
-        log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        log_softmax = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         return -(one_hot(labels, logits.shape[1], smoothing) * log_softmax).sum(axis=1)
     if name == "mse":
         return ((logits - one_hot(labels, logits.shape[1], smoothing)) ** 2).mean(axis=1)
     wanted = np.eye(logits.shape[1])[labels] * (1 - smoothing) + smoothing / 2
-    probability = 1 / (1 + np.exp(-logits))
-    return -(wanted * np.log(probability) + (1 - wanted) * np.log(1 - probability)).mean(axis=1)
+    log_yes, log_no = -np.logaddexp(0, -logits), -np.logaddexp(0, logits)
+    return -(wanted * log_yes + (1 - wanted) * log_no).mean(axis=1)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -63,15 +65,27 @@ def test_squared_error_of_numbers():
     np.testing.assert_allclose(found, ((LOGITS - targets) ** 2).mean(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cross-entropy", "binary-cross-entropy"])
-def test_extreme_logits_give_finite_losses_and_gradients(name):
-    logits = jnp.asarray([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], jnp.float32)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_binary_cross_entropy_of_numbers_is_that_of_their_labels(smoothing):
+    logits = jnp.asarray(LOGITS, jnp.float32)
+    loss = LOSSES["binary-cross-entropy"].per_sample
+    np.testing.assert_array_equal(
+        loss(logits, jnp.asarray(np.eye(5)[LABELS], jnp.float32), label_smoothing=smoothing),
+        loss(logits, jnp.asarray(LABELS), label_smoothing=smoothing),
+    )
 
-    def total(logits):
-        return LOSSES[name].per_sample(logits, jnp.asarray([1, 1], jnp.int32), label_smoothing=0.1).sum()
 
-    value, gradient = jax.value_and_grad(total)(logits)
-    assert bool(jnp.isfinite(value))
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_extreme_logits_give_the_exact_loss_and_a_finite_gradient(name, smoothing):
+    logits, labels = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]]), np.array([1, 1], np.int32)
+
+    def losses(logits):
+        return LOSSES[name].per_sample(logits, jnp.asarray(labels), label_smoothing=smoothing)
+
+    found = losses(jnp.asarray(logits, jnp.float32))
+    np.testing.assert_allclose(found, reference(name, logits, labels, smoothing), rtol=1e-6)
+    gradient = jax.grad(lambda logits: losses(logits).sum())(jnp.asarray(logits, jnp.float32))
     assert bool(jnp.isfinite(gradient).all())
 
 
@@ -95,10 +109,49 @@ def test_padding_has_no_gradient_and_no_weight_at_all_is_no_nan():
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_correct_is_where_the_labels_logit_is_largest_and_never_nan():
-    logits = jnp.asarray([[1.0, 2.0], [2.0, 1.0], [jnp.nan, 1.0], [1.0, 1.0]])
-    labels = jnp.asarray([1, 1, 0, 1], jnp.int32)
-    np.testing.assert_array_equal(correct(logits, labels), [1, 0, 0, 1])
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("logit", [1e4, 1e30])
+def test_a_sample_of_weight_0_counts_for_nothing_however_large_its_logits(name, logit):
+    """The squared error of 1e30 is inf, and inf · 0 once made the loss of the whole batch NaN."""
+    labels, weights = jnp.asarray([0, 1], jnp.int32), jnp.asarray([1.0, 0.0])
+
+    def loss(logits, labels, weights):
+        return weighted_mean(LOSSES[name].per_sample(logits, labels, label_smoothing=0.1), weights)
+
+    logits = jnp.asarray([[1.0, 2.0, 3.0], [logit, -logit, logit]])
+    value, gradient = jax.value_and_grad(loss)(logits, labels, weights)
+    alone, gradient_alone = jax.value_and_grad(loss)(logits[:1], labels[:1], weights[:1])
+    assert value == pytest.approx(float(alone), rel=1e-6)
+    np.testing.assert_allclose(gradient[:1], gradient_alone, rtol=1e-6)
+    np.testing.assert_array_equal(gradient[1], 0)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_the_weighted_mean_never_looks_at_values_of_weight_0(value):
+    values, weights = jnp.asarray([2.0, value]), jnp.asarray([0.5, 0.0])
+    mean, gradient = jax.value_and_grad(weighted_mean)(values, weights)
+    assert mean == 2.0
+    np.testing.assert_array_equal(gradient, [1.0, 0.0])
+
+
+def test_correct_is_where_no_logit_is_above_the_labels_and_none_is_nan():
+    logits = jnp.asarray([[1.0, 2.0], [2.0, 1.0], [jnp.nan, 1.0], [1.0, jnp.nan], [1.0, 1.0]])
+    labels = jnp.asarray([1, 1, 0, 0, 1], jnp.int32)
+    np.testing.assert_array_equal(correct(logits, labels), [1, 0, 0, 0, 1])
+
+
+def test_the_loss_and_the_count_of_correct_samples_share_one_maximum():
+    def both(logits):
+        losses = LOSSES["cross-entropy"].per_sample(logits, jnp.asarray(LABELS), label_smoothing=0.0)
+        return losses, correct(logits, jnp.asarray(LABELS))
+
+    program = jax.jit(both).lower(jnp.asarray(LOGITS, jnp.float32))
+    # Two are written, and a compiler that keeps both would show here.
+    assert program.as_text().count("stablehlo.reduce(") == 5
+    text = program.compile().as_text()
+    bodies = re.findall(r"^%?([\w.-]+) \([^\n]*\n(?:(?!\}).*\n)*?.* maximum\(", text, re.M)
+    reduces = re.findall(r" reduce\(.*to_apply=%?([\w.-]+)", text)
+    assert len([body for body in reduces if body in bodies]) == 1
 
 
 def test_the_gradient_of_the_label_pick_is_no_scatter():
