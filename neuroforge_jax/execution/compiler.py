@@ -25,8 +25,9 @@ VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 YNN_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
 """Empty: XLA leaves no product to YNNPACK, its other library, and oneDNN gets them all."""
 
-ALL_ONEDNN_BATCH = 256
-"""From here on bf16 training is 3 to 8 % faster with oneDNN alone; at batch 8 it is 2.5 times slower (jax 0.12)."""
+ALL_ONEDNN_BATCH = 64
+"""From here on bf16 training is faster with oneDNN alone, by 0 to 11 % (between 4 % slower and 6 % faster with
+Adam up to batch 128); at batch 32 it depends on the widths, and at batch 8 it is 2.5 times slower (jax 0.12)."""
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
