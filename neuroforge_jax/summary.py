@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from neuroforge_jax.assembly import predict, steps_per_epoch
-from neuroforge_jax.backends import Backend, Choice
+from neuroforge_jax.backends import Backend, Choice, precision_advice
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.environment import device_name
@@ -59,9 +59,8 @@ def header_rows(
         ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
         ("memory", _memory_estimate(config, dataset, model, state)),
     ]
-    if choice.advice:
-        rows.append(("note", choice.advice))
-    return rows
+    advice = precision_advice(backend, train_flops(mlp) * config.batch_size)
+    return [*rows, ("note", advice)] if advice else rows
 
 
 def _traits(config: TrainConfig) -> str:
