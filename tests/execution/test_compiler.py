@@ -25,7 +25,7 @@ def cpu(monkeypatch):
     return pretend
 
 
-def names(policy, batch_size=64):
+def names(policy, batch_size=32):
     return {name for name, _ in compiler.compile_options("cpu", policy, batch_size)}
 
 
