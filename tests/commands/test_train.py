@@ -43,9 +43,16 @@ def run(args, capsys):
     return code, out, err
 
 
+LISTENING_TO_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, "
+    "[sys.executable, '-m', 'neuroforge_jax.train', *sys.argv[1:]])"
+)
+"""A job that a shell has put in the background ignores Ctrl-C, and so would all that it starts."""
+
+
 def subprocess_of(args, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "neuroforge_jax.train", *args],
+        [sys.executable, "-c", LISTENING_TO_CTRL_C, *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -299,15 +306,18 @@ def test_nothing_breaks_when_the_reader_of_the_pipe_goes_away(tmp_path):
 
 def test_ctrl_c_ends_with_one_line_and_code_130(tmp_path):
     process = subprocess_of([*QUICK, "--epochs", "100000", "--batch-size", "8"], cwd=tmp_path)
-    for line in process.stdout:
-        if line.startswith("epoch   1"):
-            break
-    process.send_signal(signal.SIGINT)
-    begun = time.monotonic()
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error == "interrupted\n"
-    assert time.monotonic() - begun < 10
+    try:
+        for line in process.stdout:
+            if line.startswith("epoch   1"):
+                break
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert error == "interrupted\n"
+        assert time.monotonic() - begun < 10
+    finally:
+        process.kill()
 
 
 def test_a_typo_is_told_without_importing_jax(tmp_path):
