@@ -11,19 +11,18 @@ from dataclasses import dataclass, replace
 import jax
 
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.batch import to_device
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, lookup
 from neuroforge_jax.execution import scanned, stepped
 from neuroforge_jax.execution.compiler import bf16_is_fast, compile_options, why_bf16_is_slow
-from neuroforge_jax.execution.interface import Run
+from neuroforge_jax.execution.interface import Execution, Run
 from neuroforge_jax.precision.policy import Policy, policy
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import init_state
-from neuroforge_jax.training.step import Training, make_step
+from neuroforge_jax.training.step import Parts, Training, make_parts, make_step
 from neuroforge_jax.typing import CompileOptions
 
-EXECUTIONS = {"scanned": scanned.prepare, "stepped": stepped.prepare}
+EXECUTIONS: dict[str, Execution] = {"scanned": scanned.prepare, "stepped": stepped.prepare}
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,23 @@ class Backend:
         """The XLA compile options in force for batches of this size."""
         return compile_options(self.device.platform, self.policy, batch_size)
 
-    def prepare(self, model: Model, training: Training, dataset: Dataset) -> Run:
-        """Compile the training of this model on this dataset, moved to the device, for stretches of steps."""
+    def parts(self, model: Model, training: Training) -> Parts:
+        """The pure parts of this backend's step: forward, backward, optimize and metrics."""
+        return make_parts(model, training)
+
+    def prepare(self, model: Model, training: Training, dataset: Dataset, parts: Parts | None = None) -> Run:
+        """Compile the training of this model on this dataset, moved to the device, for stretches of steps.
+
+        parts: of the step to compile; the backend's own unless given.
+        """
         device = self.device
         with jax.default_device(device):
             state_like = jax.eval_shape(lambda: init_state(jax.random.key(0), model.init, training.optimizer))
             return EXECUTIONS[self.execution](
-                make_step(model, training),
+                make_step(parts or self.parts(model, training)),
                 state_like,
-                to_device(dataset.train, device),
+                dataset.train,
+                device,
                 batch_size=training.batch_size,
                 steps=training.steps,
                 options=self.options(training.batch_size),

@@ -1,15 +1,18 @@
-"""What every execution gives back: a function that runs any stretch of steps, and what was measured in it."""
+"""What every execution is, and what it gives back: a function that runs any stretch of steps, and its metrics."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 from neuroforge_jax.data.order import steps_per_epoch
+from neuroforge_jax.data.types import Split
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import StepMetrics
+from neuroforge_jax.training.step import Step, StepMetrics
+from neuroforge_jax.typing import CompileOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,28 @@ class Run(Protocol):
         self, state: TrainState, first_step: int, last_step: int
     ) -> tuple[TrainState, StretchMetrics]:
         """Returns at once; the state and the metrics are futures of the device."""
+        ...
+
+
+@runtime_checkable
+class Execution(Protocol):
+    """A way to run many steps: it prepares a training on the samples of `train`."""
+
+    def __call__(
+        self,
+        step: Step,
+        state_like: TrainState,
+        train: Split,
+        device: jax.Device,
+        *,
+        batch_size: int,
+        steps: int,
+        options: CompileOptions,
+    ) -> Run:
+        """Compile what is needed.
+
+        state_like: the shapes and dtypes of the state. steps: of the whole run. options: XLA's, for `jax.jit`.
+        """
         ...
 
 

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from neuroforge_jax.data.batch import DeviceData, gather
+from neuroforge_jax.data.batch import DeviceData, gather, to_device
 from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per_epoch
+from neuroforge_jax.data.types import Split
 from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
@@ -57,13 +58,15 @@ def stretch_program(
 def prepare(
     step: Step,
     state_like: TrainState,
-    data: DeviceData,
+    train: Split,
+    device: jax.Device,
     *,
     batch_size: int,
     steps: int,
     options: CompileOptions,
 ) -> Run:
     """Compile the program for this state and data; `steps` is the length of the whole run."""
+    data = to_device(train, device)
     samples, capacity = len(data), min(max(steps, 1), MAX_CAPACITY)
     program = stretch_program(step, samples=samples, batch_size=batch_size, capacity=capacity)
     jitted = jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroforge_jax.data.batch import DeviceData, gather
+from neuroforge_jax.data.batch import DeviceData, gather, to_device
 from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per_epoch
+from neuroforge_jax.data.types import Split
 from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
@@ -19,13 +20,15 @@ from neuroforge_jax.typing import Array, CompileOptions
 def prepare(
     step: Step,
     state_like: TrainState,
-    data: DeviceData,
+    train: Split,
+    device: jax.Device,
     *,
     batch_size: int,
     steps: int,
     options: CompileOptions,
 ) -> Run:
     """Compile one step for this state and data."""
+    data = to_device(train, device)
     samples = len(data)
     per_epoch = steps_per_epoch(samples, batch_size)
 

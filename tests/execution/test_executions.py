@@ -171,10 +171,10 @@ def test_a_stretch_that_runs_backwards_is_refused(blobs, small_config):
 def _program(config, model, dataset):
     from neuroforge_jax.assembly import make_training
     from neuroforge_jax.data.batch import to_device
-    from neuroforge_jax.training.step import make_step
+    from neuroforge_jax.training.step import make_parts, make_step
 
     training = make_training(config, dataset)
-    step = make_step(model, training)
+    step = make_step(make_parts(model, training))
     program = scanned.stretch_program(
         step, samples=len(dataset.train), batch_size=training.batch_size, capacity=training.steps
     )
