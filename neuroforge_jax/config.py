@@ -140,6 +140,10 @@ class RunOptions:
     """Continue the run in this folder, or auto."""
     checkpoint_every: str | None = None
     """Save every so many steps, epochs or minutes."""
+    chunk_steps: int | None = None
+    """Steps of one dispatch of a pipelined run (else about 8,192 samples)."""
+    read_ahead: int = 2
+    """Chunks that a pipelined run reads ahead of the device."""
     log_every: int = 0
     """Write a line of metrics every N steps (0: one an epoch)."""
     benchmark: bool = False
@@ -169,6 +173,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         _whole(self, "log_every", 0, 2**31 - 1)
+        _whole(self, "chunk_steps", 1, 1_000_000, optional=True)
+        _whole(self, "read_ahead", 1, 1000)
 
 
 def _check_types(config: TrainConfig) -> None:

@@ -19,6 +19,7 @@ from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.environment import describe
 from neuroforge_jax.errors import DivergedError
 from neuroforge_jax.execution.interface import Run, StretchMetrics
+from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.observe.pace import Pace
 from neuroforge_jax.observe.sinks import JsonLines, Progress, Record, Sink
 from neuroforge_jax.run_folder import RunFolder
@@ -85,7 +86,8 @@ def fit(
         if folder:
             folder.write_config(config)
             folder.write_json("environment.json", describe(backend, config.batch_size))
-        run = backend.prepare(model, training, dataset)
+        streaming = Streaming(options.chunk_steps, options.read_ahead)
+        run = backend.prepare(model, training, dataset, streaming=streaming)
         compile_seconds = time.perf_counter() - begun
 
         # Selection is on held-out data alone; test data are shown along the way and decide nothing.
