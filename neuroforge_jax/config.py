@@ -16,7 +16,7 @@ class TrainConfig:
     """What defines the training: two runs with equal configs, data and device are the same bits."""
 
     dataset: str = "auto"
-    """auto, mnist, fashion-mnist, digits, breast-cancer, or the path of an .npz or .csv file."""
+    """auto, mnist, fashion-mnist, digits, breast-cancer, or the path of an .npz or .csv file or a folder."""
     target: str | None = None
     """The column of a .csv file to predict (the last one unless given)."""
     train_samples: int | None = None
