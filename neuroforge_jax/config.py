@@ -147,9 +147,9 @@ class RunOptions:
     log_every: int = 0
     """Write a line of metrics every N steps (0: one an epoch)."""
     benchmark: bool = False
-    """Print where the time went."""
+    """Add a line to the final table: where the time went."""
     benchmark_output: Path | None = None
-    """Write where the time went, as JSON."""
+    """Write where the time went, the result and the environment to this JSON file."""
     memory_profile: bool = False
     """Print where the memory went."""
     memory_fraction: float | None = None
