@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from neuroforge_jax.data.types import Dataset, Split
     from neuroforge_jax.execution.pipelined import Streaming
     from neuroforge_jax.observe.console import Console
+    from neuroforge_jax.observe.monitor import PerformanceMonitor
     from neuroforge_jax.run import Result, fit
     from neuroforge_jax.run_folder import load
 
@@ -29,6 +30,7 @@ _HOMES = {
     "Console": "observe.console",
     "Dataset": "data.types",
     "IteratorSource": "data.stream",
+    "PerformanceMonitor": "observe.monitor",
     "Result": "run",
     "RunOptions": "config",
     "Split": "data.types",
@@ -64,6 +66,7 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "ArraySource",
     "IteratorSource",
     "Streaming",
+    "PerformanceMonitor",
 ]
 
 
