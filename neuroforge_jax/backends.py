@@ -160,7 +160,7 @@ def choose(config: TrainConfig) -> Choice:
         backend = replace(backend, execution="pipelined")
     device = backend.device
     _refuse_what_is_not_built(config, backend)
-    return Choice(backend, _reason(automatic, device))
+    return Choice(backend, _reason(automatic, device, backend.precision))
 
 
 def _refuse_what_is_not_built(config: TrainConfig, backend: Backend) -> None:
@@ -174,10 +174,11 @@ def _refuse_what_is_not_built(config: TrainConfig, backend: Backend) -> None:
         raise NotYetError("--mesh (several devices) is not built yet; leave it out")
 
 
-def _reason(automatic: bool, device: jax.Device) -> str:
+def _reason(automatic: bool, device: jax.Device, precision: str) -> str:
     if not automatic:
         return "as named"
-    return f"auto: the fastest on {device.platform} that keeps float32"
+    kept = "keeps float32" if precision == "f32" else f"takes {precision}, as named"
+    return f"auto: the fastest on {device.platform} that {kept}"
 
 
 BF16_MIN_STEP_FLOPS = 50e6

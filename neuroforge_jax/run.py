@@ -203,7 +203,7 @@ def _check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
     lower = "set --loss-scale dynamic" if state.loss_scale.is_static and scale > 1 else "use --precision bf16"
     raise DivergedError(
         f"the gradients overflowed in {PERMANENT} steps in a row at the lowest loss scale, "
-        f"{scale:g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
+        f"{scale:,.10g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
     )
 
 

@@ -27,6 +27,8 @@ def test_auto_keeps_float32_and_says_why():
     choice = choose(nf.TrainConfig(backend="auto"))
     assert (choice.backend.execution, choice.backend.precision) == ("scanned", "f32")
     assert choice.reason == "auto: the fastest on cpu that keeps float32"
+    fp16 = choose(nf.TrainConfig(backend="auto", precision="fp16"))
+    assert fp16.reason == "auto: the fastest on cpu that takes fp16, as named"
 
 
 @pytest.mark.parametrize("flags", [{"mixed_precision": True}, {"precision": "bf16"}])
