@@ -155,29 +155,16 @@ def final_figures(
         "backend": backend.name,
         "precision": str(backend.policy),
         "products": backend.policy.path(backend.device.platform),
-        **_scaling_figures(history),
+        "loss_scale": history[-1].get("loss_scale"),
+        "skipped_steps": sum(int(record.get("skipped_steps") or 0) for record in history),
         "device": device_name(backend.device),
         "seed": config.seed,
     }
 
 
-def _scaling_figures(history: Sequence[Record]) -> dict[str, Any]:
-    """Of a run with loss scaling: the scale at its end, and how many of its steps were skipped."""
-    if "skipped_steps" not in history[-1]:
-        return {}
-    skipped = sum(int(record["skipped_steps"] or 0) for record in history)
-    return {"loss_scale": history[-1]["loss_scale"], "skipped_steps": skipped}
-
-
-def _scaling_rows(figures: Mapping[str, Any]) -> Rows:
-    if "skipped_steps" not in figures:
-        return []
-    skipped = f"{figures['skipped_steps']:,} steps overflowed and were skipped"
-    return [("loss scale", f"{figures['loss_scale']:,.0f} at the end; {skipped}")]
-
-
 def result_rows(figures: Mapping[str, Any]) -> Rows:
     """The final table."""
+    scaling = f"{figures['loss_scale'] or 0:,.0f} at the end; {figures['skipped_steps']:,} steps skipped"
     unit = f"{figures['matmul_peak_dtype']} matrix-product peak"
     accuracy = figures["test_accuracy"]
     rows = []
@@ -214,8 +201,8 @@ def result_rows(figures: Mapping[str, Any]) -> Rows:
             f"{figures['share_of_peak']:.0%} of this machine's {unit}   "
             f"{_flops(figures['flops_per_second'])} of {_flops(figures['matmul_peak_flops_per_second'])}",
         ),
-        *_scaling_rows(figures),
         ("peak memory", memory.text(figures["peak_memory_bytes"])),
+        *([("loss scale", scaling)] if figures["loss_scale"] is not None else []),
     ]
 
 
