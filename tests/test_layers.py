@@ -14,13 +14,14 @@ FLOORS = (
     ("kernels",),
     ("training",),
     ("execution",),
-    ("backends", "run_folder", "loading", "environment", "assembly"),
+    ("backends", "plugins", "run_folder", "loading", "environment", "assembly"),
     ("run", "summary"),
     ("report",),
     ("train", "data.__main__", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
     ("config", "errors"),
+    ("backends", "plugins"),
     ("environment", "backends"),
     ("assembly", "backends"),
     ("run", "summary"),
