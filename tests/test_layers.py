@@ -16,8 +16,8 @@ FLOORS = (
     ("execution",),
     ("backends", "plugins", "run_folder", "loading", "environment", "assembly"),
     ("run", "summary"),
-    ("report",),
-    ("train", "data.__main__", "cli", "command"),
+    ("report", "machine", "diagnosis"),
+    ("train", "data.__main__", "doctor", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
     ("config", "errors"),
@@ -26,7 +26,9 @@ ALLOWED_ON_ONE_FLOOR = {
     ("assembly", "backends"),
     ("run", "summary"),
     ("train", "command"),
+    ("diagnosis", "machine"),
     ("data.__main__", "command"),
+    ("doctor", "command"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

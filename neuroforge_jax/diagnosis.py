@@ -1,0 +1,330 @@
+"""What the doctor knows: the machine, jax, the backends and the data, gathered into values and judged.
+
+`diagnose` looks and changes nothing; `advice` is a pure function of what it saw.
+"""
+
+import os
+import platform as host
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from neuroforge_jax import __version__, machine
+from neuroforge_jax.backends import (
+    BACKENDS,
+    BF16_MIN_STEP_FLOPS,
+    Backend,
+    choose,
+    local_devices,
+    plugged_in,
+)
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.datasets import DATASETS, data_folder, find_files
+from neuroforge_jax.data.download import ARCHIVES
+from neuroforge_jax.environment import installed_version, processor
+from neuroforge_jax.errors import NotYetError, UserError
+from neuroforge_jax.execution.compiler import bf16_is_fast, bf16_units, cpu_flags, why_bf16_is_slow
+from neuroforge_jax.plugins import discover
+
+PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "orbax-checkpoint")
+PLATFORM_PACKAGES = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
+VARIABLES = (
+    "JAX_PLATFORMS", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_DEBUG_NANS", "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS", "XLA_PYTHON_CLIENT_MEM_FRACTION", "CUDA_VISIBLE_DEVICES",
+    "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "NPROC",
+)  # fmt: skip
+"""Of the environment, those that change what jax does, or how fast."""
+
+SMALL_BATCH, LARGE_BATCH = 8, 512
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of jax. Bytes, where it tells them. trouble: what became of a small product on it, if it failed."""
+
+    platform: str
+    kind: str
+    memory: int | None
+    memory_in_use: int | None
+    trouble: str
+
+
+@dataclass(frozen=True)
+class BackendRow:
+    """A backend and whether it can be used. status: ready, absent, not yet, or unavailable; reason: if not ready."""
+
+    name: str
+    execution: str
+    precision: str
+    kernels: str
+    platform: str
+    origin: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The XLA compile options in force for a precision and a batch size."""
+
+    precision: str
+    batch_size: int
+    options: dict[str, bool | int | str]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """bf16_flags: what the CPU reports. bf16_units: whether they can be used. bf16_from_step_flops: where bf16 is
+    the faster precision, the work of a step from which it is; else None, and `reason` says why.
+    """
+
+    bf16_flags: tuple[str, ...]
+    bf16_units: bool
+    bf16_from_step_flops: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a dataset: embedded, present, absent, or `3 of 4 files`, and their bytes."""
+
+    name: str
+    state: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All of it, as plain values."""
+
+    neuroforge_jax: str
+    python: str
+    system: str
+    processor: str
+    versions: dict[str, str | None]
+    variables: dict[str, str]
+    cores: machine.Cores
+    memory: machine.Memory
+    accelerators: tuple[machine.Accelerator, ...]
+    devices: tuple[Device, ...]
+    backends: tuple[BackendRow, ...]
+    auto: str
+    compile_options: tuple[Options, ...]
+    precision: Precision
+    data_folder: Path
+    datasets: tuple[Files, ...]
+    compilation_cache: str | None
+
+
+def diagnose(data_dir: Path | None = None) -> Diagnosis:
+    """Look at everything. Raises DeviceError where jax cannot start.
+
+    data_dir: the folder of the datasets, as for a training. Plugins are imported, for they are listed.
+    """
+    devices = local_devices()
+    folder = data_folder(data_dir)
+    packages = [*PACKAGES, *(name for name in PLATFORM_PACKAGES if installed_version(name))]
+    return Diagnosis(
+        neuroforge_jax=__version__,
+        python=host.python_version(),
+        system=f"{host.system()} {host.machine()}",
+        processor=processor(),
+        versions={name: installed_version(name) for name in packages},
+        variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        cores=machine.cores(),
+        memory=machine.memory(),
+        accelerators=machine.accelerators(),
+        devices=tuple(map(_device, devices)),
+        backends=(*map(_row, BACKENDS.values()), *_plugins()),
+        auto=choose(TrainConfig(backend="auto")).backend.name,
+        compile_options=tuple(
+            Options(backend.precision, batch_size, dict(backend.options(batch_size)))
+            for backend in (BACKENDS["optimized"], BACKENDS["mixed"])
+            for batch_size in (SMALL_BATCH, LARGE_BATCH)
+        ),
+        precision=_precision(devices[0].platform),
+        data_folder=folder,
+        datasets=tuple(_files(name, folder) for name in DATASETS if name != "auto"),
+        compilation_cache=jax.config.jax_compilation_cache_dir,
+    )
+
+
+def _device(device: jax.Device) -> Device:
+    stats = device.memory_stats() or {}
+    try:
+        ones = jax.device_put(jnp.ones((32, 32)), device)
+        (ones @ ones).block_until_ready()
+        trouble = ""
+    except RuntimeError as error:
+        trouble = str(error).partition("\n")[0]
+    capability = getattr(device, "compute_capability", None)
+    kind = f"{device.device_kind}, compute capability {capability}" if capability else device.device_kind
+    return Device(device.platform, kind, stats.get("bytes_limit"), stats.get("bytes_in_use"), trouble)
+
+
+def _row(backend: Backend) -> BackendRow:
+    status, reason = "ready", ""
+    try:
+        choose(TrainConfig(backend=backend.name))
+    except UserError as error:
+        status, reason = "not yet" if isinstance(error, NotYetError) else "absent", str(error)
+    return BackendRow(
+        backend.name, backend.execution_name, backend.precision, backend.kernels, backend.platform,
+        backend.origin, status, reason,
+    )  # fmt: skip
+
+
+def _plugins() -> list[BackendRow]:
+    rows = []
+    for plugin in discover(("auto", *BACKENDS)):
+        try:
+            rows.append(_row(plugged_in(plugin)))
+        except UserError as error:
+            rows.append(BackendRow(plugin.name, "", "", "", "", plugin.origin, "unavailable", str(error)))
+    return rows
+
+
+def _precision(platform: str) -> Precision:
+    flags = tuple(sorted(cpu_flags() & {"avx512_bf16", "amx_bf16"}))
+    if not bf16_is_fast(platform):
+        return Precision(flags, bf16_units(), None, why_bf16_is_slow())
+    return Precision(flags, bf16_units(), BF16_MIN_STEP_FLOPS if platform == "cpu" else 0.0, "")
+
+
+def _files(name: str, folder: Path) -> Files:
+    if name not in ARCHIVES:
+        return Files(name, "embedded", 0)
+    paths = find_files(ARCHIVES[name], folder).values()
+    here = [path for path in paths if path is not None and path.is_file()]
+    partly = f"{len(here)} of {len(paths)} files" if here else "absent"
+    return Files(name, "present" if len(here) == len(paths) else partly, sum(p.stat().st_size for p in here))
+
+
+def advice(seen: Diagnosis) -> tuple[str, ...]:
+    """What would make this machine faster, a sentence each; nothing where nothing is known."""
+    return tuple(
+        sentence
+        for part in (_about_accelerators, _about_bf16, _about_cores, _about_settings)
+        for sentence in part(seen)
+    )
+
+
+def _about_accelerators(seen: Diagnosis) -> list[str]:
+    used = {device.platform for device in seen.devices} - {"cpu"}
+    asked = seen.variables.get("JAX_PLATFORMS", "")
+    told = [f"the {device.kind} fails: {device.trouble}" for device in seen.devices if device.trouble]
+    for name, version in seen.versions.items():
+        if name.startswith("jax-cuda") and version != seen.versions["jaxlib"]:
+            told.append(
+                f"{name} {version} is not of jaxlib {seen.versions['jaxlib']}; install both in one version"
+            )
+    for accelerator in () if used else seen.accelerators:
+        driver = f" (driver {accelerator.driver})" if accelerator.driver else ""
+        what = f"{accelerator.maker} hardware is here{driver}, and jax does not use it"
+        packages = {"NVIDIA": "jax-cuda", "TPU": "libtpu"}.get(accelerator.maker)
+        if packages is None:
+            told.append(f"{what}: jax has packages for ROCm")
+        elif not any(name.startswith(packages) for name in seen.versions):
+            told.append(f'{what}: python -m pip install -e ".[{_extra(accelerator)}]"')
+        elif asked:
+            told.append(f"{what}: JAX_PLATFORMS={asked} leaves it out; unset it")
+        else:
+            told.append(f"{what}: its package is installed and finds nothing; look whether its driver runs")
+    return told
+
+
+def _extra(accelerator: machine.Accelerator) -> str:
+    """Of the package's extras: a driver from 580 on runs CUDA 13."""
+    if accelerator.maker == "TPU":
+        return "tpu"
+    return "cuda13" if int((accelerator.driver or "0").partition(".")[0]) >= 580 else "cuda12"
+
+
+def _about_bf16(seen: Diagnosis) -> list[str]:
+    if seen.devices[0].platform != "cpu":
+        return []
+    told = []
+    ceiling = next(
+        (name for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA") if name in seen.variables), ""
+    )
+    if ceiling and seen.precision.bf16_flags and not seen.precision.bf16_units:
+        told.append(f"{ceiling}={seen.variables[ceiling]} keeps oneDNN from this CPU's bf16 units; unset it")
+    if seen.precision.bf16_units and seen.precision.bf16_from_step_flops is None:
+        newer = "pip install -U jax" if _numbers(seen.python) >= (3, 12) else "Python 3.12 or later"
+        told.append(
+            f"a newer jax trains in bf16 up to twice as fast as in float32 on this CPU, and jax "
+            f"{seen.versions['jax']} does not: {newer}"
+        )
+    return told
+
+
+def _about_cores(seen: Diagnosis) -> list[str]:
+    cores, told = seen.cores, []
+    if cores.allowed < cores.machine:
+        told.append(
+            f"this process may run on {cores.allowed} of {cores.machine} cores: its CPU affinity says so"
+        )
+    if cores.quota is not None and cores.quota < cores.allowed:
+        told.append(
+            f"its control group grants this process the time of {cores.quota:g} cores, and jax starts a thread on "
+            f"each of {cores.allowed}: raise the quota, or give it fewer cores"
+        )
+    if cores.busy is not None and cores.busy >= 0.2 * cores.allowed:
+        told.append(
+            f"other work takes {cores.busy:.1f} of {cores.machine} cores now: trainings are slower for it, and "
+            "their times mean little"
+        )
+    if seen.memory.available is not None and seen.memory.available < 1e9:
+        told.append(f"only {seen.memory.available / 1e6:.0f} MB of memory are free")
+    return told
+
+
+def _about_settings(seen: Diagnosis) -> list[str]:
+    told, variables = [], seen.variables
+    for name, effect in {
+        "JAX_DISABLE_JIT": "runs every operation on its own",
+        "JAX_DEBUG_NANS": "waits for every result and looks at it",
+        "JAX_ENABLE_X64": "lets numbers become float64 where nothing names their type",
+    }.items():
+        if variables.get(name, "").lower() in ("1", "true", "yes", "on"):
+            told.append(f"{name} {effect}; unset it")
+    if "xla_cpu_multi_thread_eigen=false" in variables.get("XLA_FLAGS", ""):
+        told.append(
+            "XLA_FLAGS has xla_cpu_multi_thread_eigen=false, which leaves products to one core; take it out"
+        )
+    if variables.get("NPROC", "").isdigit() and int(variables["NPROC"]) < seen.cores.allowed:
+        told.append(f"NPROC={variables['NPROC']} keeps jax to fewer threads than there are cores; unset it")
+    if seen.compilation_cache and any(
+        "onednn" in name for row in seen.compile_options for name in row.options
+    ):
+        told.append(
+            "jax's compilation cache cannot hold programs that use oneDNN, and warns at each; turn it off"
+        )
+    return told
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+def to_json(seen: Diagnosis) -> dict[str, Any]:
+    """The diagnosis and the advice for programs: nothing in it names a host, a user or a path."""
+    record = asdict(seen)
+    del record["data_folder"]
+    record["compilation_cache"] = seen.compilation_cache is not None
+    return _without_paths({**record, "advice": advice(seen)})
+
+
+_PATH = re.compile(r"""(?:(?<=[\s'"=(:,\[])|^)~?(?:[A-Za-z]:\\|/)[^\s'",;:)\]]+""")
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_paths(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(part) for part in value]
+    return _PATH.sub("<path>", value) if isinstance(value, str) else value
