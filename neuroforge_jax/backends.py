@@ -152,7 +152,9 @@ def local_devices() -> list[jax.Device]:
         return jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # an assertion without a word: cuda without its package
         asked = jax.config.jax_platforms
-        reason = str(error).partition("\n")[0].partition(" (set JAX_")[0] or "no such platform is here"
+        reason = (
+            str(error).partition("\n")[0].partition(" (set JAX_")[0].rstrip(".") or "no such platform is here"
+        )
         what = f"JAX_PLATFORMS={asked}: jax cannot start on {asked}" if asked else "jax cannot start"
         raise DeviceError(
             f"{what} ({reason}); {'unset it, or ' if asked else ''}set JAX_PLATFORMS=cpu"

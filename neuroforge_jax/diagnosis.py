@@ -40,22 +40,23 @@ VARIABLES = (
 """Of the environment, those that change what jax does, or how fast."""
 
 SMALL_BATCH, LARGE_BATCH = 8, 512
+SCARCE_BYTES = 1e9
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device of jax. Bytes, where it tells them. trouble: what became of a small product on it, if it failed."""
+    """A device of jax. memory_bytes: that jax may take. trouble: why a small product failed on it, if it did."""
 
     platform: str
     kind: str
-    memory: int | None
-    memory_in_use: int | None
+    memory_bytes: int | None
+    memory_in_use_bytes: int | None
     trouble: str
 
 
 @dataclass(frozen=True)
 class BackendRow:
-    """A backend and whether it can be used. status: ready, absent, not yet, or unavailable; reason: if not ready."""
+    """A backend and whether it can be used. status: ready, absent, not yet or unavailable; reason: why not."""
 
     name: str
     execution: str
@@ -90,11 +91,11 @@ class Precision:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a dataset: embedded, present, absent, or `3 of 4 files`, and their bytes."""
+    """The files of a dataset. state: embedded, present, absent, or `3 of 4 files`."""
 
     name: str
     state: str
-    size: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -254,11 +255,12 @@ def _about_bf16(seen: Diagnosis) -> list[str]:
     if ceiling and seen.precision.bf16_flags and not seen.precision.bf16_units:
         told.append(f"{ceiling}={seen.variables[ceiling]} keeps oneDNN from this CPU's bf16 units; unset it")
     if seen.precision.bf16_units and seen.precision.bf16_from_step_flops is None:
-        newer = "pip install -U jax" if _numbers(seen.python) >= (3, 12) else "Python 3.12 or later"
-        told.append(
-            f"a newer jax trains in bf16 up to twice as fast as in float32 on this CPU, and jax "
-            f"{seen.versions['jax']} does not: {newer}"
-        )
+        old = f"jax {seen.versions['jax']}"
+        if _numbers(seen.python) >= (3, 12):
+            remedy = f"this is {old}: python -m pip install -U jax"
+        else:
+            remedy = f"Python 3.12 or later brings it; this is {old} on Python {seen.python}"
+        told.append(f"with jax 0.11 or later bf16 is faster than float32 on this CPU; {remedy}")
     return told
 
 
@@ -266,20 +268,21 @@ def _about_cores(seen: Diagnosis) -> list[str]:
     cores, told = seen.cores, []
     if cores.allowed < cores.machine:
         told.append(
-            f"this process may run on {cores.allowed} of {cores.machine} cores: its CPU affinity says so"
+            f"this process may run on {cores.allowed} of {cores.machine} cores (its CPU affinity, as taskset or "
+            "a scheduler sets it)"
         )
     if cores.quota is not None and cores.quota < cores.allowed:
         told.append(
-            f"its control group grants this process the time of {cores.quota:g} cores, and jax starts a thread on "
-            f"each of {cores.allowed}: raise the quota, or give it fewer cores"
+            f"the control group grants the time of {cores.quota:g} cores, and jax starts threads for "
+            f"{cores.allowed}: raise its CPU quota"
         )
-    if cores.busy is not None and cores.busy >= 0.2 * cores.allowed:
+    if cores.busy_with_others is not None and cores.busy_with_others >= 0.2 * cores.allowed:
         told.append(
-            f"other work takes {cores.busy:.1f} of {cores.machine} cores now: trainings are slower for it, and "
-            "their times mean little"
+            f"other work takes {cores.busy_with_others:.1f} of {cores.machine} cores now: it slows a training "
+            "down, and times measured beside it mean little"
         )
-    if seen.memory.available is not None and seen.memory.available < 1e9:
-        told.append(f"only {seen.memory.available / 1e6:.0f} MB of memory are free")
+    if seen.memory.available_bytes is not None and seen.memory.available_bytes < SCARCE_BYTES:
+        told.append(f"only {seen.memory.available_bytes / 1e6:.0f} MB of memory are free")
     return told
 
 
@@ -298,13 +301,22 @@ def _about_settings(seen: Diagnosis) -> list[str]:
         )
     if variables.get("NPROC", "").isdigit() and int(variables["NPROC"]) < seen.cores.allowed:
         told.append(f"NPROC={variables['NPROC']} keeps jax to fewer threads than there are cores; unset it")
-    if seen.compilation_cache and any(
-        "onednn" in name for row in seen.compile_options for name in row.options
-    ):
-        told.append(
-            "jax's compilation cache cannot hold programs that use oneDNN, and warns at each; turn it off"
-        )
-    return told
+    return told + _about_the_cache(seen)
+
+
+def _about_the_cache(seen: Diagnosis) -> list[str]:
+    # jax 0.11 and 0.12 cannot write a program that calls oneDNN (std::bad_alloc); 0.10 can.
+    uses_onednn = any("onednn" in name for row in seen.compile_options for name in row.options)
+    keeps = not uses_onednn or _numbers(seen.versions["jax"] or "") < (0, 11)
+    if seen.compilation_cache and not keeps:
+        return [
+            "jax's compilation cache cannot keep programs that use oneDNN, and warns at each; turn it off"
+        ]
+    if keeps and not seen.compilation_cache:
+        return [
+            "JAX_COMPILATION_CACHE_DIR=~/.cache/jax would spare a second run of a training its compilation"
+        ]
+    return []
 
 
 def _numbers(version: str) -> tuple[int, ...]:

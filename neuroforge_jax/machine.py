@@ -16,23 +16,23 @@ WATCH_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Cores:
-    """machine: all of them. allowed: those that this process may run on. quota: how many cores' time its control
-    group grants it. busy: how many the work of others takes now.
+    """machine: all of them. allowed: those that this process may run on. quota: of how many its control group
+    grants the time. busy_with_others: how many other processes keep busy now.
     """
 
     machine: int
     allowed: int
     quota: float | None
-    busy: float | None
+    busy_with_others: float | None
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. total: of the machine. available: for new work. limit: of the control group, where below the total."""
+    """total: of the machine. available: for new work. limit: of the control group, where it is below the total."""
 
-    total: int | None
-    available: int | None
-    limit: int | None
+    total_bytes: int | None
+    available_bytes: int | None
+    limit_bytes: int | None
 
 
 @dataclass(frozen=True)
