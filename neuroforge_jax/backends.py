@@ -201,8 +201,8 @@ class Choice:
 def choose(config: TrainConfig) -> Choice:
     """The backend that a config names, with the axes that its flags replace.
 
-    Raises ConfigError for an unknown name, DeviceError where the platform is absent, NotYetError for what
-    is named and not built.
+    Raises ConfigError for an unknown name, DeviceError where the platform is absent or a plugin cannot be used,
+    NotYetError for what is named and not built.
     """
     automatic = config.backend == "auto"
     backend = find("optimized" if automatic else config.backend)

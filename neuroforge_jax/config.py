@@ -64,7 +64,7 @@ class TrainConfig:
     target_accuracy: float | None = None
     """Stop when the validation accuracy reaches this share."""
     backend: str = "auto"
-    """A row of the backend table: auto, cpu, optimized, stepped, mixed, cuda-optimized, ..."""
+    """A row of the backend table: auto, cpu, optimized, stepped, mixed, cuda-optimized, ...; or a plugin."""
     precision: str | None = None
     """f32 or bf16 (float32 master weights in either); the backend's own unless given."""
     mixed_precision: bool = False

@@ -46,16 +46,18 @@ def _doctor(args: Sequence[str]) -> None:
     # A look must not take the memory of a device, which another run may need.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
+        from neuroforge_jax.advice import advice
         from neuroforge_jax.diagnosis import diagnose, to_json
     except ImportError as error:
         raise DeviceError(f"jax cannot be imported ({error}); install this package again") from error
 
     seen = diagnose(flags.data_dir)
-    text = json.dumps(to_json(seen), indent=2)
+    sentences = advice(seen)
+    text = json.dumps(to_json(seen, sentences), indent=2)
     if str(flags.json) == "-":
         print(text)
         return
-    _print(seen)
+    _print(seen, sentences)
     if flags.json is not None:
         try:
             flags.json.write_text(text + "\n")
@@ -64,18 +66,16 @@ def _doctor(args: Sequence[str]) -> None:
         print(f"written to {_at_home(str(flags.json))}")
 
 
-def _print(seen: "Diagnosis") -> None:
+def _print(seen: "Diagnosis", sentences: Sequence[str]) -> None:
     from rich.console import Console
-
-    from neuroforge_jax.diagnosis import advice
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(_rows(_facts(seen)))
     console.print(_backends(seen))
     console.print(_rows(_notes(seen)))
     console.print()
-    sentences = advice(seen) or ("nothing is known that would make this machine faster",)
-    console.print(_rows(("" if index else "faster", "-", line) for index, line in enumerate(sentences)))
+    lines = sentences or ("nothing is known that would make this machine faster",)
+    console.print(_rows(("" if index else "faster", "-", line) for index, line in enumerate(lines)))
 
 
 def _rows(lines: Iterable[tuple[str, ...]]) -> "Table":

@@ -22,6 +22,7 @@ def describe(backend: Backend, batch_size: int) -> dict[str, Any]:
         "neuroforge_jax": __version__,
         "commit": commit(),
         "python": platform.python_version(),
+        "plugin": backend.origin or None,
         "versions": {name: installed_version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),

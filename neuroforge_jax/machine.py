@@ -56,8 +56,9 @@ def cpu_quota(root: Path = ROOT) -> float | None:
     quotas = _group_files(root, "cpu", "cpu.cfs_quota_us")
     periods = _group_files(root, "cpu", "cpu.cfs_period_us")
     pairs += [[quota, period] for quota, period in zip(quotas, periods, strict=False)]
-    limits = [int(quota) / int(period) for quota, period in pairs if quota not in ("max", "-1")]
-    return min(limits, default=None)
+    # Without a quota the newer groups tell `max`, the older ones -1.
+    numbers = [list(map(int, pair)) for pair in pairs if len(pair) == 2 and all(map(str.isdecimal, pair))]
+    return min((quota / period for quota, period in numbers if period), default=None)
 
 
 def memory(root: Path = ROOT) -> Memory:
@@ -70,7 +71,7 @@ def memory(root: Path = ROOT) -> Memory:
         *_group_files(root, "memory", "memory.limit_in_bytes"),
     ]
     # Without a limit the older groups tell the largest number that there is.
-    limits = [int(text) for text in files if text != "max" and int(text) < (total or 2**62)]
+    limits = [int(text) for text in files if text.isdecimal() and int(text) < (total or 2**62)]
     return Memory(total, available, min(limits, default=None))
 
 
@@ -102,10 +103,10 @@ def busy_cores(root: Path = ROOT, seconds: float = WATCH_SECONDS) -> float | Non
 
 def _busy_ticks(root: Path) -> int | None:
     """All but idle and waiting for disks: user, nice, system, interrupts, and what other guests stole."""
-    line = _text(root / "proc/stat").partition("\n")[0].split()
-    if line[:1] != ["cpu"]:
+    told = re.match(r"cpu((?: +\d+){8})", _text(root / "proc/stat"))
+    if told is None:
         return None
-    ticks = [int(number) for number in line[1:9]]
+    ticks = [int(number) for number in told[1].split()]
     return sum(ticks) - ticks[3] - ticks[4]
 
 
@@ -113,7 +114,8 @@ def _group_files(root: Path, controller: str, name: str) -> Iterator[str]:
     """The contents of this file in the process's control group and in all around it, version 1 or 2."""
     mounts = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         if controllers and controller not in controllers.split(","):
             continue
         folder = path.strip("/")
@@ -129,6 +131,6 @@ def _group_files(root: Path, controller: str, name: str) -> Iterator[str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError:
         return ""

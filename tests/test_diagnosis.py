@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from neuroforge_jax import machine
+from neuroforge_jax.advice import advice
 from neuroforge_jax.backends import BACKENDS
-from neuroforge_jax.diagnosis import Device, advice, diagnose, to_json
+from neuroforge_jax.diagnosis import Device, diagnose, to_json
 from tests.test_plugins import offer
 
 
@@ -125,7 +126,7 @@ ADVICE = {
     "a GPU whose driver fails": ({"accelerators": GPU, "versions": CUDA}, "look whether its driver runs"),
     "packages that differ": (
         {"versions": {**CUDA, "jax-cuda12-plugin": "0.11.2"}},
-        "jax-cuda12-plugin 0.11.2 is not of jaxlib 0.12.0.1",
+        "jax-cuda12-plugin 0.11.2 is not for jaxlib 0.12.0.1",
     ),
     "a TPU": ({"accelerators": (machine.Accelerator("TPU", None),)}, ".[tpu]"),
     "an AMD GPU": ({"accelerators": (machine.Accelerator("AMD", None),)}, "jax has packages for ROCm"),
@@ -142,7 +143,7 @@ ADVICE = {
     "a cache for what it cannot keep": ({"cached": "here"}, "cannot keep programs that use oneDNN"),
     "no cache for what it can keep": (
         {"compile_options": ()},
-        "JAX_COMPILATION_CACHE_DIR=~/.cache/jax would",
+        "JAX_COMPILATION_CACHE_DIR=$HOME/.cache/jax would",
     ),
 }
 
@@ -170,15 +171,14 @@ def test_the_record_has_everything_and_no_path(seen):
     home = str(Path.home())
     broken = replace(seen.backends[0], reason=f"OSError: {home}/lib/x.so: cannot open 'a/b.so', 3 samples/s")
     variables = {"XLA_FLAGS": "--xla_dump_to=/tmp/dump --xla_x=1", "JAX_COMPILATION_CACHE_DIR": "/tmp/cache"}
-    record = to_json(
-        replace(
-            seen,
-            backends=(broken,),
-            variables=variables,
-            compilation_cache="/tmp/cache",
-            data_folder=Path(home),
-        )
+    seen = replace(
+        seen,
+        backends=(broken,),
+        variables=variables,
+        compilation_cache="/tmp/cache",
+        data_folder=Path(home),
     )
+    record = to_json(seen, advice(seen))
     text = json.dumps(record)
     assert home not in text
     assert "/tmp" not in text

@@ -16,7 +16,7 @@ FLOORS = (
     ("execution",),
     ("backends", "plugins", "run_folder", "loading", "environment", "assembly"),
     ("run", "summary"),
-    ("report", "machine", "diagnosis"),
+    ("report", "machine", "diagnosis", "advice"),
     ("train", "data.__main__", "doctor", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
@@ -27,6 +27,8 @@ ALLOWED_ON_ONE_FLOOR = {
     ("run", "summary"),
     ("train", "command"),
     ("diagnosis", "machine"),
+    ("advice", "diagnosis"),
+    ("advice", "machine"),
     ("data.__main__", "command"),
     ("doctor", "command"),
 }

@@ -5,6 +5,8 @@ import sys
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from neuroforge_jax import machine
 
@@ -129,6 +131,39 @@ def test_the_work_of_others_is_counted_and_ones_own_is_not(system, monkeypatch):
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(time, "process_time", iter([4.0, 5.0]).__next__)
     assert machine.busy_cores(root, 1) == 2.0
+
+
+FILES = (
+    "proc/meminfo", "proc/self/cgroup", "proc/stat", "proc/driver/nvidia/version", "sys/fs/cgroup/cpu.max",
+    "sys/fs/cgroup/memory.max", "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "sys/fs/cgroup/cpu/cpu.cfs_period_us",
+)  # fmt: skip
+WORDS = (
+    "cpu",
+    "max",
+    "-1",
+    "0",
+    "100000",
+    "0::/",
+    "1:cpu:/",
+    "memory",
+    ":",
+    " ",
+    "\n",
+    "MemTotal: 5 kB",
+    "²",
+    "\xff",
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(st.lists(st.sampled_from(WORDS)).map("".join), min_size=8, max_size=8))
+def test_no_file_however_odd_stops_the_doctor(contents, system):
+    root = system(dict(zip(FILES, contents, strict=True)))
+    quota, limit = machine.cpu_quota(root), machine.memory(root).limit_bytes
+    assert quota is None or quota >= 0
+    assert limit is None or limit >= 0
+    machine.busy_cores(root, 0)
+    machine.accelerators(root)
 
 
 def test_this_machine_is_read_without_an_error():

@@ -1,5 +1,6 @@
 """Backends of other packages: one that is installed and trains, broken ones, and names that clash."""
 
+import json
 import os
 import re
 import shutil
@@ -74,6 +75,8 @@ def test_an_installed_plugin_trains_to_the_parameters_of_stepped(installed, tmp_
     assert (
         "unrolled (as named, from neuroforge-unrolled 0.1.0): unrolled, p=f32,c=f32,o=f32" in plugged.stdout
     )
+    environment = json.loads((tmp_path / "plugged" / "environment.json").read_text())
+    assert environment["plugin"] == "neuroforge-unrolled 0.1.0"
     assert main([*QUICK, "--backend", "stepped", "--run-dir", str(tmp_path / "stepped")]) == 0
     parameters = [load_file(tmp_path / run / "params.safetensors") for run in ("plugged", "stepped")]
     assert parameters[0].keys() == parameters[1].keys()
