@@ -113,8 +113,8 @@ class Backend:
             return partial(pipelined.prepare, source=source, streaming=streaming)
         if source is not None:
             raise ConfigError(
-                f"backend {self.name!r} ({self.execution_name} execution) keeps its data on the device; to train from a "
-                "source use --backend async, or --async-ops"
+                f"backend {self.name!r} ({self.execution_name} execution) keeps its data on the device; to train "
+                "from a source use --backend async, or --async-ops"
             )
         return EXECUTIONS[self.execution] if isinstance(self.execution, str) else self.execution
 

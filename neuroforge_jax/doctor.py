@@ -207,7 +207,7 @@ def _because(row: "BackendRow") -> str:
     if row.status == "unavailable":
         return row.reason.partition(" is unavailable: ")[2]
     reason = row.reason.removeprefix(f"backend {row.name!r} ").partition(";")[0]
-    return re.sub(r"^\((.*?)\)", r"\1", reason)
+    return re.sub(r"^\((.*?)\) is not built yet$", r"\1", reason)
 
 
 if __name__ == "__main__":

@@ -84,11 +84,12 @@ def test_an_installed_plugin_trains_to_the_parameters_of_stepped(installed, tmp_
         np.testing.assert_allclose(parameters[0][name], parameters[1][name], rtol=1e-5, atol=1e-6)
 
 
-def test_precision_replaces_the_axis_of_a_plugin_too(installed, monkeypatch):
+def test_flags_replace_the_axes_of_a_plugin_too(installed, monkeypatch):
     monkeypatch.syspath_prepend(str(installed))
     backend = choose(nf.TrainConfig(backend="unrolled", mixed_precision=True)).backend
     assert (backend.name, backend.execution_name, backend.precision) == ("unrolled", "unrolled", "bf16")
     assert choose(nf.TrainConfig(backend="unrolled", precision="f32")).backend == find("unrolled")
+    assert choose(nf.TrainConfig(backend="unrolled", async_ops=True)).backend.execution == "pipelined"
 
 
 def test_auto_never_takes_a_plugin(installed, monkeypatch):
