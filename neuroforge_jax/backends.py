@@ -52,9 +52,7 @@ class Backend:
     @property
     def execution_name(self) -> str:
         """What its execution is called."""
-        if isinstance(self.execution, str):
-            return self.execution
-        return getattr(self.execution, "__name__", type(self.execution).__name__)
+        return str(getattr(self.execution, "__name__", self.execution))
 
     @property
     def policy(self) -> Policy:
@@ -151,14 +149,9 @@ def local_devices() -> list[jax.Device]:
     try:
         return jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # an assertion without a word: cuda without its package
-        asked = jax.config.jax_platforms
-        reason = (
-            str(error).partition("\n")[0].partition(" (set JAX_")[0].rstrip(".") or "no such platform is here"
-        )
-        what = f"JAX_PLATFORMS={asked}: jax cannot start on {asked}" if asked else "jax cannot start"
-        raise DeviceError(
-            f"{what} ({reason}); {'unset it, or ' if asked else ''}set JAX_PLATFORMS=cpu"
-        ) from error
+        reason = str(error).partition("\n")[0].partition(" (set JAX_")[0] or "no such platform is here"
+        asked = f"JAX_PLATFORMS={jax.config.jax_platforms or ''}"
+        raise DeviceError(f"jax cannot start with {asked} ({reason}); unset it, or set it to cpu") from error
 
 
 def find(name: str) -> Backend:

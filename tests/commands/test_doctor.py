@@ -69,8 +69,8 @@ def test_where_jax_cannot_start_one_line_says_so(platforms, tmp_path):
             env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platforms},
         )
         assert (done.returncode, done.stdout) == (5, "")
-        assert done.stderr.startswith(f"error: JAX_PLATFORMS={platforms}: jax cannot start on {platforms} (")
-        assert done.stderr.endswith("; unset it, or set JAX_PLATFORMS=cpu\n")
+        assert done.stderr.startswith(f"error: jax cannot start with JAX_PLATFORMS={platforms} (")
+        assert done.stderr.endswith("; unset it, or set it to cpu\n")
         assert len(done.stderr.splitlines()) == 1
 
 
