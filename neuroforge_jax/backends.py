@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, lookup
+from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, UserError, unknown
 from neuroforge_jax.execution import eager, pipelined, scanned, stepped
 from neuroforge_jax.execution.compiler import bf16_is_fast, compile_options, why_bf16_is_slow
 from neuroforge_jax.execution.interface import Execution, Run
 from neuroforge_jax.execution.pipelined import Streaming
+from neuroforge_jax.plugins import Plugin, discover
 from neuroforge_jax.precision.policy import Policy, policy
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import init_state
@@ -36,13 +37,23 @@ EXECUTIONS: dict[str, Execution] = {
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to train. platform: a jax platform that must be there, or `any` for jax's default."""
+    """A way to train.
+
+    execution: a name of EXECUTIONS, or a function of that kind. platform: a jax platform that must be there,
+    or `any` for jax's default. origin: the package that brings it, where that is another one.
+    """
 
     name: str
-    execution: str
+    execution: str | Execution
     precision: str
     kernels: str = "xla"
     platform: str = "any"
+    origin: str = ""
+
+    @property
+    def execution_name(self) -> str:
+        """What its execution is called."""
+        return str(getattr(self.execution, "__name__", self.execution))
 
     @property
     def policy(self) -> Policy:
@@ -52,12 +63,13 @@ class Backend:
     @property
     def device(self) -> jax.Device:
         """The device that it runs on. Raises DeviceError where the platform is absent."""
+        here = local_devices()
         if self.platform == "any":
-            return jax.local_devices()[0]
+            return here[0]
         try:
             return jax.local_devices(backend=self.platform)[0]
         except RuntimeError:
-            raise DeviceError(self._absence()) from None
+            raise DeviceError(self._absence(here)) from None
 
     def options(self, batch_size: int) -> CompileOptions:
         """The XLA compile options in force for batches of this size."""
@@ -102,13 +114,13 @@ class Backend:
             return partial(pipelined.prepare, source=source, streaming=streaming)
         if source is not None:
             raise ConfigError(
-                f"backend {self.name!r} ({self.execution} execution) keeps its data on the device; to train from a "
-                "source use --backend async, or --async-ops"
+                f"backend {self.name!r} ({self.execution_name} execution) keeps its data on the device; to train "
+                "from a source use --backend async, or --async-ops"
             )
-        return EXECUTIONS[self.execution]
+        return EXECUTIONS[self.execution] if isinstance(self.execution, str) else self.execution
 
-    def _absence(self) -> str:
-        here = ", ".join(sorted({device.platform for device in jax.local_devices()}))
+    def _absence(self, devices: list[jax.Device]) -> str:
+        here = ", ".join(sorted({device.platform for device in devices}))
         extra = {"cuda": "cuda12", "tpu": "tpu"}.get(self.platform)
         install = f' on a machine that has it, after pip install -e ".[{extra}]"' if extra else ""
         return (
@@ -135,6 +147,45 @@ BACKENDS = {
 }
 
 
+def local_devices() -> list[jax.Device]:
+    """The devices of this host, the first of which is the default. Raises DeviceError where jax cannot start."""
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # an assertion without a word: cuda without its package
+        reason = str(error).partition("\n")[0].partition(" (set JAX_")[0] or "no such platform is here"
+        asked = f"JAX_PLATFORMS={jax.config.jax_platforms or ''}"
+        raise DeviceError(f"jax cannot start with {asked} ({reason}); unset it, or set it to cpu") from error
+
+
+def find(name: str) -> Backend:
+    """The backend of this name: a built-in one, else a plugin, which is imported only if it is the one.
+
+    Raises ConfigError for an unknown name, DeviceError for a plugin that cannot be used.
+    """
+    if name in BACKENDS:
+        return BACKENDS[name]
+    plugins = {plugin.name: plugin for plugin in discover(("auto", *BACKENDS))}
+    if name not in plugins:
+        raise ConfigError(unknown("backend", name, ("auto", *BACKENDS, *plugins)))
+    return plugged_in(plugins[name])
+
+
+def plugged_in(plugin: Plugin) -> Backend:
+    """The backend that a plugin makes. Raises DeviceError for one that cannot be used."""
+    made = plugin.load()
+    if not isinstance(made, Backend):
+        raise plugin.error(f"{plugin.entry.value} makes a {type(made).__name__}; it must make a Backend")
+    if made.name != plugin.name:
+        raise plugin.error(f"its Backend has the name {made.name!r}; give it that of the entry point")
+    if not callable(made.execution) and made.execution not in EXECUTIONS:
+        raise plugin.error(unknown("execution", made.execution, EXECUTIONS))
+    try:
+        policy(made.precision)
+    except UserError as error:
+        raise plugin.error(str(error)) from None
+    return replace(made, origin=plugin.origin)
+
+
 @dataclass(frozen=True)
 class Choice:
     """The backend of a run and, for the header, why it is this one."""
@@ -146,13 +197,11 @@ class Choice:
 def choose(config: TrainConfig) -> Choice:
     """The backend that a config names, with the axes that its flags replace.
 
-    Raises ConfigError for an unknown name, DeviceError where the platform is absent, NotYetError for what
-    is named and not built.
+    Raises ConfigError for an unknown name, DeviceError where the platform is absent or a plugin cannot be used,
+    NotYetError for what is named and not built.
     """
     automatic = config.backend == "auto"
-    if not automatic and config.backend not in BACKENDS:
-        lookup({"auto": None, **BACKENDS}, config.backend, "backend")
-    backend = BACKENDS["optimized" if automatic else config.backend]
+    backend = find("optimized" if automatic else config.backend)
     precision = config.precision or ("bf16" if config.mixed_precision else None)
     if precision:
         backend = replace(backend, precision=policy(precision).name)
@@ -160,7 +209,8 @@ def choose(config: TrainConfig) -> Choice:
         backend = replace(backend, execution="pipelined")
     device = backend.device
     _refuse_what_is_not_built(config, backend)
-    return Choice(backend, _reason(automatic, device, backend.precision))
+    origin = backend.origin and f", from {backend.origin}"
+    return Choice(backend, _reason(automatic, device, backend.precision) + origin)
 
 
 def _refuse_what_is_not_built(config: TrainConfig, backend: Backend) -> None:

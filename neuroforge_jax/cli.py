@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": ("neuroforge_jax.train", "train a multilayer perceptron"),
     "data": ("neuroforge_jax.data.__main__", "list, download and show datasets"),
+    "doctor": ("neuroforge_jax.doctor", "show what this machine has, and what would make it faster"),
 }
 
 

@@ -64,7 +64,7 @@ class TrainConfig:
     target_accuracy: float | None = None
     """Stop when the validation accuracy reaches this share."""
     backend: str = "auto"
-    """A row of the backend table: auto, cpu, optimized, stepped, mixed, cuda-optimized, ..."""
+    """A row of the backend table: auto, cpu, optimized, stepped, mixed, cuda-optimized, ...; or a plugin."""
     precision: str | None = None
     """f32, tf32, bf16 or fp16 (float32 weights in each), or doors as in p=f32,c=bf16,o=f32 for weights, products
     and activations; the backend's own unless given."""

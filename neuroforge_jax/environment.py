@@ -22,7 +22,8 @@ def describe(backend: Backend, batch_size: int) -> dict[str, Any]:
         "neuroforge_jax": __version__,
         "commit": commit(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "plugin": backend.origin or None,
+        "versions": {name: installed_version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "processors": os.cpu_count(),
@@ -70,7 +71,8 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Of a package; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

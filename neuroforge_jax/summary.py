@@ -51,7 +51,7 @@ def header_rows(
         ("device", f"{device_name(backend.device)}, jax {jax.__version__}"),
         (
             "backend",
-            f"{backend.name} ({choice.reason}): {backend.execution}, {backend.policy}, {backend.kernels}",
+            f"{backend.name} ({choice.reason}): {backend.execution_name}, {backend.policy}, {backend.kernels}",
         ),
         ("precision", backend.policy.path(backend.device.platform) + _scaling(config, state)),
         ("network", f"{widths} {_traits(config)}, {count(mlp):,} parameters"),

@@ -14,18 +14,23 @@ FLOORS = (
     ("kernels",),
     ("training",),
     ("execution",),
-    ("backends", "run_folder", "loading", "environment", "assembly"),
+    ("backends", "plugins", "run_folder", "loading", "environment", "assembly"),
     ("run", "summary"),
-    ("report",),
-    ("train", "data.__main__", "cli", "command"),
+    ("report", "machine", "diagnosis", "advice"),
+    ("train", "data.__main__", "doctor", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
     ("config", "errors"),
+    ("backends", "plugins"),
     ("environment", "backends"),
     ("assembly", "backends"),
     ("run", "summary"),
     ("train", "command"),
+    ("diagnosis", "machine"),
+    ("advice", "diagnosis"),
+    ("advice", "machine"),
     ("data.__main__", "command"),
+    ("doctor", "command"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,0 +1,92 @@
+"""The doctor as a person and a program meet it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neuroforge_jax import cli
+from neuroforge_jax.doctor import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NEUROFORGE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the doctor sets it where it is not set
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_all_is_shown_within_the_width_of_the_screen(columns, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    for expected in (
+        "versions ", "devices ", "cores ", "memory ", "precision ", "options ", "settings ", "cache ",
+        "data        ~/data: mnist absent", "auto        takes optimized", "faster ",
+    ):  # fmt: skip
+        assert f"\n{expected}" in f"\n{out}"
+    assert "cuda-naive, cuda-optimized, cuda-async, cuda-mixed-precision: needs" in out
+    assert str(tmp_path) not in out
+    assert max(map(len, out.splitlines())) <= columns
+    assert "…" not in out
+
+
+def test_a_program_gets_json_alone(capsys):
+    assert main(["--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    record = json.loads(out)
+    assert record["devices"][0]["platform"] == "cpu"
+    assert {row["name"]: row["status"] for row in record["backends"]}["optimized"] == "ready"
+
+
+def test_json_goes_to_a_file_too(capsys, tmp_path):
+    assert cli.main(["doctor", "--json", str(tmp_path / "doctor.json")]) == 0
+    assert capsys.readouterr().out.endswith("written to ~/doctor.json\n")
+    assert json.loads((tmp_path / "doctor.json").read_text())["auto"] == "optimized"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    assert main(["--json", str(tmp_path / "none" / "doctor.json")]) == 2
+    assert "none/doctor.json: cannot be written (No such file or directory)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "moon"])
+def test_where_jax_cannot_start_one_line_says_so(platforms, tmp_path):
+    for command in (["doctor"], ["train", "--dataset", "digits"]):
+        done = subprocess.run(
+            [sys.executable, "-m", f"neuroforge_jax.{command[0]}", *command[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platforms},
+        )
+        assert (done.returncode, done.stdout) == (5, "")
+        assert done.stderr.startswith(f"error: jax cannot start with JAX_PLATFORMS={platforms} (")
+        assert done.stderr.endswith("; unset it, or set it to cpu\n")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_typo_is_told_without_importing_jax():
+    script = (
+        "import sys\n"
+        "from neuroforge_jax.doctor import main\n"
+        "try: main(['--jsn', 'x'])\n"
+        "finally: print('jax' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n")
+    assert "--json" in done.stderr
