@@ -6,7 +6,8 @@ many numbers are as good as independent, and add in quadrature (Higham and Mary,
 41(5): √n·u where the worst case is n·u); SAFETY covers what the model leaves out.
 
 product     Two operands and a result are rounded, each by at most u, u/√3 in the mean square: √3·u/√3 = u. The
-            sum over K terms in float32 adds √K·s. Together η = √(u² + K·s²), K the longest sum: fan-in or batch.
+            sum over K terms rounds K partial sums in float32, the k-th √(k/K) of the last if signs are mixed:
+            √(K/6)·s. Together η = √(u² + K·s²/6), K the longest sum: fan-in or batch.
 logits      Each of D dense layers adds η, and hands on what it received: √D·η. The loss, a mean over the batch
             of functions with slopes near 1, is no further off.
 gradients   A kernel's derivative has passed D products forward, at most D backward, and the slopes φ′ and
@@ -42,9 +43,9 @@ from neuroforge_jax.verification.descent import (
 from neuroforge_jax.verification.oracle import Tree
 
 TOLERANCE = 1e-6
-"""In float32, standard cases, of logits, loss, every gradient leaf, and all parameters after a step without Adam."""
+"""Standard cases in float32: of logits, loss, each gradient leaf, and all parameters after a step without Adam."""
 
-SAFETY = 4.0
+SAFETY = 3.0
 
 UNIT = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Unit roundoff by dtype: half the distance from 1 to the next number."""
@@ -68,7 +69,7 @@ class Bounds:
     @property
     def product(self) -> float:
         """η, the mean error of one product."""
-        return math.sqrt(self.unit**2 + self.longest * S**2)
+        return math.sqrt(self.unit**2 + self.longest * S**2 / 6)
 
     @property
     def logits(self) -> float:

@@ -23,8 +23,11 @@ from neuroforge_jax.training.step import Parts, Training
 from neuroforge_jax.typing import Params
 from neuroforge_jax.verification.bounds import TOLERANCE, UNIT, relative_error
 from neuroforge_jax.verification.cases import Case, Problem, draw, standard_cases
+from neuroforge_jax.verification.descent import tree_map
 from neuroforge_jax.verification.faults import Fault
 from neuroforge_jax.verification.oracle import Tree, gradients
+
+LARGER = "larger sums and nets"
 
 GROUPS = (
     "logits",
@@ -32,16 +35,13 @@ GROUPS = (
     "gradients",
     "1 step",
     "20 steps",
-    "losses of 20 steps",
+    "losses",
     "adam, 1 step",
     "adam, 20 steps",
     "adam, losses",
-    "larger sums and nets",
+    LARGER,
 )
 """The rows of the table, in its order."""
-
-GOVERNED = frozenset({"logits", "loss", "gradients", "1 step"})
-"""Where the tolerance, and not a derived bound, judges float32."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,10 @@ def check_problem(
         parts = backend.parts(model, training)
         if fault is not None:
             parts = fault.plant(parts, model, training)
-        yield from _check_batch(backend, problem, parts, training, tolerance)
         if problem.path:
             yield from _check_path(backend, problem, model, parts, training, tolerance)
+        else:
+            yield from _check_batch(backend, problem, parts, training, tolerance)
 
 
 def unit_roundoff(policy: Policy) -> float:
@@ -137,22 +138,22 @@ def _check_batch(
 ) -> Iterator[Check]:
     case, samples, unit = problem.case, problem.batch, unit_roundoff(backend.policy)
 
-    def program(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array, Params]:
+    def program(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array, Params]:
+        state = _state(problem, training, params)
         logits = parts.forward(state.params, batch.inputs, None)
         grads, metrics = parts.backward(state, batch)
         return logits, metrics.loss, grads
 
     options = dict(backend.options(training.batch_size)) or None
     batch = Batch(samples.inputs, samples.targets, samples.weights.astype(np.float32))
-    found = jax.device_get(jax.jit(program, compiler_options=options)(_state(problem, training), batch))
+    found = jax.device_get(jax.jit(program, compiler_options=options)(_params(problem), batch))
     logits, value, grads = gradients(problem.network, problem.params, samples)
     bounds = case.bounds(unit, kinks=not problem.avoided)
     tight = case.standard and unit == UNIT["float32"]
 
     def check(group: str, what: str, got: np.ndarray, wanted: np.ndarray, bound: float) -> Check:
-        group = group if case.standard else "larger sums and nets"
         error = relative_error(got, np.asarray(wanted))
-        return Check(group, case.name, what, error, tolerance if tight else bound)
+        return Check(group if case.standard else LARGER, case.name, what, error, tolerance if tight else bound)
 
     yield check("logits", "logits", found[0], logits, bounds.logits)
     yield check("loss", "loss", found[1], np.float64(value), bounds.logits)
@@ -170,21 +171,23 @@ def _check_path(
     allowed = bounds.parameters(problem.descent, path)
     adam = case.config.optimizer in ("adam", "adamw")
     tight = unit == UNIT["float32"] and case.standard and not adam
-    prefix = "adam, " if adam else ""
+    steps = len(path)
+
+    def check(group: str, what: str, error: float, bound: float) -> Check:
+        group = f"adam, {group}" if adam else group
+        return Check(group if case.standard else LARGER, case.name, what, error, bound)
 
     run = backend.prepare(model, training, problem.dataset, parts)
-    state, first = run(_state(problem, training), 0, 1)
-    one_step = relative_error(_flat(jax.device_get(state.params)), _flat(path[0].params))
-    yield Check(f"{prefix}1 step", case.name, "parameters", one_step, tolerance if tight else allowed[0])
-    steps = len(path)
+    state, first = run(_state(problem, training, _params(problem)), 0, 1)
+    error = relative_error(_flat(jax.device_get(state.params)), _flat(path[0].params))
+    yield check("1 step", "parameters after 1 step", error, tolerance if tight else allowed[0])
     state, rest = run(state, 1, steps)
-    all_steps = relative_error(_flat(jax.device_get(state.params)), _flat(path[-1].params))
-    yield Check(f"{prefix}{steps} steps", case.name, "parameters", all_steps, allowed[-1])
-    found = np.concatenate([first.loss, rest.loss])
-    wanted = np.array([footstep.loss for footstep in path])
-    group = "adam, losses" if adam else f"losses of {steps} steps"
-    bound = bounds.losses(problem.descent, problem.params, path)
-    yield Check(group, case.name, "losses", relative_error(found, wanted), bound)
+    error = relative_error(_flat(jax.device_get(state.params)), _flat(path[-1].params))
+    yield check(f"{steps} steps", f"parameters after {steps} steps", error, allowed[-1])
+    error = relative_error(
+        np.concatenate([first.loss, rest.loss]), np.array([footstep.loss for footstep in path])
+    )
+    yield check("losses", f"losses of {steps} steps", error, bounds.losses(problem.descent, problem.params, path))
 
 
 @cache
@@ -224,12 +227,13 @@ def _model(backend: Backend, problem: Problem) -> Model:
     return Model(mlp, backend.policy, config.loss, dataset.scaling, dataset.shape, dataset.classes)
 
 
-def _state(problem: Problem, training: Training) -> TrainState:
-    """The state before the first step, with the problem's parameters."""
-    params = {
-        name: {leaf: jnp.asarray(value, jnp.float32) for leaf, value in leaves.items()}
-        for name, leaves in problem.params.items()
-    }
+def _params(problem: Problem) -> Params:
+    """The problem's parameters as the programs take them."""
+    return tree_map(lambda leaf: jnp.asarray(leaf, jnp.float32), problem.params)
+
+
+def _state(problem: Problem, training: Training, params: Params) -> TrainState:
+    """The state before the first step, with these parameters."""
     return init_state(jax.random.key(problem.case.config.seed), lambda key: params, training.optimizer)
 
 
