@@ -130,7 +130,9 @@ def standard_cases() -> tuple[Case, ...]:
         trained("sgd, clipped, decayed", activation="gelu", clip_norm=0.5, weight_decay=0.01),
         trained("sgd, accumulated", activation="tanh", batch_size=36, accumulate=4),
         trained("momentum", activation="gelu", optimizer="momentum", learning_rate=0.05),
-        trained("nesterov", activation="silu", optimizer="nesterov", learning_rate=0.05, normalization="layer"),
+        trained(
+            "nesterov", activation="silu", optimizer="nesterov", learning_rate=0.05, normalization="layer"
+        ),
         trained("one-cycle", activation="tanh", optimizer="momentum", schedule="one-cycle"),
         trained("adam", activation="gelu", optimizer="adam", learning_rate=0.002),
         trained("adamw", activation="tanh", optimizer="adamw", learning_rate=0.002, weight_decay=0.05),
@@ -142,9 +144,12 @@ def standard_cases() -> tuple[Case, ...]:
             batch_size=257,
         ),
         # On a CPU only products of this size are computed in bfloat16 at all.
-        case("784-512-256-10", sizes=large, hidden=(512, 256)),
+        *(
+            case(f"784-512-256-10 {name}", sizes=large, hidden=(512, 256), activation=name)
+            for name in ACTIVATIONS
+        ),
         case(
-            "784-512-256-10, momentum",
+            "784-512-256-10 momentum",
             sizes=large | {"steps": STEPS},
             hidden=(512, 256),
             activation="silu",
@@ -200,13 +205,7 @@ def _draw_batch(case: Case, margin: float, attempt: int) -> Problem:
     if case.stored == "uint8":
         scaling = Scaling(np.float32(110.25), np.float32(1 / 73))
     network = network_of(case.config, scaling)
-    inputs = _draw_inputs(case, rng, case.samples)
-    avoided = False
-    if case.config.activation in KINKED and case.config.hidden:
-        candidates = _draw_inputs(case, rng, 60 * case.samples)
-        far = nearness_to_kink(network, params, candidates) > margin
-        if avoided := int(far.sum()) >= case.samples:
-            inputs = candidates[far][: case.samples]
+    inputs, avoided = _draw_inputs_far_from_kinks(case, network, params, margin, rng)
     split = Split(inputs, _draw_targets(case, rng))
     names = tuple(f"class {index}" for index in range(case.classes))
     dataset = Dataset(case.name, split, split, names, (case.inputs,), scaling)
@@ -215,6 +214,22 @@ def _draw_batch(case: Case, margin: float, attempt: int) -> Problem:
     weights[size - size // 9 :] = 0
     batch = Samples(split.inputs[:size], split.targets[:size], weights.astype(np.float64))
     return Problem(case, dataset, params, batch, avoided)
+
+
+def _draw_inputs_far_from_kinks(
+    case: Case, network: Network, params: Tree, margin: float, rng: np.random.Generator
+) -> tuple[np.ndarray, bool]:
+    """Inputs, and whether all of them could be drawn so that no sum lies within the margin of a kink."""
+    kept: list[np.ndarray] = []
+    for _ in range(TRIES):
+        drawn = _draw_inputs(case, rng, case.samples)
+        far = drawn[nearness_to_kink(network, params, drawn) > margin]
+        if len(far) == 0:  # a wide net in a short dtype: no sample is free of them
+            return drawn, False
+        kept.append(far)
+        if sum(map(len, kept)) >= case.samples:
+            return np.concatenate(kept)[: case.samples], True
+    return drawn, False
 
 
 def _draw_inputs(case: Case, rng: np.random.Generator, count: int) -> np.ndarray:

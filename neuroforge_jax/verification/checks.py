@@ -153,7 +153,9 @@ def _check_batch(
 
     def check(group: str, what: str, got: np.ndarray, wanted: np.ndarray, bound: float) -> Check:
         error = relative_error(got, np.asarray(wanted))
-        return Check(group if case.standard else LARGER, case.name, what, error, tolerance if tight else bound)
+        return Check(
+            group if case.standard else LARGER, case.name, what, error, tolerance if tight else bound
+        )
 
     yield check("logits", "logits", found[0], logits, bounds.logits)
     yield check("loss", "loss", found[1], np.float64(value), bounds.logits)
@@ -187,7 +189,9 @@ def _check_path(
     error = relative_error(
         np.concatenate([first.loss, rest.loss]), np.array([footstep.loss for footstep in path])
     )
-    yield check("losses", f"losses of {steps} steps", error, bounds.losses(problem.descent, problem.params, path))
+    yield check(
+        "losses", f"losses of {steps} steps", error, bounds.losses(problem.descent, problem.params, path)
+    )
 
 
 @cache
