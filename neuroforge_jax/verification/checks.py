@@ -1,9 +1,9 @@
 """One backend against the oracle, through its public door: its parts for a batch, its prepared run for steps."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,6 @@ import numpy as np
 
 from neuroforge_jax.assembly import make_training
 from neuroforge_jax.backends import Backend
-from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.order import sample_order, steps_per_epoch
 from neuroforge_jax.nn.mlp import MLP
@@ -22,72 +21,12 @@ from neuroforge_jax.training.state import TrainState, init_state
 from neuroforge_jax.training.step import Parts, Training
 from neuroforge_jax.typing import Params
 from neuroforge_jax.verification.bounds import TOLERANCE, UNIT, relative_error
-from neuroforge_jax.verification.cases import Case, Problem, draw, standard_cases
+from neuroforge_jax.verification.cases import Case, standard_cases
 from neuroforge_jax.verification.descent import tree_map
+from neuroforge_jax.verification.draws import Problem, draw
 from neuroforge_jax.verification.faults import Fault
-from neuroforge_jax.verification.oracle import Tree, gradients
-
-LARGER = "larger sums and nets"
-
-GROUPS = (
-    "logits",
-    "loss",
-    "gradients",
-    "1 step",
-    "20 steps",
-    "losses",
-    "adam, 1 step",
-    "adam, 20 steps",
-    "adam, losses",
-    LARGER,
-)
-"""The rows of the table, in its order."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison: relative error in norm, and how much of it a correct program may have."""
-
-    group: str
-    case: str
-    what: str
-    error: float
-    bound: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the error is within the bound; NaN is not."""
-        return self.error <= self.bound
-
-    @property
-    def share(self) -> float:
-        """Error ÷ bound; NaN counts as infinite."""
-        return self.error / self.bound if self.error == self.error else np.inf
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a backend came to: all checks, and the fault that was planted in it, if any."""
-
-    backend: Backend
-    checks: tuple[Check, ...]
-    seconds: float
-    fault: str | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check is."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def worst(self) -> Check:
-        """The check that is nearest to its bound, or furthest beyond it."""
-        return max(self.checks, key=lambda check: check.share)
-
-    def groups(self) -> dict[str, tuple[Check, ...]]:
-        """The checks by row of the table; rows without any are left out."""
-        rows = {group: tuple(c for c in self.checks if c.group == group) for group in GROUPS}
-        return {group: checks for group, checks in rows.items() if checks}
+from neuroforge_jax.verification.oracle import gradients
+from neuroforge_jax.verification.verdict import Check, Verdict
 
 
 def verify_backend(
@@ -110,7 +49,13 @@ def verify_backend(
         progress(case.name)
         problem = _drawn(case, unit_roundoff(backend.policy))
         checks += check_problem(backend, problem, TOLERANCE if tolerance is None else tolerance, fault)
-    return Verdict(backend, tuple(checks), time.perf_counter() - begun, fault.name if fault else None)
+    seconds = time.perf_counter() - begun
+    return Verdict(backend.name, describe(backend), tuple(checks), seconds, fault.name if fault else None)
+
+
+def describe(backend: Backend) -> str:
+    """Its execution, precision and kernels in a line."""
+    return f"{backend.execution}, {backend.policy}, {backend.kernels}"
 
 
 def check_problem(
@@ -122,10 +67,10 @@ def check_problem(
         parts = backend.parts(model, training)
         if fault is not None:
             parts = fault.plant(parts, model, training)
-        if problem.path:
-            yield from _check_path(backend, problem, model, parts, training, tolerance)
-        else:
+        if problem.case.parts:
             yield from _check_batch(backend, problem, parts, training, tolerance)
+        if problem.case.steps:
+            yield from _check_path(backend, problem, model, parts, training, tolerance)
 
 
 def unit_roundoff(policy: Policy) -> float:
@@ -145,20 +90,20 @@ def _check_batch(
         return logits, metrics.loss, grads
 
     options = dict(backend.options(training.batch_size)) or None
-    batch = Batch(samples.inputs, samples.targets, samples.weights.astype(np.float32))
+    batch = Batch(
+        jnp.asarray(samples.inputs), jnp.asarray(samples.targets), jnp.asarray(samples.weights, jnp.float32)
+    )
     found = jax.device_get(jax.jit(program, compiler_options=options)(_params(problem), batch))
     logits, value, grads = gradients(problem.network, problem.params, samples)
     bounds = case.bounds(unit, kinks=not problem.avoided)
     tight = case.standard and unit == UNIT["float32"]
 
     def check(group: str, what: str, got: np.ndarray, wanted: np.ndarray, bound: float) -> Check:
-        error = relative_error(got, np.asarray(wanted))
-        return Check(
-            group if case.standard else LARGER, case.name, what, error, tolerance if tight else bound
-        )
+        error = relative_error(got, wanted)
+        return Check(case.row or group, case.name, what, error, tolerance if tight else bound)
 
     yield check("logits", "logits", found[0], logits, bounds.logits)
-    yield check("loss", "loss", found[1], np.float64(value), bounds.logits)
+    yield check("loss", "loss", found[1], np.asarray(value), bounds.logits)
     for name, leaves in grads.items():
         for leaf, wanted in leaves.items():
             what = f"gradient of {name}/{leaf}"
@@ -177,7 +122,7 @@ def _check_path(
 
     def check(group: str, what: str, error: float, bound: float) -> Check:
         group = f"adam, {group}" if adam else group
-        return Check(group if case.standard else LARGER, case.name, what, error, bound)
+        return Check(case.row or group, case.name, what, error, bound)
 
     run = backend.prepare(model, training, problem.dataset, parts)
     state, first = run(_state(problem, training, _params(problem)), 0, 1)
@@ -196,7 +141,7 @@ def _check_path(
 
 @cache
 def _drawn(case: Case, unit: float) -> Problem:
-    return draw(case, unit, order_of, rates_of(case.config, case.samples, case.steps))
+    return draw(case, unit, order_of, rates_of)
 
 
 @cache
@@ -209,13 +154,14 @@ def order_of(seed: int, epoch: int, samples: int) -> np.ndarray:
 _order_program = jax.jit(sample_order, static_argnums=2)
 
 
-def rates_of(config: TrainConfig, samples: int, steps: int) -> tuple[float, ...]:
-    """The learning rates of the first steps, as numbers: a schedule is the program's, and taken as it is."""
-    total = config.epochs * steps_per_epoch(samples, config.batch_size)
+def rates_of(case: Case) -> tuple[float, ...]:
+    """The learning rates of the case's steps, from the schedule of the training."""
+    config = case.config
+    total = config.epochs * steps_per_epoch(case.samples, config.batch_size)
     rate = make_schedule(
         config.schedule, learning_rate=config.learning_rate, total_steps=total, warmup=config.warmup
     )
-    return tuple(float(rate(jnp.int32(step)) if callable(rate) else rate) for step in range(steps))
+    return tuple(float(rate(jnp.int32(step)) if callable(rate) else rate) for step in range(case.steps))
 
 
 def _model(backend: Backend, problem: Problem) -> Model:
@@ -241,7 +187,7 @@ def _state(problem: Problem, training: Training, params: Params) -> TrainState:
     return init_state(jax.random.key(problem.case.config.seed), lambda key: params, training.optimizer)
 
 
-def _flat(params: Params | Tree) -> np.ndarray:
+def _flat(params: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
     """All leaves in one array, in the order of their names."""
     return np.concatenate(
         [np.ravel(leaves[leaf]) for _, leaves in sorted(params.items()) for leaf in sorted(leaves)]

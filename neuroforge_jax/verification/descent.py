@@ -6,8 +6,9 @@ The constants are those of float32, because the programs under test hold them so
 float64, and 1 − float32(0.999)¹ is 1.3e-5 of that less. Decay touches matrices only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,9 @@ def start(params: Tree) -> Memory:
 
 def update(descent: Descent, params: Tree, memory: Memory, grads: Tree, rate: float) -> tuple[Tree, Memory]:
     """The parameters after one step, and what is remembered."""
-    if descent.clip_norm is not None and (norm := tree_norm(grads)) >= descent.clip_norm:
-        grads = tree_map(lambda g: g * (descent.clip_norm / norm), grads)
+    if descent.clip_norm is not None:
+        shrink = min(1.0, descent.clip_norm / tree_norm(grads))
+        grads = tree_map(lambda g: g * shrink, grads)
     decayed = tree_map(lambda p: descent.weight_decay * p if p.ndim == 2 else 0 * p, params)
     if descent.name != "adamw":
         grads = tree_map(np.add, grads, decayed)
@@ -112,7 +114,7 @@ def train(
     return path
 
 
-def tree_map(function, tree: Tree, *others: Tree) -> Tree:  # type: ignore[no-untyped-def]
+def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> dict[str, dict[str, Any]]:
     """The function applied to the leaves that stand at the same place."""
     return {
         name: {
