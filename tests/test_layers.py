@@ -15,8 +15,8 @@ FLOORS = (
     ("execution",),
     ("backends", "run_folder", "loading", "environment", "assembly"),
     ("run", "summary"),
-    ("report",),
-    ("train", "data.__main__", "cli", "command"),
+    ("report", "verification"),
+    ("train", "verify", "data.__main__", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
     ("config", "errors"),
@@ -24,6 +24,7 @@ ALLOWED_ON_ONE_FLOOR = {
     ("assembly", "backends"),
     ("run", "summary"),
     ("train", "command"),
+    ("verify", "command"),
     ("data.__main__", "command"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,8 +12,11 @@ import numpy as np
 
 from neuroforge_jax.assembly import make_training
 from neuroforge_jax.backends import Backend
+from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.order import sample_order, steps_per_epoch
+from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.training.model import Model
@@ -22,8 +26,8 @@ from neuroforge_jax.training.step import Parts, Training
 from neuroforge_jax.typing import Params
 from neuroforge_jax.verification.bounds import TOLERANCE, UNIT, relative_error
 from neuroforge_jax.verification.cases import Case, standard_cases
-from neuroforge_jax.verification.descent import tree_map
-from neuroforge_jax.verification.draws import Problem, draw
+from neuroforge_jax.verification.descent import KNOWN, tree_map
+from neuroforge_jax.verification.draws import Problem, draw, problem_of
 from neuroforge_jax.verification.faults import Fault
 from neuroforge_jax.verification.oracle import gradients
 from neuroforge_jax.verification.verdict import Check, Verdict
@@ -51,6 +55,25 @@ def verify_backend(
         checks += check_problem(backend, problem, TOLERANCE if tolerance is None else tolerance, fault)
     seconds = time.perf_counter() - begun
     return Verdict(backend.name, describe(backend), tuple(checks), seconds, fault.name if fault else None)
+
+
+def verify_config(
+    backend: Backend, config: TrainConfig, *, data_dir: Path | None = None, fault: Fault | None = None
+) -> Verdict:
+    """The network and the optimizer of a config, at their sizes and on its data, within derived bounds."""
+    if config.optimizer not in KNOWN:
+        raise ConfigError(
+            f"the oracle has no optimizer {config.optimizer!r}: it has {', '.join(KNOWN)}; add --backend and "
+            "leave --config out to verify the rest"
+        )
+    begun = time.perf_counter()
+    dataset = load_dataset(config.dataset, data_dir=data_dir, target=config.target)
+    dataset = dataset.first(config.train_samples)
+    make_training(config, dataset)  # tells what is wrong with the config, if anything is
+    problem = problem_of(config, dataset, unit_roundoff(backend.policy), order_of, rates_of)
+    checks = tuple(check_problem(backend, problem, TOLERANCE, fault))
+    seconds = time.perf_counter() - begun
+    return Verdict(backend.name, describe(backend), checks, seconds, fault.name if fault else None)
 
 
 def describe(backend: Backend) -> str:

@@ -18,7 +18,7 @@ third derivative, which is less. The norm of a leaf's gradient is above 1e-3 in 
 
 
 def verify_oracle() -> Verdict:
-    """Every leaf of every standard network: the derivative along a random direction, by formula and by difference."""
+    """Every leaf of every standard network: the derivative along a direction, by formula and by difference."""
     begun, checks = time.perf_counter(), []
     for case in standard_cases():
         if not (case.standard and case.parts):

@@ -75,11 +75,12 @@ class Verdict:
 
     def rows(self) -> list[tuple[str, int, Check]]:
         """Of the table: group, how many checks, and the worst of them."""
-        rows = []
-        for group in GROUPS:
-            if checks := [check for check in self.checks if check.group == group]:
-                rows.append((group, len(checks), max(checks, key=lambda check: check.share)))
-        return rows
+        by_group = {group: [check for check in self.checks if check.group == group] for group in GROUPS}
+        return [
+            (group, len(checks), max(checks, key=lambda check: check.share))
+            for group, checks in by_group.items()
+            if checks
+        ]
 
     def sentence(self) -> str:
         """The verdict in a line."""
