@@ -154,12 +154,11 @@ def _check_path(
     state, rest = run(state, 1, steps)
     error = relative_error(_flat(jax.device_get(state.params)), _flat(path[-1].params))
     yield check(f"{steps} steps", f"parameters after {steps} steps", error, allowed[-1])
-    error = relative_error(
-        np.concatenate([first.loss, rest.loss]), np.array([footstep.loss for footstep in path])
-    )
-    yield check(
-        "losses", f"losses of {steps} steps", error, bounds.losses(problem.descent, problem.params, path)
-    )
+    bound = bounds.losses(problem.descent, problem.params, path)
+    if bound < 1:  # one that says nothing, of a wide net in a short dtype, is left out
+        losses = np.array([footstep.loss for footstep in path])
+        error = relative_error(np.concatenate([first.loss, rest.loss]), losses)
+        yield check("losses", f"losses of {steps} steps", error, bound)
 
 
 @cache

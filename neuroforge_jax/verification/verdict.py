@@ -42,7 +42,7 @@ class Check:
         return math.inf if math.isnan(self.error) else self.error / self.bound
 
     def __str__(self) -> str:
-        return f"{self.what} of {self.case!r} is off by {self.error:.1e}, allowed is {self.bound:.1e}"
+        return f"{self.what} of {self.case!r}: error {self.error:.1e}, allowed {self.bound:.1e}"
 
 
 @dataclass(frozen=True)
