@@ -21,6 +21,7 @@ from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.execution.interface import Run
 from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.precision.loss_scale import make_loss_scale
 from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
@@ -101,7 +102,13 @@ def make_training(config: TrainConfig, dataset: Dataset) -> Training:
         clip_norm=config.clip_norm,
     )
     return Training(
-        optimizer, config.batch_size, config.epochs, steps, config.label_smoothing, config.accumulate
+        optimizer,
+        config.batch_size,
+        config.epochs,
+        steps,
+        config.label_smoothing,
+        config.accumulate,
+        make_loss_scale(config.loss_scale, choose(config).backend.policy),
     )
 
 
@@ -109,7 +116,7 @@ def make_state(config: TrainConfig, model: Model, training: Training) -> TrainSt
     """The state before the first step, on the backend's device."""
 
     def initial(key: PRNGKey) -> TrainState:
-        return init_state(key, model.init, training.optimizer)
+        return init_state(key, model.init, training.optimizer, training.loss_scale)
 
     # One program: a dozen small ones would take longer to compile than the first step takes to train.
     with jax.default_device(choose(config).backend.device):

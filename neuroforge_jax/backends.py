@@ -9,6 +9,7 @@ A backend prepares a training once; what comes back runs any stretch of its step
 from dataclasses import dataclass, replace
 
 import jax
+import jax.numpy as jnp
 
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
@@ -65,7 +66,9 @@ class Backend:
         """
         device = self.device
         with jax.default_device(device):
-            state_like = jax.eval_shape(lambda: init_state(jax.random.key(0), model.init, training.optimizer))
+            state_like = jax.eval_shape(
+                lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
+            )
             return EXECUTIONS[self.execution](
                 make_step(parts or self.parts(model, training)),
                 state_like,
@@ -165,6 +168,9 @@ def precision_advice(backend: Backend, step_flops: float) -> str:
     step_flops: floating-point operations of one training step.
     """
     platform = backend.device.platform
+    if platform == "cpu" and backend.policy.compute == jnp.float16:
+        faster = "bf16" if bf16_is_fast(platform) and step_flops >= BF16_MIN_STEP_FLOPS else "f32"
+        return f"fp16 gains no speed on a CPU; --precision {faster} is the faster one here"
     if backend.precision == "bf16" and not bf16_is_fast(platform):
         return why_bf16_is_slow()
     if not bf16_is_fast(platform):

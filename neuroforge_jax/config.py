@@ -66,7 +66,10 @@ class TrainConfig:
     backend: str = "auto"
     """A row of the backend table: auto, cpu, optimized, stepped, mixed, cuda-optimized, ..."""
     precision: str | None = None
-    """f32 or bf16 (float32 master weights in either); the backend's own unless given."""
+    """f32, tf32, bf16 or fp16 (float32 weights in each), or doors as in p=f32,c=bf16,o=f32 for weights, products
+    and activations; the backend's own unless given."""
+    loss_scale: str = "auto"
+    """auto (dynamic for fp16, else none), none, dynamic, or a number: the factor that keeps gradients above 0."""
     mixed_precision: bool = False
     """Replace the backend's precision by bf16."""
     async_ops: bool = False

@@ -28,6 +28,7 @@ def describe(backend: Backend, batch_size: int) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "device": device_name(device),
         "devices": jax.local_device_count(backend=device.platform),
+        "products": backend.policy.path(device.platform),
         "compile_options": dict(backend.options(batch_size)),
     }
 

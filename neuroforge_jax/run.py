@@ -4,6 +4,7 @@ A stretch is a range of steps that the device trains on its own. Between stretch
 clock, the loss and the keyboard; where a run is cut changes none of its bits.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from neuroforge_jax.errors import DivergedError
 from neuroforge_jax.execution.interface import Run, StretchMetrics
 from neuroforge_jax.observe.pace import Pace
 from neuroforge_jax.observe.sinks import JsonLines, Progress, Record, Sink
+from neuroforge_jax.precision.loss_scale import PERMANENT
 from neuroforge_jax.run_folder import RunFolder
 from neuroforge_jax.summary import final_figures, header_rows, result_rows, test_predictions
 from neuroforge_jax.training.evaluate import prepare_evaluation
@@ -130,42 +132,62 @@ def train_epoch(
     """Train one epoch, stretch by stretch; the record holds its means over samples."""
     per_epoch = steps_per_epoch(config, dataset)
     step, end = epoch * per_epoch, (epoch + 1) * per_epoch
-    before, loss_sum, correct_sum = pace.train_seconds, 0.0, 0.0
+    before, loss_sum, correct_sum, counted, skipped = pace.train_seconds, 0.0, 0.0, 0.0, 0
     while step < end:
         begun = time.perf_counter()
         state, metrics = run(state, step, step + pace.next_stretch(end - step))
         stretch_samples = float(metrics.weights.sum())
-        stretch_loss = float((metrics.loss * metrics.weights).sum())  # waits for the device
-        stretch_correct = float(metrics.correct.sum())
+        stretch_correct = float(metrics.correct.sum())  # waits for the device
         pace.measured(metrics.last_step - step, stretch_samples, time.perf_counter() - begun)
         step = metrics.last_step
+        _check_overflow(state, step, per_epoch)
         _check_finite(metrics, pace, per_epoch)
+        # Where the forward pass itself overflowed the step was skipped, and its loss says nothing.
+        weights = metrics.weights * np.isfinite(metrics.loss)
+        stretch_loss, stretch_counted = float(np.nan_to_num(metrics.loss) @ weights), float(weights.sum())
         _log_steps(metrics, log_every, per_epoch, sinks)
         progress = Progress(
             step=step,
             steps=config.epochs * per_epoch,
             epoch=epoch + 1,
             epochs=config.epochs,
-            loss=stretch_loss / stretch_samples,
+            loss=stretch_loss / stretch_counted if stretch_counted else math.nan,
             accuracy=stretch_correct / stretch_samples if dataset.classes else None,
             samples_per_second=pace.samples / pace.train_seconds,
         )
         _tell(sinks, "progress", progress)
         loss_sum, correct_sum = loss_sum + stretch_loss, correct_sum + stretch_correct
+        counted, skipped = counted + stretch_counted, skipped + int(metrics.skipped.sum())
     samples, seconds = len(dataset.train), pace.train_seconds - before
-    return state, {
+    record = {
         "event": "epoch",
         "epoch": epoch + 1,
         "step": step,
-        "train_loss": loss_sum / samples,
+        "train_loss": loss_sum / counted if counted else None,
         "train_accuracy": correct_sum / samples if dataset.classes else None,
         "train_seconds": pace.train_seconds,
         "samples_per_second": samples / seconds,
     }
+    if state.loss_scale is not None:
+        record |= {"skipped_steps": skipped, "loss_scale": float(state.loss_scale.scale)}
+    return state, record
+
+
+def _check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
+    """A run whose every step is skipped ends, as soon as no smaller loss scale is left to be tried."""
+    if state.loss_scale is None or int(state.loss_scale.failed) < PERMANENT:
+        return
+    scale = float(state.loss_scale.scale)
+    lower = "set --loss-scale dynamic" if state.loss_scale.is_static and scale > 1 else "use --precision bf16"
+    raise DivergedError(
+        f"the gradients overflowed in {PERMANENT} steps in a row at the lowest loss scale, "
+        f"{scale:g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
+    )
 
 
 def _check_finite(metrics: StretchMetrics, pace: Pace, per_epoch: int) -> None:
-    finite = np.isfinite(metrics.loss)
+    """Every step that updated something must have had a finite loss; a skipped one may have had any."""
+    finite = np.isfinite(metrics.loss) | (metrics.skipped > 0)
     if not finite.all():
         at = int(np.argmin(finite))
         last = metrics.loss[at - 1] if at else pace.last_loss
@@ -181,8 +203,9 @@ def _log_steps(metrics: StretchMetrics, log_every: int, per_epoch: int, sinks: S
     for step in range(metrics.first_step, metrics.last_step) if log_every else ():
         if (step + 1) % log_every == 0:
             loss = float(metrics.loss[step - metrics.first_step])
-            record = {"event": "step", "step": step + 1, "epoch": step // per_epoch + 1, "loss": loss}
-            _tell(sinks, "record", record)
+            record = {"event": "step", "step": step + 1, "epoch": step // per_epoch + 1}
+            # The loss of a skipped step may be a NaN, which JSON does not know.
+            _tell(sinks, "record", record | {"loss": loss if math.isfinite(loss) else None})
 
 
 def _tell(sinks: Sequence[Sink], event: str, what: Any) -> None:

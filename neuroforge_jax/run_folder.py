@@ -71,7 +71,7 @@ class RunFolder:
         described = {
             "format": 1,
             "mlp": asdict(model.mlp),
-            "precision": model.policy.name,
+            "precision": str(model.policy),
             "loss": model.loss,
             "scaling": {
                 "shift": np.asarray(model.scaling.shift).tolist(),

@@ -16,6 +16,7 @@ from neuroforge_jax.observe import memory
 from neuroforge_jax.observe.ceiling import matmul_peak_flops
 from neuroforge_jax.observe.pace import Pace
 from neuroforge_jax.observe.sinks import Record, Rows
+from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.training.evaluate import Evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.selection import Best
@@ -50,6 +51,7 @@ def header_rows(
             "backend",
             f"{backend.name} ({choice.reason}): {backend.execution}, {backend.policy}, {backend.kernels}",
         ),
+        ("precision", backend.policy.path(backend.device.platform) + _scaling(config, state)),
         ("network", f"{widths} {_traits(config)}, {count(mlp):,} parameters"),
         (
             "training",
@@ -61,6 +63,13 @@ def header_rows(
     ]
     advice = precision_advice(backend, train_flops(mlp) * config.batch_size)
     return [*rows, ("note", advice)] if advice else rows
+
+
+def _scaling(config: TrainConfig, state: TrainState) -> str:
+    if state.loss_scale is None:
+        return ""
+    kind = "static" if state.loss_scale.is_static else "dynamic"
+    return f", losses scaled by {float(state.loss_scale.scale):,.0f} ({kind})"
 
 
 def _traits(config: TrainConfig) -> str:
@@ -101,7 +110,10 @@ def final_figures(
     selected = best.params is not None
     shown = "validation" if selected else "test"
     rate = pace.samples / pace.train_seconds
-    peak = matmul_peak_flops(backend.device, model.policy.compute, backend.options(config.batch_size))
+    multiplied_in = model.policy.multiplied_in(backend.device.platform)
+    peak = matmul_peak_flops(
+        backend.device, multiplied_in, backend.options(config.batch_size), model.policy.precision
+    )
     assert best.evaluation is not None, "a run has at least one epoch"
     return {
         "test_accuracy": test.accuracy,
@@ -120,20 +132,38 @@ def final_figures(
         "train_flops_per_sample": train_flops(model.mlp),
         "flops_per_second": rate * train_flops(model.mlp),
         "matmul_peak_flops_per_second": peak,
+        "matmul_peak_dtype": short_name(multiplied_in),
         "share_of_peak": rate * train_flops(model.mlp) / peak,
         "peak_memory_bytes": memory.peak_device_bytes(backend.device) or memory.peak_resident_bytes(),
         "dataset": dataset.name,
         "dataset_origin": dataset.origin,
         "backend": backend.name,
         "precision": str(backend.policy),
+        "products": backend.policy.path(backend.device.platform),
+        **_scaling_figures(history),
         "device": device_name(backend.device),
         "seed": config.seed,
     }
 
 
+def _scaling_figures(history: Sequence[Record]) -> dict[str, Any]:
+    """Of a run with loss scaling: the scale at its end, and how many of its steps were skipped."""
+    if "skipped_steps" not in history[-1]:
+        return {}
+    skipped = sum(int(record["skipped_steps"] or 0) for record in history)
+    return {"loss_scale": history[-1]["loss_scale"], "skipped_steps": skipped}
+
+
+def _scaling_rows(figures: Mapping[str, Any]) -> Rows:
+    if "skipped_steps" not in figures:
+        return []
+    skipped = f"{figures['skipped_steps']:,} steps overflowed and were skipped"
+    return [("loss scale", f"{figures['loss_scale']:,.0f} at the end; {skipped}")]
+
+
 def result_rows(figures: Mapping[str, Any]) -> Rows:
     """The final table."""
-    unit = f"{figures['precision'].split(',')[1].removeprefix('c=')} matrix-product peak"
+    unit = f"{figures['matmul_peak_dtype']} matrix-product peak"
     accuracy = figures["test_accuracy"]
     rows = []
     if accuracy is None:
@@ -169,6 +199,7 @@ def result_rows(figures: Mapping[str, Any]) -> Rows:
             f"{figures['share_of_peak']:.0%} of this machine's {unit}   "
             f"{_flops(figures['flops_per_second'])} of {_flops(figures['matmul_peak_flops_per_second'])}",
         ),
+        *_scaling_rows(figures),
         ("peak memory", memory.text(figures["peak_memory_bytes"])),
     ]
 

@@ -6,7 +6,7 @@ S steps of a stretch.
 
 from collections.abc import Mapping
 
-from jaxtyping import Array, Float, Integer, Key, Num, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Integer, Key, Num, UInt8, UInt32
 
 PRNGKey = Key[Array, ""]
 """One random key, made by `jax.random.key`."""
@@ -19,6 +19,7 @@ CompileOptions = tuple[tuple[str, bool | int | str], ...]
 
 __all__ = [
     "Array",
+    "Bool",
     "CompileOptions",
     "Float",
     "Integer",

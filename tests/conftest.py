@@ -9,7 +9,15 @@ from jaxtyping import install_import_hook
 from tests import typechecker
 
 # Functions of arrays. Registered states are left out: jax builds them from other things than arrays too.
-CHECKED = ("nn", "precision", "kernels", "training.model", "training.optimizer", "data.types", "data.order")
+CHECKED = (
+    "nn",
+    "precision.policy",
+    "kernels",
+    "training.model",
+    "training.optimizer",
+    "data.types",
+    "data.order",
+)
 install_import_hook([f"neuroforge_jax.{name}" for name in CHECKED], f"{typechecker.__name__}.check")
 
 import numpy as np

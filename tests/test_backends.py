@@ -56,6 +56,13 @@ def test_the_faster_precision_is_named_and_only_where_it_is_another(monkeypatch)
     assert "a step of 5 MFLOP gains nothing from bf16" in precision_advice(bf16, SMALL)
 
 
+def test_fp16_is_never_refused_on_a_cpu_and_the_faster_one_is_named(monkeypatch):
+    monkeypatch.setattr(backends, "bf16_is_fast", lambda platform: True)
+    fp16 = choose(nf.TrainConfig(backend="mixed", precision="fp16")).backend
+    assert "--precision bf16 is the faster one here" in precision_advice(fp16, LARGE)
+    assert "--precision f32 is the faster one here" in precision_advice(fp16, SMALL)
+
+
 def test_where_bf16_is_slow_it_is_said_with_what_would_help(monkeypatch):
     monkeypatch.setattr(backends, "bf16_is_fast", lambda platform: False)
     monkeypatch.setattr(backends, "why_bf16_is_slow", lambda: "slow here; install that")

@@ -10,13 +10,12 @@ import os
 import platform as host
 import re
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.precision.policy import POLICIES, Policy
 from neuroforge_jax.typing import CompileOptions
 
 ONEDNN = "xla_cpu_experimental_onednn_custom_call"
@@ -24,6 +23,10 @@ VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 
 YNN_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
 """Empty: XLA leaves no product to YNNPACK, its other library, and oneDNN gets them all."""
+
+EXCESS_PRECISION = "xla_allow_excess_precision"
+"""Left on, XLA drops a rounding whose result is widened at once: with oneDNN on jax 0.12, operands rounded to be
+multiplied in float32 would not be rounded at all."""
 
 ALL_ONEDNN_BATCH = 64
 """From here on bf16 training is faster with oneDNN alone, by 0 to 11 % (between 4 % slower and 6 % faster with
@@ -42,10 +45,13 @@ def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOp
     wanted: dict[str, bool | int | str] = {}
     if "avx512f" in cpu_flags():
         wanted[VECTOR_WIDTH] = 512
-    if jnp.dtype(policy.compute) == jnp.float32 or bf16_units():
+    multiplied_in = policy.multiplied_in(platform)
+    if multiplied_in == jnp.float32 or (multiplied_in == jnp.bfloat16 and bf16_units()):
         wanted[ONEDNN] = True
-        if jnp.dtype(policy.compute) == jnp.bfloat16 and batch_size >= ALL_ONEDNN_BATCH:
+        if multiplied_in == jnp.bfloat16 and batch_size >= ALL_ONEDNN_BATCH:
             wanted[YNN_FUSIONS] = ""
+    if multiplied_in != policy.compute:
+        wanted[EXCESS_PRECISION] = False
     return tuple(sorted((name, value) for name, value in wanted.items() if _is_known(name, value)))
 
 
@@ -53,7 +59,7 @@ def bf16_is_fast(platform: str) -> bool:
     """Whether bf16 training was measured faster than float32 on devices like this one."""
     if platform != "cpu":
         return True
-    return bf16_units() and _jax_version() >= (0, 11)
+    return bf16_units() and POLICIES["bf16"].multiplied_in("cpu") == jnp.bfloat16
 
 
 def why_bf16_is_slow() -> str:
@@ -61,8 +67,8 @@ def why_bf16_is_slow() -> str:
     if not bf16_units():
         return "oneDNN finds no bf16 units here (avx512_bf16 or amx_bf16); --precision f32 is faster"
     return (
-        f"jax {version('jax')} multiplies bf16 slowly on CPUs; --precision f32 is faster here, "
-        "and Python 3.12 or later with jax 0.11 or later makes bf16 the faster one"
+        f"jax {jax.__version__} multiplies bf16 slowly on CPUs, so that bf16 gains nothing over --precision f32 "
+        "here; Python 3.12 or later with jax 0.11 or later makes it the faster one"
     )
 
 
@@ -87,10 +93,6 @@ def _onednn_may_use_bf16() -> bool:
     ceiling = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
     known = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
     return not ceiling or ceiling.startswith(known)
-
-
-def _jax_version() -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version("jax"))[:2])
 
 
 @cache

@@ -39,6 +39,13 @@ class StretchMetrics:
         return self._read("correct")
 
     @cached_property
+    def skipped(self) -> Float[np.ndarray, " S"]:
+        """1 for each step whose gradients overflowed, so that it updated nothing; else 0."""
+        if any(metrics.skipped is None for metrics, _ in self.chunks):
+            return np.zeros(self.last_step - self.first_step, np.float32)
+        return self._read("skipped")
+
+    @cached_property
     def weights(self) -> Float[np.ndarray, " S"]:
         """How many real samples each step had; the last step of an epoch may have fewer."""
         positions = np.arange(self.first_step, self.last_step) % steps_per_epoch(

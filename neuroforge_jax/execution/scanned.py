@@ -49,7 +49,7 @@ def stretch_program(
             end = jnp.minimum(last, (epoch + 1) * per_epoch)
             return lax.fori_loop(begin, end, run_step, carry)
 
-        metrics = StepMetrics(jnp.zeros(capacity), jnp.zeros(capacity))
+        metrics = StepMetrics.zeros((capacity,), scaled=state.loss_scale is not None)
         return lax.fori_loop(first // per_epoch, (last - 1) // per_epoch + 1, run_epoch, (state, metrics))
 
     return program

@@ -1,16 +1,17 @@
 """The dense layer y = x·W + b under a precision policy, with the derivative of its product written out.
 
-    forward   y  = (x̂·Ŵ)↑ + b                 x̂, Ŵ: rounded to the compute dtype; ↑: back to the output dtype
-    backward  dx = (dŷ·Ŵᵀ)↑,  dW = (x̂ᵀ·dŷ)↑,  db = Σ_B dy in float32
+    forward   y  = (x̂·Ŵ + b)↓                     x̂, Ŵ: rounded to the compute dtype; ↓: to the output dtype
+    backward  dx = dŷ·Ŵᵀ,  dW = x̂ᵀ·dŷ,  db = Σ_B dy in float32
 
-Every product accumulates in float32 inside XLA and is rounded at most once, on its way out. The rule is
-written out because of dW: left to autodiff, its dtype and layout follow from the forward pass, and they
-decide the speed of mixed precision on a CPU.
+Every product accumulates in float32 and is rounded at most once, to the compute dtype, before it is float32
+again. The rule is written out because of dW: left to autodiff, its dtype and layout follow from the forward
+pass, and they decide the speed of mixed precision on a CPU.
 """
 
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from neuroforge_jax.precision.policy import Policy
@@ -24,32 +25,50 @@ above it the second form is faster by 3 to 10 % (jax 0.12, layers 784-1024-512-1
 def dense(
     x: Float[Array, "B I"], kernel: Float[Array, "I O"], bias: Float[Array, " O"], *, policy: Policy
 ) -> Float[Array, "B O"]:
-    """x·kernel + bias in the policy's output dtype, its product in the compute dtype."""
-    return product(x, kernel, policy) + policy.to_output(bias)
+    """x·kernel + bias in the policy's output dtype, its product in the compute dtype, its sum in float32."""
+    return policy.to_output(product(x, kernel, policy) + bias)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(x: Float[Array, "B I"], kernel: Float[Array, "I O"], policy: Policy) -> Float[Array, "B O"]:
-    """x·kernel: operands in the compute dtype, result in the output dtype."""
+    """x·kernel: operands rounded to the compute dtype, result f32 [B, O]."""
     return _forward(x, kernel, policy)[0]
 
 
 def _forward(x: Array, kernel: Array, policy: Policy) -> tuple[Array, tuple[Array, Array, Array, Array]]:
     x_hat, kernel_hat = policy.to_compute(x), policy.to_compute(kernel)
     # Empty slices carry the dtypes of the primals, which the cotangents must have.
-    return policy.to_output(x_hat @ kernel_hat), (x_hat, kernel_hat, x[:0], kernel[:0])
+    return _multiplied(x_hat, kernel_hat, (1, 0), policy), (x_hat, kernel_hat, x[:0], kernel[:0])
 
 
 def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: Array) -> tuple[Array, Array]:
     x_hat, kernel_hat, x_like, kernel_like = residuals
     dy_hat = policy.to_compute(dy)
-    dx = lax.dot_general(dy_hat, kernel_hat, (((1,), (1,)), ((), ())))
-    over_batch = (((0,), (0,)), ((), ()))
+    dx = _multiplied(dy_hat, kernel_hat, (1, 1), policy)
     if len(x_hat) <= SMALL_BATCH:
-        dkernel = lax.dot_general(x_hat, dy_hat, over_batch)
+        dkernel = _multiplied(x_hat, dy_hat, (0, 0), policy)
     else:
-        dkernel = lax.dot_general(dy_hat, x_hat, over_batch).T
+        dkernel = _multiplied(dy_hat, x_hat, (0, 0), policy).T
     return dx.astype(x_like.dtype), dkernel.astype(kernel_like.dtype)
 
 
 product.defvjp(_forward, _backward)
+
+
+def _multiplied(a: Array, b: Array, axes: tuple[int, int], policy: Policy) -> Array:
+    """f32: the product of two matrices in the compute dtype, summed over an axis of each.
+
+    Where the platform multiplies in another dtype than `compute`, the choice is made when XLA's program is
+    made, so that one traced program is right on each.
+    """
+
+    def multiply(a: Array, b: Array) -> Array:
+        dimensions = (((axes[0],), (axes[1],)), ((), ()))
+        return lax.dot_general(a, b, dimensions, precision=policy.precision).astype(jnp.float32)
+
+    on_cpu = policy.multiplied_in("cpu")
+    if on_cpu == policy.compute:
+        return multiply(a, b)
+    return lax.platform_dependent(
+        a, b, cpu=lambda a, b: multiply(a.astype(on_cpu), b.astype(on_cpu)), default=multiply
+    )

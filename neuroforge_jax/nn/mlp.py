@@ -66,12 +66,14 @@ def plain_dense(
 
 def layer_norm(x: Float[Array, "B O"], scale: Float[Array, " O"], shift: Float[Array, " O"]) -> Array:
     """Zero mean and unit variance of each sample (Ba et al., 2016, arXiv:1607.06450), in float32."""
+    x = x.astype(jnp.float32)
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * scale + shift
 
 
 def rms_norm(x: Float[Array, "B O"], scale: Float[Array, " O"]) -> Array:
     """Unit root mean square of each sample (Zhang and Sennrich, 2019, arXiv:1910.07467), in float32."""
+    x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6) * scale
 
 

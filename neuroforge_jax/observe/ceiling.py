@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
 
 from neuroforge_jax.typing import CompileOptions
@@ -17,7 +19,9 @@ ACCELERATOR_SIZE = 8192
 REPETITIONS = 7
 
 
-def matmul_peak_flops(device: jax.Device, dtype: DTypeLike, options: CompileOptions) -> float:
+def matmul_peak_flops(
+    device: jax.Device, dtype: DTypeLike, options: CompileOptions, precision: lax.Precision | None = None
+) -> float:
     """FLOP/s of the best of a few n × n × n products of normally distributed matrices of this dtype.
 
     A product costs 2·n³ operations. The best is taken, not the median: a ceiling is what the machine can do.
@@ -26,7 +30,7 @@ def matmul_peak_flops(device: jax.Device, dtype: DTypeLike, options: CompileOpti
     # Drawn on the host: a program for one drawing would take longer to compile than all that follows.
     numbers = np.random.default_rng(0).standard_normal((size, size), np.float32)
     matrix = jax.device_put(numbers.astype(jnp.dtype(dtype)), device)
-    product = jax.jit(jnp.matmul, compiler_options=dict(options) or None)
+    product = jax.jit(partial(jnp.matmul, precision=precision), compiler_options=dict(options) or None)
     product(matrix, matrix).block_until_ready()
     return 2 * size**3 / min(_seconds(product, matrix) for _ in range(REPETITIONS))
 

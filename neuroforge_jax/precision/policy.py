@@ -5,54 +5,126 @@ shorter type, and leaves losses and reductions in float32. A cast happens only a
 `to_compute` before a product, `to_output` after it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import DTypeLike
 
-from neuroforge_jax.errors import NotYetError, lookup
+from neuroforge_jax.errors import ConfigError, unknown
+
+DTYPES: dict[str, DTypeLike] = {"f32": jnp.float32, "bf16": jnp.bfloat16, "f16": jnp.float16}
+"""The dtypes of a door, by the names that a spec has for them."""
+
+PRECISIONS = {"f32": lax.Precision.HIGHEST, "tf32": lax.Precision.HIGH}
+"""How float32 operands are multiplied. Unset, a recent GPU would take TF32, so that float32 is asked for by
+name. tf32: TF32 on such a GPU, three bf16 products on a TPU, float32 on a CPU."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The dtypes of a training, printed as `p=f32,c=bf16,o=f32`.
+    """The dtypes of a training, printed as `p=f32,c=bf16,o=f32`; `policy` makes one from its text.
 
-    param: of the master weights, their gradients and the optimizer's state.
+    param: of the master weights, their gradients and the optimizer's state; always float32.
     compute: of the operands of matrix products; they accumulate in float32.
-    output: of biases, activations, losses and reductions.
+    output: of activations; losses, logits, normalization statistics and sums over a batch are float32.
+    matmul: how float32 operands are multiplied, a name of PRECISIONS.
     """
 
     name: str
     param: DTypeLike
     compute: DTypeLike
     output: DTypeLike
+    matmul: str = "f32"
 
     def to_compute(self, x: Array) -> Array:
         """The operand of a product."""
         return x.astype(self.compute)
 
     def to_output(self, x: Array) -> Array:
-        """The result of a product."""
+        """The result of a layer, before its activation."""
         return x.astype(self.output)
 
+    @property
+    def precision(self) -> lax.Precision | None:
+        """What a product asks of XLA; nothing where its operands say it all."""
+        return PRECISIONS[self.matmul] if self.compute == jnp.float32 else None
+
+    @property
+    def has_fp16(self) -> bool:
+        """Whether anything overflows above 65504 and vanishes below 6e-8, so that losses are to be scaled."""
+        return jnp.float16 in (self.compute, self.output)
+
+    def multiplied_in(self, platform: str) -> DTypeLike:
+        """The dtype that XLA is given operands in on this platform, once they are rounded to `compute`.
+
+        On CPUs XLA has no fast fp16 product, and before jax 0.11 no fast bf16 one: there the rounded operands
+        are multiplied in float32, and the product is not rounded again.
+        """
+        slow_on_cpus = (jnp.float16,) if jax.__version_info__ >= (0, 11) else (jnp.float16, jnp.bfloat16)
+        return jnp.float32 if platform == "cpu" and self.compute in slow_on_cpus else self.compute
+
+    def path(self, platform: str) -> str:
+        """How products are computed on this platform, in words."""
+        if self.compute != self.multiplied_in(platform):
+            return f"{short_name(self.compute)}-rounded operands multiplied in float32"
+        if self.compute != jnp.float32:
+            return f"{short_name(self.compute)} products"
+        if self.matmul == "tf32" and platform != "cpu":
+            return {"tpu": "float32 products in three bf16 passes"}.get(platform, "TF32 products")
+        return "float32 products"
+
     def __str__(self) -> str:
-        short = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
         doors = {"p": self.param, "c": self.compute, "o": self.output}
-        return ",".join(f"{door}={short[jnp.dtype(dtype).name]}" for door, dtype in doors.items())
+        spec = ",".join(f"{door}={short_name(dtype)}" for door, dtype in doors.items())
+        return spec if self.matmul == "f32" else f"{spec},m={self.matmul}"
 
 
 POLICIES = {
     "f32": Policy("f32", jnp.float32, jnp.float32, jnp.float32),
+    "tf32": Policy("tf32", jnp.float32, jnp.float32, jnp.float32, "tf32"),
     "bf16": Policy("bf16", jnp.float32, jnp.bfloat16, jnp.float32),
+    "fp16": Policy("fp16", jnp.float32, jnp.float16, jnp.float32),
 }
 
 
-def policy(name: str) -> Policy:
-    """The policy of this name.
+def policy(spec: str) -> Policy:
+    """The policy of a name, or of a spec: doors in any order, float32 where one is left out.
 
-    Raises ConfigError for an unknown one, NotYetError for fp16, which needs loss scaling.
+    `str` of a policy is a spec of it, and one that says what a name says is that policy. Raises ConfigError.
     """
-    if name == "fp16":
-        raise NotYetError("--precision fp16 is not built yet: it needs loss scaling; use bf16 or f32")
-    return lookup(POLICIES, name, "precision")
+    if "=" not in spec:
+        if spec not in POLICIES:
+            raise ConfigError(f"{unknown('precision', spec, POLICIES)}; or a spec such as p=f32,c=bf16,o=f32")
+        return POLICIES[spec]
+    doors = {"p": "f32", "c": "f32", "o": "f32", "m": "f32"}
+    given: set[str] = set()
+    for item in spec.split(","):
+        door, _, name = item.strip().partition("=")
+        if door not in doors or door in given:
+            raise _refused(spec, f"{door!r} is {'there twice' if door in given else 'no door'}")
+        if name not in (PRECISIONS if door == "m" else DTYPES):
+            raise _refused(spec, f"{door} cannot be {name!r}")
+        given.add(door)
+        doors[door] = name
+    if doors["p"] != "f32":
+        raise _refused(spec, f"weights and optimizer state are float32, and p={doors['p']}")
+    if "m" in given and doors["c"] != "f32":
+        raise _refused(spec, f"m says how float32 operands are multiplied, and c={doors['c']}")
+    param, compute, output = (DTYPES[doors[door]] for door in "pco")
+    made = Policy(spec, param, compute, output, doors["m"])
+    same = (known for known in POLICIES.values() if str(known) == str(made))
+    return next(same, replace(made, name=str(made)))
+
+
+def _refused(spec: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"--precision {spec!r}: {why}; a spec is p=f32, c= and o= one of {', '.join(DTYPES)}, and beside c=f32 "
+        f"m= one of {', '.join(PRECISIONS)}, such as p=f32,c=bf16,o=f32"
+    )
+
+
+def short_name(dtype: DTypeLike) -> str:
+    """f32, bf16 or f16."""
+    return next(name for name, known in DTYPES.items() if known == dtype)

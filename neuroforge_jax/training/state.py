@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
+from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.typing import Array, Integer, Params, PRNGKey, UInt32
 
 
@@ -17,12 +19,14 @@ class TrainState:
 
     key_data: u32 [2], the bits of the seed's key; a typed key would slow down every dispatch. Randomness is
     addressed from it by purpose and step, never drawn from it in turn.
+    loss_scale: of a training whose losses are scaled, else None, which has no leaves and costs nothing.
     """
 
     params: Params
     opt_state: Any
     step: Integer[Array, ""]
     key_data: UInt32[Array, "2"]
+    loss_scale: LossScale | None = None
 
     @property
     def key(self) -> PRNGKey:
@@ -41,8 +45,12 @@ class TrainState:
 
 
 def init_state(
-    key: PRNGKey, init_params: Callable[[PRNGKey], Params], optimizer: optax.GradientTransformation
+    key: PRNGKey,
+    init_params: Callable[[PRNGKey], Params],
+    optimizer: optax.GradientTransformation,
+    loss_scale: LossScale | None = None,
 ) -> TrainState:
     """The state before the first step; `init_params` maps a key to parameters."""
     params = init_params(jax.random.fold_in(key, 0))
-    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), jax.random.key_data(key))
+    step, loss_scale = jax.tree.map(jnp.array, (np.int32(0), loss_scale))
+    return TrainState(params, optimizer.init(params), step, jax.random.key_data(key), loss_scale)

@@ -7,7 +7,10 @@ import pytest
 from neuroforge_jax.execution import compiler
 from neuroforge_jax.precision.policy import POLICIES
 
-F32, BF16 = POLICIES["f32"], POLICIES["bf16"]
+F32, BF16, FP16 = (POLICIES[name] for name in ("f32", "bf16", "fp16"))
+native_bf16 = pytest.mark.skipif(
+    jax.__version_info__ < (0, 11), reason="before jax 0.11 a CPU multiplies bf16-rounded operands in float32"
+)
 
 
 @pytest.fixture
@@ -29,11 +32,13 @@ def names(policy, batch_size=32):
     return {name for name, _ in compiler.compile_options("cpu", policy, batch_size)}
 
 
+@native_bf16
 def test_a_cpu_with_bf16_units_takes_both_options_for_both_policies(cpu):
     cpu("avx512f", "avx512_bf16")
     assert names(F32) == names(BF16) == {compiler.ONEDNN, compiler.VECTOR_WIDTH}
 
 
+@native_bf16
 def test_large_bf16_batches_leave_every_product_to_onednn(cpu):
     """At batch 8 that would be 2.5 times slower."""
     cpu("avx512f", "avx512_bf16")
@@ -42,6 +47,7 @@ def test_large_bf16_batches_leave_every_product_to_onednn(cpu):
     assert compiler.YNN_FUSIONS not in names(F32, 512)
 
 
+@native_bf16
 @pytest.mark.parametrize("flags", [("avx2",), ("avx512f",)])
 def test_bf16_without_its_units_never_goes_through_onednn(cpu, flags):
     """A crash on AVX2 and a crawl on AVX-512, both after the smallest probe has passed."""
@@ -52,6 +58,7 @@ def test_bf16_without_its_units_never_goes_through_onednn(cpu, flags):
     assert "finds no bf16 units" in compiler.why_bf16_is_slow()
 
 
+@native_bf16
 @pytest.mark.parametrize("ceiling", ["AVX2", "AVX512_CORE", "AVX512_CORE_VNNI", "SSE41"])
 def test_onednns_own_ceiling_counts_as_the_cpus(cpu, ceiling):
     cpu("avx512f", "avx512_bf16", ceiling=ceiling)
@@ -64,6 +71,17 @@ def test_a_ceiling_above_bf16_forbids_nothing(cpu, ceiling):
     assert compiler.ONEDNN in names(BF16)
 
 
+@pytest.mark.parametrize("flags", [("avx2",), ("avx512f", "avx512_bf16")])
+def test_operands_multiplied_in_float32_take_its_options_and_keep_their_rounding(cpu, flags, monkeypatch):
+    """fp16 handed to oneDNN would crawl; and XLA would drop a rounding that is widened again."""
+    cpu(*flags)
+    kept = {compiler.EXCESS_PRECISION}
+    assert names(FP16) == names(F32) | kept
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
+    assert names(BF16, 512) == names(F32, 512) | kept
+    assert dict(compiler.compile_options("cpu", FP16, 32))[compiler.EXCESS_PRECISION] is False
+
+
 def test_other_platforms_and_processors_take_none(cpu, monkeypatch):
     cpu("avx512f", "avx512_bf16")
     assert compiler.compile_options("gpu", BF16, 512) == ()
@@ -73,10 +91,10 @@ def test_other_platforms_and_processors_take_none(cpu, monkeypatch):
 
 def test_old_jax_is_slow_in_bf16_and_says_what_helps(cpu, monkeypatch):
     cpu("avx512f", "avx512_bf16")
-    monkeypatch.setattr(compiler, "_jax_version", lambda: (0, 10))
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
     assert not compiler.bf16_is_fast("cpu")
     assert "Python 3.12 or later" in compiler.why_bf16_is_slow()
-    monkeypatch.setattr(compiler, "_jax_version", lambda: (0, 12))
+    monkeypatch.setattr(jax, "__version_info__", (0, 12, 0))
     assert compiler.bf16_is_fast("cpu")
 
 
@@ -86,8 +104,8 @@ def test_an_option_that_xla_does_not_know_is_dropped():
 
 
 def test_the_options_of_this_machine_compile_and_run():
-    for policy in (F32, BF16):
+    for policy in (F32, BF16, FP16):
         options = dict(compiler.compile_options("cpu", policy, 512)) or None
         product = jax.jit(jnp.matmul, compiler_options=options)
-        x = jnp.ones((64, 64), policy.compute)
+        x = jnp.ones((64, 64), policy.multiplied_in("cpu"))
         assert float(product(x, x)[0, 0]) == 64
