@@ -29,6 +29,8 @@ class VerifyFlags:
 
     backend: tuple[str, ...] = ()
     """Backends to verify (every one that is available here unless given)."""
+    precision: str | None = None
+    """Replace the precision of the backends, as on train."""
     tolerance: float | None = None
     """Relative error in norm that float32 may have in logits, loss, gradients and one step (1e-6)."""
     config: Path | None = None
@@ -71,7 +73,7 @@ def _verify(args: Sequence[str]) -> None:
             print(f"{fault.name:<22} {fault.sentence}")
         return
     planted = None if flags.break_ is None else lookup(FAULTS, flags.break_, "fault")
-    backends, skipped = _backends(flags.backend, config)
+    backends, skipped = _backends(flags, config)
     _carry_out(flags, config, backends, skipped, planted)
 
 
@@ -83,10 +85,12 @@ def _backends(names: Sequence[str], config: TrainConfig | None) -> tuple[list["B
     from neuroforge_jax.backends import BACKENDS, choose
 
     base = config or TrainConfig()
-    if names:
-        return [choose(replace(base, backend=name)).backend for name in names], {}
+    if flags.precision is not None:
+        base = replace(base, precision=flags.precision, mixed_precision=False)
+    if flags.backend:
+        return [choose(replace(base, backend=name)).backend for name in flags.backend], {}
     if config is not None:
-        return [choose(config).backend], {}
+        return [choose(base).backend], {}
     available, skipped = [], {}
     for name in BACKENDS:
         try:

@@ -91,7 +91,9 @@ class Bounds:
         """Of all parameters together, after each step of the path."""
         bounds, travelled, velocity = [], 0.0, 0.0
         for steps, footstep in enumerate(path, start=1):
-            if descent.name in ("adam", "adamw"):
+            if footstep.skipped:
+                off = 0.0
+            elif descent.name in ("adam", "adamw"):
                 off = self._adam(footstep)
             else:
                 fade = 0.0 if descent.name == "sgd" else descent.momentum

@@ -13,7 +13,11 @@ from neuroforge_jax.verification.oracle import ACTIVATIONS, KINKED
 
 SAMPLES, STEPS = 181, 20
 
-LARGER = "larger sums and nets"
+LARGER, SCALED = "larger sums and nets", "loss scaling"
+
+OVERFLOW, BACKOFF = 2.0**127, 2.0**-60
+"""A loss scale with which gradients above 2 overflow float32 and bfloat16, and how much of it is left after that:
+2⁶⁷, which overflows float16 alone, and then 2⁷, which overflows nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,7 @@ class Case:
     classes: 0 for a regression, with `numbers` outputs. stored: dtype of the inputs. parts: whether logits, loss
     and gradients of a batch are compared. steps: to train; 0 for none. standard: whether the float32 tolerance
     governs. row: of the table, instead of those of what is compared. coherent: all terms have one sign.
+    overflow: whether the loss scale begins at OVERFLOW. spread: of the targets of a regression.
     """
 
     name: str
@@ -37,6 +42,8 @@ class Case:
     standard: bool = True
     row: str | None = None
     coherent: bool = False
+    overflow: bool = False
+    spread: float = 1.0
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -57,8 +64,8 @@ def standard_cases() -> tuple[Case, ...]:
     def case(name: str, *, sizes: Mapping[str, Any] | None = None, **fields: Any) -> Case:
         return Case(name, replace(base, **fields), **(sizes or {}))
 
-    def trained(name: str, **fields: Any) -> Case:
-        return case(name, sizes={"steps": STEPS, "parts": False}, **fields)
+    def trained(name: str, sizes: Mapping[str, Any] | None = None, **fields: Any) -> Case:
+        return case(name, sizes={"steps": STEPS, "parts": False, **(sizes or {})}, **fields)
 
     return (
         case("relu"),
@@ -87,6 +94,17 @@ def standard_cases() -> tuple[Case, ...]:
         trained("one-cycle", activation="tanh", optimizer="momentum", schedule="one-cycle"),
         trained("adam", activation="gelu", optimizer="adam", learning_rate=0.002),
         trained("adamw", activation="tanh", optimizer="adamw", learning_rate=0.002, weight_decay=0.05),
+        trained("scaled", activation="gelu", loss_scale="1024", sizes={"row": SCALED}),
+        trained(
+            "overflowing",
+            activation="tanh",
+            loss="mse",
+            optimizer="adam",
+            schedule="cosine",
+            learning_rate=0.002,
+            loss_scale="dynamic",
+            sizes={"row": SCALED, "overflow": True, "classes": 0, "spread": 100.0},
+        ),
         # In bfloat16 a sum stops growing at 256 times its term.
         case(
             "sums of 8,192",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.order import sample_order, steps_per_epoch
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.precision.loss_scale import dynamic_scale, make_loss_scale, unscaled
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_schedule
@@ -25,7 +27,7 @@ from neuroforge_jax.training.state import TrainState, init_state
 from neuroforge_jax.training.step import Parts, Training
 from neuroforge_jax.typing import Params
 from neuroforge_jax.verification.bounds import TOLERANCE, UNIT, relative_error
-from neuroforge_jax.verification.cases import Case, standard_cases
+from neuroforge_jax.verification.cases import BACKOFF, OVERFLOW, Case, standard_cases
 from neuroforge_jax.verification.descent import KNOWN, tree_map
 from neuroforge_jax.verification.draws import Problem, draw, problem_of
 from neuroforge_jax.verification.faults import Fault
@@ -86,7 +88,7 @@ def check_problem(
 ) -> Iterator[Check]:
     """The checks of one case."""
     with jax.default_device(backend.device):
-        model, training = _model(backend, problem), make_training(problem.case.config, problem.dataset)
+        model, training = _model(backend, problem), _training(backend, problem)
         parts = backend.parts(model, training)
         if fault is not None:
             parts = fault.plant(parts, model, training)
@@ -97,8 +99,9 @@ def check_problem(
 
 
 def unit_roundoff(policy: Policy) -> float:
-    """Of the products of a policy."""
-    return UNIT[jnp.dtype(policy.compute).name]
+    """Of the products of a policy and what is kept of them; TF32 has the digits of float16."""
+    doors = {jnp.dtype(dtype).name for dtype in (policy.compute, policy.output)}
+    return max(UNIT[name] for name in doors | ({"float16"} if policy.matmul == "tf32" else set()))
 
 
 def _check_batch(
@@ -110,6 +113,8 @@ def _check_batch(
         state = _state(problem, training, params)
         logits = parts.forward(state.params, batch.inputs, None)
         grads, metrics = parts.backward(state, batch)
+        if state.loss_scale is not None:
+            grads = unscaled(grads, state.loss_scale)
         return logits, metrics.loss, grads
 
     options = dict(backend.options(training.batch_size)) or None
@@ -151,6 +156,10 @@ def _check_path(
     state, first = run(_state(problem, training, _params(problem)), 0, 1)
     error = relative_error(_flat(jax.device_get(state.params)), _flat(path[0].params))
     yield check("1 step", "parameters after 1 step", error, tolerance if tight else allowed[0])
+    if path[0].skipped:
+        wanted = _state(problem, training, _params(problem)).opt_state
+        error = relative_error(_numbers(state.opt_state), _numbers(wanted))
+        yield check("1 step", "optimizer's state after a skipped step", error, UNIT["float32"])
     state, rest = run(state, 1, steps)
     error = relative_error(_flat(jax.device_get(state.params)), _flat(path[-1].params))
     yield check(f"{steps} steps", f"parameters after {steps} steps", error, allowed[-1])
@@ -199,6 +208,16 @@ def _model(backend: Backend, problem: Problem) -> Model:
     return Model(mlp, backend.policy, config.loss, dataset.scaling, dataset.shape, dataset.classes)
 
 
+def _training(backend: Backend, problem: Problem) -> Training:
+    """How the config trains, with a loss scale of which it is known when it overflows."""
+    case = problem.case
+    training = make_training(case.config, problem.dataset)
+    if case.overflow:
+        return replace(training, loss_scale=replace(dynamic_scale(OVERFLOW), backoff=BACKOFF))
+    spec = "1024" if backend.policy.has_fp16 else case.config.loss_scale
+    return replace(training, loss_scale=make_loss_scale(spec, backend.policy))
+
+
 def _params(problem: Problem) -> Params:
     """The problem's parameters as the programs take them."""
     return tree_map(lambda leaf: jnp.asarray(leaf, jnp.float32), problem.params)
@@ -206,7 +225,13 @@ def _params(problem: Problem) -> Params:
 
 def _state(problem: Problem, training: Training, params: Params) -> TrainState:
     """The state before the first step, with these parameters."""
-    return init_state(jax.random.key(problem.case.config.seed), lambda key: params, training.optimizer)
+    key = jax.random.key(problem.case.config.seed)
+    return init_state(key, lambda key: params, training.optimizer, training.loss_scale)
+
+
+def _numbers(tree: Any) -> np.ndarray:
+    """All numbers of a pytree in one array."""
+    return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
 def _flat(params: Mapping[str, Mapping[str, Any]]) -> np.ndarray:

@@ -48,7 +48,7 @@ class Footstep:
     """One step of a path.
 
     params: after it. loss: before it, the one that was minimised. memory: after it.
-    gradients: of the loss. rate: the learning rate.
+    gradients: of the loss. rate: the learning rate. skipped: whether its scaled gradients overflowed.
     """
 
     params: Tree
@@ -56,6 +56,7 @@ class Footstep:
     loss: float
     gradients: Tree
     rate: float
+    skipped: bool = False
 
 
 def start(params: Tree) -> Memory:
@@ -103,14 +104,25 @@ def unbiased(memory: Memory) -> tuple[Tree, Tree]:
 
 
 def train(
-    network: Network, descent: Descent, params: Tree, batches: Sequence[Samples], rates: Sequence[float]
+    network: Network,
+    descent: Descent,
+    params: Tree,
+    batches: Sequence[Samples],
+    rates: Sequence[float],
+    skipped: int = 0,
 ) -> list[Footstep]:
-    """The path over these batches, from parameters that no optimizer has touched."""
+    """The path over these batches, from parameters that no optimizer has touched.
+
+    The first `skipped` steps overflow: they leave parameters, memory and the place in `rates` as they were. A
+    loss scale that does not overflow changes nothing, and is not known here.
+    """
     memory, path = start(params), []
-    for samples, rate in zip(batches, rates, strict=True):
+    for step, samples in enumerate(batches):
         _, value, grads = gradients(network, params, samples)
-        params, memory = update(descent, params, memory, grads, rate)
-        path.append(Footstep(params, memory, value, grads, rate))
+        rate = rates[memory.count]
+        if step >= skipped:
+            params, memory = update(descent, params, memory, grads, rate)
+        path.append(Footstep(params, memory, value, grads, rate, step < skipped))
     return path
 
 

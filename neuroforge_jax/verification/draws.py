@@ -78,7 +78,7 @@ def draw(case: Case, unit: float, order: Order, rates: Rates) -> Problem:
         problem = _draw_batch(case, case.bounds(unit).margin, attempt)
         if not case.steps:
             return problem
-        problem = walk(problem, order, rates(case))
+        problem = walk(problem, unit, order, rates(case))
         if problem.path_avoided or unit > UNIT["float32"]:
             # With a short dtype some sum of some step is always near a kink: the bound knows.
             return problem
@@ -87,12 +87,13 @@ def draw(case: Case, unit: float, order: Order, rates: Rates) -> Problem:
     )
 
 
-def walk(problem: Problem, order: Order, rates: Sequence[float]) -> Problem:
+def walk(problem: Problem, unit: float, order: Order, rates: Sequence[float]) -> Problem:
     """The problem with the oracle's path through its training."""
     case, network = problem.case, problem.network
     margin = 4 * case.bounds(UNIT["float32"]).margin  # parameters drift too
     batches = list(itertools.islice(_batches(case, problem.dataset.train, order), case.steps))
-    path = train(network, problem.descent, problem.params, batches, rates)
+    skipped = (2 if unit == UNIT["float16"] else 1) if case.overflow else 0
+    path = train(network, problem.descent, problem.params, batches, rates, skipped)
     before = [problem.params, *(footstep.params for footstep in path[:-1])]
     nearest = min(
         nearness_to_kink(network, params, batch.inputs).min()
@@ -150,7 +151,7 @@ def problem_of(config: TrainConfig, dataset: Dataset, unit: float, order: Order,
     train_split = candidates[far[:samples]] if avoided else candidates[:samples]
     dataset = replace(dataset, train=train_split)
     problem = Problem(case, dataset, params, _padded_batch(case, train_split, rng), avoided)
-    return walk(problem, order, rates(case))
+    return walk(problem, unit, order, rates(case))
 
 
 def _padded_batch(case: Case, split: Split, rng: np.random.Generator) -> Samples:
@@ -187,7 +188,7 @@ def _draw_inputs(case: Case, rng: np.random.Generator, count: int) -> np.ndarray
 
 def _draw_targets(case: Case, rng: np.random.Generator) -> np.ndarray:
     if not case.classes:
-        return rng.normal(size=(case.samples, case.numbers)).astype(np.float32)
+        return case.spread * rng.normal(size=(case.samples, case.numbers)).astype(np.float32)
     if case.coherent:
         return np.zeros(case.samples, np.int32)
     # Skewed: with equal shares the output's bias gradient would be a difference of equals.

@@ -13,9 +13,10 @@ from jax import lax
 
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.precision.loss_scale import unscaled
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Parts, StepMetrics, Training, make_parts
+from neuroforge_jax.training.step import Parts, StepMetrics, Training, make_parts, updated
 from neuroforge_jax.typing import Array, Params, PRNGKey
 
 
@@ -73,6 +74,28 @@ def _biases_stay(parts: Parts, model: Model, training: Training) -> Parts:
     return replace(parts, optimize=optimize)
 
 
+def _not_unscaled(parts: Parts, model: Model, training: Training) -> Parts:
+    def optimize(state: TrainState, gradients: Params) -> TrainState:
+        if state.loss_scale is None:
+            return parts.optimize(state, gradients)
+        scale = state.loss_scale.scale
+        return parts.optimize(state, jax.tree.map(lambda g: g * scale, gradients))
+
+    return replace(parts, optimize=optimize)
+
+
+def _never_skipped(parts: Parts, model: Model, training: Training) -> Parts:
+    def optimize(state: TrainState, gradients: Params) -> TrainState:
+        after = parts.optimize(state, gradients)
+        if state.loss_scale is None:
+            return after
+        # What is not a number is taken for 0: the parameters hardly show it, the optimizer's count does.
+        true = jax.tree.map(jnp.nan_to_num, unscaled(gradients, state.loss_scale))
+        return replace(updated(training.optimizer, state, true), loss_scale=after.loss_scale)
+
+    return replace(parts, optimize=optimize)
+
+
 BLOCK = 8
 """Terms that one step of the accumulating loop adds: as many as a small matrix unit takes at once."""
 
@@ -123,6 +146,16 @@ FAULTS = {
             "unweighted-batch",
             "the padding of the last batch counts as samples",
             _on_batch(_every_sample_counts),
+        ),
+        Fault(
+            "scaled-gradient",
+            "the gradient is not divided by the loss scale before the update (shows where losses are scaled)",
+            _not_unscaled,
+        ),
+        Fault(
+            "unskipped-update",
+            "a step whose gradients overflowed is taken and counted (shows where losses are scaled)",
+            _never_skipped,
         ),
         Fault("bf16-accumulation", "products add up their terms in bfloat16", _bf16_sums),
     )

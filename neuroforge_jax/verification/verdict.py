@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neuroforge_jax.verification.cases import LARGER
+from neuroforge_jax.verification.cases import LARGER, SCALED
 
 GROUPS = (
     "logits",
@@ -16,6 +16,7 @@ GROUPS = (
     "adam, 1 step",
     "adam, 20 steps",
     "adam, losses",
+    SCALED,
     LARGER,
 )
 """The rows of the table, in its order."""

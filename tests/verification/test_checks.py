@@ -11,7 +11,7 @@ import pytest
 from neuroforge_jax.backends import BACKENDS
 from neuroforge_jax.verification import checks, draws
 from neuroforge_jax.verification.bounds import UNIT, Bounds, relative_error
-from neuroforge_jax.verification.cases import LARGER, standard_cases
+from neuroforge_jax.verification.cases import LARGER, SCALED, standard_cases
 from neuroforge_jax.verification.checks import verify_backend
 from neuroforge_jax.verification.faults import FAULTS
 from neuroforge_jax.verification.oracle import nearness_to_kink
@@ -65,6 +65,8 @@ def test_the_tolerance_replaces_the_float32_bound_and_no_other():
         ("dropped-batch", "sgd", "20 steps"),
         ("unweighted-batch", "sgd", "20 steps"),
         ("bf16-accumulation", "tanh, binary, smoothed", "logits"),
+        ("scaled-gradient", "scaled", SCALED),
+        ("unskipped-update", "overflowing", SCALED),
     ],
 )
 def test_a_planted_fault_is_found_where_it_must_show(fault, case, group):
@@ -79,6 +81,16 @@ def test_bf16_sums_are_told_from_bf16_products():
     """Products rounded to bfloat16 are what the backend promises; sums in it are not."""
     verdict = verdict_of("mixed", "sums of 8,192", fault="bf16-accumulation")
     assert {check.what for check in verdict.failed} >= {"logits"}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_short_dtype_skips_and_scales_as_the_oracle_expects(precision):
+    """float16 overflows twice where float32 and bfloat16 do once; a missed skip shows in all."""
+    backend, cases = replace(BACKENDS["optimized"], precision=precision), [CASES["overflowing"]]
+    verdict = verify_backend(backend, cases=cases)
+    assert verdict.passed, verdict.sentence()
+    wrong = verify_backend(backend, cases=cases, fault=FAULTS["unskipped-update"])
+    assert "optimizer's state after a skipped step" in {check.what for check in wrong.failed}
 
 
 def test_every_fault_has_a_test():
