@@ -77,7 +77,7 @@ def _verify(args: Sequence[str]) -> None:
     _carry_out(flags, config, backends, skipped, planted)
 
 
-def _backends(names: Sequence[str], config: TrainConfig | None) -> tuple[list["Backend"], dict[str, str]]:
+def _backends(flags: VerifyFlags, config: TrainConfig | None) -> tuple[list["Backend"], dict[str, str]]:
     """The backends to verify, and those of the table that cannot be used here, with the reason.
 
     Raises ConfigError or DeviceError for one that was named.

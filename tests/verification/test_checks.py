@@ -159,9 +159,9 @@ def test_a_path_that_meets_a_kink_is_drawn_again(monkeypatch):
     walked = []
     walk = draws.walk
 
-    def meets_a_kink_at_first(problem, order, rates):
+    def meets_a_kink_at_first(problem, *rest):
         walked.append(problem)
-        return replace(walk(problem, order, rates), path_avoided=len(walked) > 2)
+        return replace(walk(problem, *rest), path_avoided=len(walked) > 2)
 
     monkeypatch.setattr(draws, "walk", meets_a_kink_at_first)
     problem = drawn(CASES["sgd"], UNIT["float32"])
