@@ -122,7 +122,7 @@ def _carry_out(
         program = (replace(backend, name="", platform="any"), str(backend.device))
         if program in done:
             verdict = replace(done[program], backend=backend.name, seconds=0.0)
-            console.print(Text.assemble((f"{backend.name:<12}", "bold cyan"), f"as {done[program].backend}"))
+            console.print(Text.assemble((f"{backend.name:<22}", "bold cyan"), f"as {done[program].backend}"))
         else:
             with console.status("") as status:
                 progress = partial(_tell, status, backend.name)
@@ -130,7 +130,7 @@ def _carry_out(
             _show(console, verdict)
         verdicts.append(verdict)
     for name, reason in skipped.items():
-        console.print(f"{name:<12}skipped: {reason.partition(';')[0]}", style="dim")
+        console.print(f"{name:<22}skipped: {reason.partition(';')[0]}", style="dim")
     console.print(_note(flags, config))
     if flags.output is not None:
         record = _record(verdicts, backends[0], skipped, flags)
@@ -163,7 +163,7 @@ def _show(console: "Console", verdict: "Verdict") -> None:
     from rich.text import Text
 
     console.print(
-        Text.assemble((f"{verdict.backend:<12}", "bold cyan"), f"{verdict.what}, {verdict.seconds:.0f} s")
+        Text.assemble((f"{verdict.backend:<22}", "bold cyan"), f"{verdict.what}, {verdict.seconds:.0f} s")
     )
     for group, count, worst in verdict.rows():
         outcome = ("ok", "green") if worst.passed else ("WRONG", "bold red")
