@@ -11,13 +11,11 @@ Needs MNIST in the data folder and an idle machine. Times are wall clock, in sec
 
 import dataclasses
 import json
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,11 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
+from measuring import ROOT, interleaved, ratios, spread, stretches, write_sections
 
 import neuroforge_jax as nf
-from neuroforge_jax import environment
-from neuroforge_jax.backends import BACKENDS
 from neuroforge_jax.loading import load_config
 
-ROOT = Path(__file__).parents[1]
 SECTIONS = ("throughput", "dispatch", "speedrun", "mixed", "startup")
 
 
@@ -47,36 +43,6 @@ class Options:
     """Seeds of the speedrun."""
 
 
-def spread(values: list[float]) -> dict[str, Any]:
-    low, median, high = np.percentile(values, [25, 50, 75])
-    return {"median": median, "quartiles": [low, high], "best": [min(values), max(values)], "n": len(values)}
-
-
-def stretches(config: nf.TrainConfig, dataset: nf.Dataset, samples: int) -> Callable[[], float]:
-    """A function that trains about so many samples more and returns the samples a second."""
-    model, state = nf.init(config, dataset)
-    run = nf.prepare(config, model, dataset)
-    steps = max(3, samples // config.batch_size)
-    box = [state]
-
-    def go() -> float:
-        begun = time.perf_counter()
-        box[0], _ = run(box[0], 0, steps)
-        jax.block_until_ready(box[0].params)
-        return steps * config.batch_size / (time.perf_counter() - begun)
-
-    go()
-    return go
-
-
-def interleaved(contenders: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repetitions):
-        for name, go in contenders.items():
-            rates[name].append(go())
-    return rates
-
-
 def throughput() -> dict[str, Any]:
     dataset = nf.load_dataset("mnist")
     record = {}
@@ -87,11 +53,10 @@ def throughput() -> dict[str, Any]:
             for name, backend in {"f32": "optimized", "bf16": "mixed"}.items()
         }
         rates = interleaved(contenders, 15)
-        ratios = [b / a for a, b in zip(rates["f32"], rates["bf16"], strict=True)]
         record[str(batch_size)] = {
             "f32_samples_per_second": spread(rates["f32"]),
             "bf16_samples_per_second": spread(rates["bf16"]),
-            "bf16_over_f32": spread(ratios),
+            "bf16_over_f32": ratios(rates["bf16"], rates["f32"]),
         }
         print(
             batch_size, {name: round(float(np.median(values))) for name, values in rates.items()}, flush=True
@@ -201,7 +166,6 @@ def startup() -> dict[str, Any]:
 
 def main() -> None:
     options = tyro.cli(Options)
-    record = json.loads(options.output.read_text()) if options.output.exists() else {}
     measure = {
         "throughput": throughput,
         "dispatch": dispatch,
@@ -209,13 +173,8 @@ def main() -> None:
         "mixed": mixed,
         "startup": startup,
     }
-    for section in options.sections:
-        print(f"{section} …", flush=True)
-        record[section] = measure[section]()
-        record.setdefault("command", f"python {Path(__file__).relative_to(ROOT)} --output FILE")
-        record["environment"] = environment.describe(BACKENDS["mixed"], batch_size=512)
-        record["environment"]["onednn_max_cpu_isa"] = os.environ.get("ONEDNN_MAX_CPU_ISA")
-        options.output.write_text(json.dumps(record, indent=2) + "\n")
+    command_line = f"python {Path(__file__).relative_to(ROOT)} --output FILE"
+    write_sections(options.output, command_line, measure, options.sections)
 
 
 if __name__ == "__main__":

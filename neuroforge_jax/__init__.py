@@ -14,26 +14,34 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from neuroforge_jax.assembly import evaluate, init, predict, prepare, steps_per_epoch
+    from neuroforge_jax.assembly import evaluate, init, parts, predict, prepare, steps_per_epoch
     from neuroforge_jax.config import RunOptions, TrainConfig
     from neuroforge_jax.data.datasets import load_dataset
+    from neuroforge_jax.data.stream import ArraySource, IteratorSource
     from neuroforge_jax.data.types import Dataset, Split
+    from neuroforge_jax.execution.pipelined import Streaming
     from neuroforge_jax.observe.console import Console
+    from neuroforge_jax.observe.monitor import PerformanceMonitor
     from neuroforge_jax.run import Result, fit
     from neuroforge_jax.run_folder import load
 
 _HOMES = {
+    "ArraySource": "data.stream",
     "Console": "observe.console",
     "Dataset": "data.types",
+    "IteratorSource": "data.stream",
+    "PerformanceMonitor": "observe.monitor",
     "Result": "run",
     "RunOptions": "config",
     "Split": "data.types",
+    "Streaming": "execution.pipelined",
     "TrainConfig": "config",
     "evaluate": "assembly",
     "fit": "run",
     "init": "assembly",
     "load": "run_folder",
     "load_dataset": "data.datasets",
+    "parts": "assembly",
     "predict": "assembly",
     "prepare": "assembly",
     "steps_per_epoch": "assembly",
@@ -50,10 +58,15 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "Console",
     "init",
     "prepare",
+    "parts",
     "steps_per_epoch",
     "evaluate",
     "predict",
     "load",
+    "ArraySource",
+    "IteratorSource",
+    "Streaming",
+    "PerformanceMonitor",
 ]
 
 

@@ -16,17 +16,19 @@ from jaxtyping import Float
 from neuroforge_jax.backends import choose
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data import order
+from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.execution.interface import Run
+from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.precision.loss_scale import make_loss_scale
 from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
 from neuroforge_jax.training.state import TrainState, init_state
-from neuroforge_jax.training.step import Training
+from neuroforge_jax.training.step import Parts, Training
 from neuroforge_jax.typing import Params, PRNGKey
 
 
@@ -36,14 +38,30 @@ def init(config: TrainConfig, dataset: Dataset) -> tuple[Model, TrainState]:
     return model, make_state(config, model, make_training(config, dataset))
 
 
-def prepare(config: TrainConfig, model: Model, dataset: Dataset) -> Run:
-    """Compile the training; the result advances a state over any stretch of steps."""
-    return choose(config).backend.prepare(model, make_training(config, dataset), dataset)
+def prepare(
+    config: TrainConfig,
+    model: Model,
+    dataset: Dataset,
+    *,
+    source: Source | None = None,
+    streaming: Streaming | None = None,
+) -> Run:
+    """Compile the training; the result advances a state over any stretch of steps.
+
+    With pipelined execution the samples may come from a source in the place of `dataset.train`.
+    """
+    training = make_training(config, dataset, source)
+    return choose(config).backend.prepare(model, training, dataset, source=source, streaming=streaming)
 
 
-def steps_per_epoch(config: TrainConfig, dataset: Dataset) -> int:
+def parts(config: TrainConfig, model: Model, dataset: Dataset) -> Parts:
+    """The pure parts of a step of this training: `forward`, `backward`, `optimize` and `metrics`."""
+    return choose(config).backend.parts(model, make_training(config, dataset))
+
+
+def steps_per_epoch(config: TrainConfig, data: Dataset | Source) -> int:
     """Steps of one pass over the training data; the last batch is padded with weight 0."""
-    return order.steps_per_epoch(len(dataset.train), config.batch_size)
+    return order.steps_per_epoch(len(data.train if isinstance(data, Dataset) else data), config.batch_size)
 
 
 def evaluate(model: Model, params: Params, split: Split) -> Evaluation:
@@ -82,15 +100,15 @@ def make_model(config: TrainConfig, dataset: Dataset) -> Model:
     return Model(mlp, policy, config.loss, dataset.scaling, dataset.shape, dataset.classes, dataset.columns)
 
 
-def make_training(config: TrainConfig, dataset: Dataset) -> Training:
+def make_training(config: TrainConfig, dataset: Dataset, source: Source | None = None) -> Training:
     """The optimizer and the sizes of a training. Raises ConfigError for a batch larger than the data."""
-    samples = len(dataset.train)
+    samples = len(source or dataset.train)
     if config.batch_size > samples:
         raise ConfigError(
             f"--batch-size {config.batch_size} is larger than the {samples} training samples of "
             f"{dataset.name}; take {samples} or fewer"
         )
-    steps = config.epochs * steps_per_epoch(config, dataset)
+    steps = config.epochs * order.steps_per_epoch(samples, config.batch_size)
     schedule = make_schedule(
         config.schedule, learning_rate=config.learning_rate, total_steps=steps, warmup=config.warmup
     )

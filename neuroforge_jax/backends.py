@@ -7,23 +7,31 @@ A backend prepares a training once; what comes back runs any stretch of its step
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, lookup
-from neuroforge_jax.execution import scanned, stepped
+from neuroforge_jax.execution import eager, pipelined, scanned, stepped
 from neuroforge_jax.execution.compiler import bf16_is_fast, compile_options, why_bf16_is_slow
 from neuroforge_jax.execution.interface import Execution, Run
+from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.precision.policy import Policy, policy
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import init_state
 from neuroforge_jax.training.step import Parts, Training, make_parts, make_step
 from neuroforge_jax.typing import CompileOptions
 
-EXECUTIONS: dict[str, Execution] = {"scanned": scanned.prepare, "stepped": stepped.prepare}
+EXECUTIONS: dict[str, Execution] = {
+    "eager": eager.prepare,
+    "stepped": stepped.prepare,
+    "scanned": scanned.prepare,
+    "pipelined": pipelined.prepare,
+}
 
 
 @dataclass(frozen=True)
@@ -59,17 +67,27 @@ class Backend:
         """The pure parts of this backend's step: forward, backward, optimize and metrics."""
         return make_parts(model, training)
 
-    def prepare(self, model: Model, training: Training, dataset: Dataset, parts: Parts | None = None) -> Run:
-        """Compile the training of this model on this dataset, moved to the device, for stretches of steps.
+    def prepare(
+        self,
+        model: Model,
+        training: Training,
+        dataset: Dataset,
+        parts: Parts | None = None,
+        *,
+        source: Source | None = None,
+        streaming: Streaming | None = None,
+    ) -> Run:
+        """Compile the training of this model on this dataset for stretches of steps.
 
-        parts: of the step to compile; the backend's own unless given.
+        parts: of the step to compile; the backend's own unless given. source: samples to train on in the place
+        of the dataset's own, and streaming: how far ahead they are read, both for pipelined execution only.
         """
         device = self.device
         with jax.default_device(device):
             state_like = jax.eval_shape(
                 lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
             )
-            return EXECUTIONS[self.execution](
+            return self._execution(source, streaming)(
                 make_step(parts or self.parts(model, training)),
                 state_like,
                 dataset.train,
@@ -78,6 +96,16 @@ class Backend:
                 steps=training.steps,
                 options=self.options(training.batch_size),
             )
+
+    def _execution(self, source: Source | None, streaming: Streaming | None) -> Execution:
+        if self.execution == "pipelined":
+            return partial(pipelined.prepare, source=source, streaming=streaming)
+        if source is not None:
+            raise ConfigError(
+                f"backend {self.name!r} ({self.execution} execution) keeps its data on the device; to train from a "
+                "source use --backend async, or --async-ops"
+            )
+        return EXECUTIONS[self.execution]
 
     def _absence(self) -> str:
         here = ", ".join(sorted({device.platform for device in jax.local_devices()}))
@@ -128,20 +156,14 @@ def choose(config: TrainConfig) -> Choice:
     precision = config.precision or ("bf16" if config.mixed_precision else None)
     if precision:
         backend = replace(backend, precision=policy(precision).name)
+    if config.async_ops:
+        backend = replace(backend, execution="pipelined")
     device = backend.device
     _refuse_what_is_not_built(config, backend)
-    return Choice(backend, _reason(automatic, device))
+    return Choice(backend, _reason(automatic, device, backend.precision))
 
 
 def _refuse_what_is_not_built(config: TrainConfig, backend: Backend) -> None:
-    if config.async_ops or backend.execution == "pipelined":
-        what = f"backend {backend.name!r}" if backend.execution == "pipelined" else "--async-ops"
-        raise NotYetError(f"{what} (pipelined execution) is not built yet; use --backend optimized or mixed")
-    if backend.execution not in EXECUTIONS:
-        raise NotYetError(
-            f"backend {backend.name!r} ({backend.execution} execution) is not built yet; "
-            "use --backend stepped, optimized or mixed"
-        )
     kernels = config.kernels or backend.kernels
     if kernels in ("pallas", "interpret"):
         what = f"--kernels {config.kernels}" if config.kernels else f"backend {backend.name!r}"
@@ -152,10 +174,11 @@ def _refuse_what_is_not_built(config: TrainConfig, backend: Backend) -> None:
         raise NotYetError("--mesh (several devices) is not built yet; leave it out")
 
 
-def _reason(automatic: bool, device: jax.Device) -> str:
+def _reason(automatic: bool, device: jax.Device, precision: str) -> str:
     if not automatic:
         return "as named"
-    return f"auto: the fastest on {device.platform} that keeps float32"
+    kept = "keeps float32" if precision == "f32" else f"takes {precision}, as named"
+    return f"auto: the fastest on {device.platform} that {kept}"
 
 
 BF16_MIN_STEP_FLOPS = 50e6

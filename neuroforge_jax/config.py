@@ -16,7 +16,7 @@ class TrainConfig:
     """What defines the training: two runs with equal configs, data and device are the same bits."""
 
     dataset: str = "auto"
-    """auto, mnist, fashion-mnist, digits, breast-cancer, or the path of an .npz or .csv file."""
+    """auto, mnist, fashion-mnist, digits, breast-cancer, or the path of an .npz or .csv file or a folder."""
     target: str | None = None
     """The column of a .csv file to predict (the last one unless given)."""
     train_samples: int | None = None
@@ -143,12 +143,16 @@ class RunOptions:
     """Continue the run in this folder, or auto."""
     checkpoint_every: str | None = None
     """Save every so many steps, epochs or minutes."""
+    chunk_steps: int | None = None
+    """Steps of one dispatch of a pipelined run (else about 8,192 samples)."""
+    read_ahead: int = 2
+    """Chunks that a pipelined run reads ahead of the device."""
     log_every: int = 0
     """Write a line of metrics every N steps (0: one an epoch)."""
     benchmark: bool = False
-    """Print where the time went."""
+    """Add a line to the final table: where the time went."""
     benchmark_output: Path | None = None
-    """Write where the time went, as JSON."""
+    """Write where the time went, the result and the environment to this JSON file."""
     memory_profile: bool = False
     """Print where the memory went."""
     memory_fraction: float | None = None
@@ -175,6 +179,8 @@ class RunOptions:
         _number(self, "tolerance", 0, 1, above=True, optional=True)
         if self.tolerance is not None and not self.verify:
             raise ConfigError("--tolerance is what --verify accepts; add --verify or leave it out")
+        _whole(self, "chunk_steps", 1, 1_000_000, optional=True)
+        _whole(self, "read_ahead", 1, 1000)
 
 
 def _check_types(config: TrainConfig) -> None:

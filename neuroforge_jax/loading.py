@@ -121,8 +121,6 @@ def _reason(error: Exception) -> str:
 _LATER = {
     "resume": "resuming",
     "checkpoint_every": "checkpoints",
-    "benchmark": "benchmarks",
-    "benchmark_output": "benchmarks",
     "memory_profile": "memory profiles",
     "memory_fraction": "memory pools",
     "preallocate": "memory pools",

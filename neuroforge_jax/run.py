@@ -20,11 +20,13 @@ from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.environment import describe
 from neuroforge_jax.errors import DivergedError
 from neuroforge_jax.execution.interface import Run, StretchMetrics
+from neuroforge_jax.execution.pipelined import Streaming
+from neuroforge_jax.observe.monitor import PerformanceMonitor
 from neuroforge_jax.observe.pace import Pace
 from neuroforge_jax.observe.sinks import JsonLines, Progress, Record, Sink
 from neuroforge_jax.precision.loss_scale import PERMANENT
-from neuroforge_jax.run_folder import RunFolder
-from neuroforge_jax.summary import final_figures, header_rows, result_rows, test_predictions
+from neuroforge_jax.run_folder import RunFolder, check_output, write_json
+from neuroforge_jax.summary import final_figures, header_rows, result_rows, seconds_rows, test_predictions
 from neuroforge_jax.training.evaluate import prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.selection import Best
@@ -69,11 +71,14 @@ def fit(
     With `options.run_dir` the run is saved there. Sinks listen: `[Console()]` shows what the command shows.
     Raises ConfigError, DataError, DeviceError or DivergedError, each a sentence for the user.
     """
-    options = options or RunOptions()
+    options, monitor = options or RunOptions(), PerformanceMonitor()
     choice = choose(config)
     backend = choice.backend
+    if options.benchmark_output:
+        check_output(options.benchmark_output, "--benchmark-output")
     if dataset is None:
-        dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
+        with monitor.track("load"):
+            dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
     dataset, validation = dataset.first(config.train_samples).hold_out(config.held_out_fraction, config.seed)
     model, training = make_model(config, dataset), make_training(config, dataset)
     # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
@@ -81,14 +86,16 @@ def fit(
     xla_options = backend.options(config.batch_size)
     sinks = [*sinks, JsonLines(folder.path / "metrics.jsonl")] if folder else sinks
     try:
-        begun = time.perf_counter()
-        state = make_state(config, model, training)
-        _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state))
-        if folder:
-            folder.write_config(config)
-            folder.write_json("environment.json", describe(backend, config.batch_size))
-        run = backend.prepare(model, training, dataset)
-        compile_seconds = time.perf_counter() - begun
+        streaming = Streaming(options.chunk_steps, options.read_ahead)
+        environment = describe(backend, config.batch_size)
+        with monitor.track("compile"):
+            state = make_state(config, model, training)
+            _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state, streaming))
+            if folder:
+                folder.write_config(config)
+                folder.write_json("environment.json", environment)
+            run = backend.prepare(model, training, dataset, streaming=streaming)
+        compile_seconds = monitor.seconds["compile"]
 
         # Selection is on held-out data alone; test data are shown along the way and decide nothing.
         shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
@@ -96,8 +103,12 @@ def fit(
         pace, best = Pace(), Best()
         history: list[Record] = []
         for epoch in range(config.epochs):
-            state, record = train_epoch(run, state, epoch, config, dataset, pace, options.log_every, sinks)
-            evaluation = evaluate_epoch(state.params)
+            with monitor.track("train"):
+                state, record = train_epoch(
+                    run, state, epoch, config, dataset, pace, options.log_every, sinks
+                )
+            with monitor.track("evaluate"):
+                evaluation = evaluate_epoch(state.params)
             record |= {f"{shown}_loss": evaluation.loss, f"{shown}_accuracy": evaluation.accuracy}
             history.append(record)
             _tell(sinks, "record", record)
@@ -106,13 +117,24 @@ def fit(
                 break
 
         params = best.params if best.params is not None else state.params
-        test = prepare_evaluation(model, dataset.test, backend.device, xla_options)(params)
-        figures = final_figures(config, dataset, model, backend, pace, compile_seconds, test, best, history)
+        with monitor.track("evaluate"):
+            test = prepare_evaluation(model, dataset.test, backend.device, xla_options)(params)
+        with monitor.track("measure the peak"):
+            figures = final_figures(
+                config, dataset, model, backend, pace, compile_seconds, test, best, history
+            )
         if folder:
-            folder.write_model(model, params)
-            folder.write_arrays("predictions.npz", test_predictions(model, params, dataset))
-            folder.write_json("result.json", figures)
-        _tell(sinks, "result", result_rows(figures))
+            with monitor.track("save"):
+                folder.write_model(model, params)
+                folder.write_arrays("predictions.npz", test_predictions(model, params, dataset))
+                folder.write_json("result.json", figures)
+        seconds = monitor.seconds
+        if options.benchmark_output:
+            write_json(
+                options.benchmark_output,
+                {"seconds": seconds, "result": figures, "environment": environment},
+            )
+        _tell(sinks, "result", [*result_rows(figures), *(seconds_rows(seconds) if options.benchmark else ())])
         return Result(model, params, tuple(history), figures, folder)
     finally:
         for sink in sinks:
@@ -181,7 +203,7 @@ def _check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
     lower = "set --loss-scale dynamic" if state.loss_scale.is_static and scale > 1 else "use --precision bf16"
     raise DivergedError(
         f"the gradients overflowed in {PERMANENT} steps in a row at the lowest loss scale, "
-        f"{scale:g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
+        f"{scale:,.10g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
     )
 
 

@@ -41,9 +41,7 @@ class RunFolder:
         """Make the folder. Raises ConfigError where it cannot be written or holds a run already."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            probe = path / f".probe-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            _probe(path)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ConfigError(
@@ -87,11 +85,11 @@ class RunFolder:
             for leaf, value in leaves.items()
         }
         self.write_json("model.json", described)
-        self._write("params.safetensors", save_tensors(tensors))
+        _write(self.path / "params.safetensors", save_tensors(tensors))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """A file that a person can read too."""
-        self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+        write_json(self.path / name, value)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Arrays of numbers, compressed."""
@@ -100,13 +98,36 @@ class RunFolder:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         temporary.replace(self.path / name)
 
-    def _write(self, name: str, content: bytes) -> None:
-        temporary = self.path / f".{name}.tmp"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / name)
+
+def check_output(path: Path, flag: str) -> None:
+    """Raises ConfigError where no file can be written: better now than after hours of training."""
+    try:
+        _probe(path.parent)
+        reason = "it is a folder" if path.is_dir() else ""
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    if reason:
+        raise ConfigError(f"{flag} {path}: this file cannot be written ({reason}); give another one")
+
+
+def _probe(folder: Path) -> None:
+    probe = folder / f".probe-{os.getpid()}"
+    probe.touch()
+    probe.unlink()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON file, whole or not at all."""
+    _write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def load(path: str | Path) -> tuple[Model, Params]:

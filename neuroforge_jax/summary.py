@@ -11,6 +11,7 @@ from neuroforge_jax.backends import Backend, Choice, precision_advice
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.environment import device_name
+from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.observe import memory
 from neuroforge_jax.observe.ceiling import matmul_peak_flops
@@ -33,6 +34,7 @@ def header_rows(
     validation: Split | None,
     model: Model,
     state: TrainState,
+    streaming: Streaming,
 ) -> Rows:
     """What is going to be trained, on what, and why so."""
     backend, mlp = choice.backend, model.mlp
@@ -56,10 +58,10 @@ def header_rows(
         (
             "training",
             f"{config.optimizer}, {config.schedule} learning rate {config.learning_rate:g}, batch "
-            f"{config.batch_size:,}, {config.epochs:,} epochs of {steps_per_epoch(config, dataset):,} steps",
+            f"{config.batch_size:,}, {_epochs(config.epochs)} of {steps_per_epoch(config, dataset):,} steps",
         ),
         ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
-        ("memory", _memory_estimate(config, dataset, model, state)),
+        ("memory", _memory_estimate(config, backend, dataset, model, state, streaming)),
     ]
     advice = precision_advice(backend, train_flops(mlp) * config.batch_size)
     return [*rows, ("note", advice)] if advice else rows
@@ -83,8 +85,21 @@ def _traits(config: TrainConfig) -> str:
     return ", ".join(traits)
 
 
-def _memory_estimate(config: TrainConfig, dataset: Dataset, model: Model, state: TrainState) -> str:
-    data = dataset.train.inputs.nbytes + dataset.test.inputs.nbytes
+def _memory_estimate(
+    config: TrainConfig,
+    backend: Backend,
+    dataset: Dataset,
+    model: Model,
+    state: TrainState,
+    streaming: Streaming,
+) -> str:
+    sample = dataset.train.inputs[:1].nbytes
+    if backend.execution == "pipelined":
+        chunk = streaming.steps_of_chunk(config.batch_size, config.epochs * steps_per_epoch(config, dataset))
+        resident = streaming.buffers * chunk * config.batch_size
+    else:
+        resident = config.batch_size if backend.execution == "eager" else len(dataset.train)
+    data = resident * sample + dataset.test.inputs.nbytes
     kept = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
     # A gradient of every weight; of every unit its value in both dtypes and its gradient.
     units = sum((model.mlp.inputs, *model.mlp.hidden, model.mlp.outputs))
@@ -191,7 +206,7 @@ def result_rows(figures: Mapping[str, Any]) -> Rows:
         ("time to compile", f"{figures['compile_seconds']:.2f} s"),
         (
             "time to train",
-            f"{figures['train_seconds']:.2f} s   {figures['epochs']:,} epochs, {figures['steps']:,} steps",
+            f"{figures['train_seconds']:.2f} s   {_epochs(figures['epochs'])}, {figures['steps']:,} steps",
         ),
         ("throughput", f"{figures['samples_per_second']:,.0f} samples/s"),
         (
@@ -202,6 +217,15 @@ def result_rows(figures: Mapping[str, Any]) -> Rows:
         *_scaling_rows(figures),
         ("peak memory", memory.text(figures["peak_memory_bytes"])),
     ]
+
+
+def seconds_rows(seconds: Mapping[str, float]) -> Rows:
+    """Where the time went, for `--benchmark`."""
+    return [("where the time went", ", ".join(f"{name} {spent:.2f} s" for name, spent in seconds.items()))]
+
+
+def _epochs(count: int) -> str:
+    return f"{count:,} epoch{'s' if count > 1 else ''}"
 
 
 def _flops(rate: float) -> str:

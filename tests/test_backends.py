@@ -1,17 +1,23 @@
 """The table of backends: what a name and its flags choose, and what is said of it."""
 
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax import backends
 from neuroforge_jax.backends import BACKENDS, choose, precision_advice
+from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError
 
 LARGE, SMALL = 10 * backends.BF16_MIN_STEP_FLOPS, backends.BF16_MIN_STEP_FLOPS / 10
 
 
 def test_a_name_is_what_runs():
-    for name in ("cpu", "stepped", "optimized", "mixed"):
+    for name in ("cpu", "naive", "stepped", "optimized", "async", "mixed"):
         choice = choose(nf.TrainConfig(backend=name))
         assert choice.backend == BACKENDS[name]
         assert choice.reason == "as named"
@@ -21,6 +27,8 @@ def test_auto_keeps_float32_and_says_why():
     choice = choose(nf.TrainConfig(backend="auto"))
     assert (choice.backend.execution, choice.backend.precision) == ("scanned", "f32")
     assert choice.reason == "auto: the fastest on cpu that keeps float32"
+    fp16 = choose(nf.TrainConfig(backend="auto", precision="fp16"))
+    assert fp16.reason == "auto: the fastest on cpu that takes fp16, as named"
 
 
 @pytest.mark.parametrize("flags", [{"mixed_precision": True}, {"precision": "bf16"}])
@@ -41,10 +49,47 @@ def test_an_absent_platform_is_an_error_and_never_a_fallback(name):
         choose(nf.TrainConfig(backend=name))
 
 
-@pytest.mark.parametrize("name", ["naive", "async", "pallas"])
-def test_what_is_not_built_says_so(name):
-    with pytest.raises(NotYetError, match=f"backend '{name}' .* is not built yet; use --backend"):
-        choose(nf.TrainConfig(backend=name))
+def test_what_is_not_built_says_so():
+    with pytest.raises(NotYetError, match=r"backend 'pallas' .* is not built yet; use --backend"):
+        choose(nf.TrainConfig(backend="pallas"))
+
+
+@pytest.mark.parametrize("name", ["mixed", "stepped", "async"])
+def test_async_ops_replace_the_execution_and_nothing_else(name):
+    backend = choose(nf.TrainConfig(backend=name, async_ops=True)).backend
+    assert (backend.name, backend.execution) == (name, "pipelined")
+    assert backend.precision == BACKENDS[name].precision
+
+
+def test_a_source_is_for_pipelined_execution_only(blobs, small_config):
+    model, _ = nf.init(small_config, blobs)
+    with pytest.raises(
+        ConfigError, match=r"backend 'optimized' \(scanned execution\) keeps its data on the device"
+    ):
+        nf.prepare(small_config, model, blobs, source=nf.ArraySource(blobs.train))
+
+
+@pytest.mark.parametrize("name", ["naive", "async", "mixed"])
+def test_the_parts_of_a_backend_make_its_step(name, blobs, small_config):
+    """forward, metrics, backward and optimize, each called on its own, are one step of the run."""
+    config = dataclasses.replace(small_config, backend=name, batch_size=len(blobs.train))
+    model, state = nf.init(config, blobs)
+    parts = nf.parts(config, model, blobs)
+    batch = Batch(
+        jnp.asarray(blobs.train.inputs), jnp.asarray(blobs.train.targets), jnp.ones(len(blobs.train))
+    )
+    logits = parts.forward(state.params, batch.inputs, None)
+    gradients, measured = parts.backward(state, batch)
+    after = parts.optimize(state, gradients)
+    assert logits.shape == (203, 4)
+    np.testing.assert_allclose(measured.loss, parts.metrics(logits, batch).loss, rtol=1e-5)
+    assert int(after.step) == 1
+
+    ran, metrics = nf.prepare(config, model, blobs)(nf.init(config, blobs)[1], 0, 1)
+    tolerance = 2e-2 if name == "mixed" else 1e-5
+    np.testing.assert_allclose(metrics.loss[0], measured.loss, rtol=tolerance)
+    for a, b in zip(jax.tree.leaves(ran.params), jax.tree.leaves(after.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * 0.1)
 
 
 def test_the_faster_precision_is_named_and_only_where_it_is_another(monkeypatch):

@@ -182,8 +182,6 @@ def test_the_originals_advanced_command_parses_up_to_what_is_not_built():
 NOT_YET = [
     "--resume runs/x",
     "--checkpoint-every 5epochs",
-    "--benchmark",
-    "--benchmark-output r.json",
     "--memory-profile",
     "--memory-fraction 0.5",
     "--preallocate True",

@@ -40,6 +40,21 @@ def test_a_config_reaches_its_accuracy_on_mnist(name, accuracy, tmp_path):
 
 
 @needs_mnist
+@pytest.mark.parametrize(
+    "flags", ["--optimizer adam", "--optimizer sgd --learning-rate 0.1 --batch-size 128"]
+)
+def test_fp16_reaches_float32s_accuracy_on_mnist_to_within_0_3_percent(flags, tmp_path):
+    words = ["--config", "configs/mixed.py", "--dataset", "mnist", "--epochs", "4", *flags.split()]
+    f32, fp16 = (
+        train(tmp_path / name, *words, "--hidden", "512", "256", "--precision", name)
+        for name in ("f32", "fp16")
+    )
+    assert abs(fp16["test_accuracy"] - f32["test_accuracy"]) <= 0.003
+    assert fp16["test_accuracy"] > 0.97
+    assert fp16["skipped_steps"] < fp16["steps"] / 100
+
+
+@needs_mnist
 def test_the_speedrun_reaches_98_percent_on_average(tmp_path):
     reached = [
         train(

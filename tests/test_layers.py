@@ -1,6 +1,7 @@
 """The floors of the house: a module imports only from lower floors, or from its own room."""
 
 import ast
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,21 @@ def test_no_circle_within_a_room():
     assert circles == []
 
 
+def lines_of_code(path: Path) -> int:
+    """Lines that hold more than a comment or a docstring."""
+    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines, begins_statement = set(), True
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type in quiet | {tokenize.ENCODING, tokenize.ENDMARKER}:
+                begins_statement |= token.type in (tokenize.NEWLINE, tokenize.INDENT)
+            else:
+                if token.type != tokenize.STRING or not begins_statement:
+                    lines |= set(range(token.start[0], token.end[0] + 1))
+                begins_statement = False
+    return len(lines)
+
+
 def test_the_afternoon_stays_an_afternoon():
-    lines = 0
-    for path in modules():
-        if FLOOR_OF[room_of(name_of(path))] <= 6:
-            lines += sum(bool(line.strip()) for line in path.read_text().splitlines())
-    assert lines <= 3_500
+    """Docstrings are not counted: they are there to shorten the reading."""
+    assert sum(lines_of_code(path) for path in modules() if FLOOR_OF[room_of(name_of(path))] <= 6) <= 3_500

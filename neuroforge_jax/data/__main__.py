@@ -94,7 +94,7 @@ def show(
     """Show samples: of pictures a contact sheet, of tables the first rows.
 
     Args:
-        name: A dataset of the list, or the path of an .npz or .csv file.
+        name: A dataset of the list, or the path of an .npz or .csv file or of a folder of arrays.
         output: Where the contact sheet goes.
         target: The column of a .csv file to predict (the last one unless given).
         data_dir: Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder).

@@ -53,6 +53,11 @@ def pack(inputs: Inputs) -> np.ndarray:
     return np.ascontiguousarray(inputs).view("<u4")
 
 
+def words_wide(inputs: int) -> int:
+    """Words that this many bytes take."""
+    return -(-inputs // 4)
+
+
 def unpack(words: UInt32[Array, "B W"], inputs: int) -> UInt8[Array, "B {inputs}"]:
     """The inverse of `pack`, on the device."""
     return lax.bitcast_convert_type(words, jnp.uint8).reshape(len(words), -1)[:, :inputs]
@@ -61,5 +66,14 @@ def unpack(words: UInt32[Array, "B W"], inputs: int) -> UInt8[Array, "B {inputs}
 def gather(data: DeviceData, indices: Integer[Array, " B"], weights: Float[Array, " B"]) -> Batch:
     """The samples at these indices, all of which are within the data."""
     rows = jnp.take(data.words, indices, axis=0, mode="clip")
-    inputs = unpack(rows, data.inputs) if rows.dtype == jnp.uint32 else rows
-    return Batch(inputs, jnp.take(data.targets, indices, axis=0, mode="clip"), weights)
+    return _batch(rows, jnp.take(data.targets, indices, axis=0, mode="clip"), data.inputs, weights)
+
+
+def neighbours(data: DeviceData, first: Integer[Array, ""], weights: Float[Array, " B"]) -> Batch:
+    """The samples at first, first + 1, …, as many as there are weights."""
+    rows = lax.dynamic_slice_in_dim(data.words, first, len(weights))
+    return _batch(rows, lax.dynamic_slice_in_dim(data.targets, first, len(weights)), data.inputs, weights)
+
+
+def _batch(rows: Array, targets: Array, inputs: int, weights: Array) -> Batch:
+    return Batch(unpack(rows, inputs) if rows.dtype == jnp.uint32 else rows, targets, weights)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroforge_jax.data.arrays import load_folder, load_npz
 from neuroforge_jax.data.download import ARCHIVES, Archive, ArchiveFile, DownloadError, download
 from neuroforge_jax.data.idx import read_idx
-from neuroforge_jax.data.tables import load_csv, load_npz, split_80_20
+from neuroforge_jax.data.tables import load_csv, split_80_20
 from neuroforge_jax.data.types import Column, Dataset
 from neuroforge_jax.errors import ConfigError, DataError, unknown
 
@@ -23,7 +24,7 @@ FASHION_CLASSES = (
 
 
 def load_dataset(name: str = "auto", *, data_dir: Path | None = None, target: str | None = None) -> Dataset:
-    """The dataset that `DATASETS` has under this name, or that an .npz or .csv file holds.
+    """The dataset that `DATASETS` has under this name, or that an .npz or .csv file or a folder holds.
 
     data_dir: see `data_folder`. target: the column of a .csv file to predict. Raises ConfigError for an
     unknown name, DataError for files that are missing, damaged or not what they should be.
@@ -36,7 +37,11 @@ def load_dataset(name: str = "auto", *, data_dir: Path | None = None, target: st
         path = Path(name).expanduser()
         return load_npz(path) if kind == ".npz" else load_csv(path, target)
     if name not in DATASETS:
-        raise ConfigError(f"{unknown('dataset', name, DATASETS)}; or give the path of an .npz or .csv file")
+        if (folder := Path(name).expanduser()).is_dir():
+            return load_folder(folder)
+        raise ConfigError(
+            f"{unknown('dataset', name, DATASETS)}; or give the path of an .npz or .csv file, or of a folder"
+        )
     return DATASETS[name](data_folder(data_dir))
 
 

@@ -18,6 +18,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,12 +47,31 @@ def read_idx(path: Path, *, sha256: str | None = None) -> np.ndarray:
 
     sha256: digest that the uncompressed payload must have. Raises DataError naming the file.
     """
+    with _opened(path) as file:
+        return _read(file, os.fstat(file.fileno()).st_size, str(path), sha256)
+
+
+def map_idx(path: Path) -> np.ndarray:
+    """The array in a raw IDX file of any size, mapped: big-endian as it lies there, and read where it is used.
+
+    Raises DataError naming the file, which must have the very size that its header claims.
+    """
+    with _opened(path) as file:
+        header = _header(file, str(path), max_bytes=2**62)
+        header.check_size(os.fstat(file.fileno()).st_size, str(path))
+    if not header.items_bytes:
+        return np.zeros(header.shape, header.dtype)
+    return np.memmap(path, header.dtype, mode="r", offset=len(header.content), shape=header.shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         # Asked before opening: opening a pipe would wait for its writer.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: is not a file; an IDX file is expected here")
         with path.open("rb") as file:
-            return _read(file, os.fstat(file.fileno()).st_size, str(path), sha256)
+            yield file
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -102,44 +122,66 @@ def _read(file: BinaryIO, size: int, name: str, sha256: str | None) -> np.ndarra
         raise IdxError(name, f"the gzip stream is corrupt ({error})") from None
 
 
-def _parse(stream: BinaryIO | gzip.GzipFile, size: int | None, name: str, sha256: str | None) -> np.ndarray:
-    """Read a payload from its header to its end; `size` is what there is, None where only reading tells."""
-    header = stream.read(4)
-    if len(header) < 4 or header[:2] != b"\0\0":
-        raise IdxError(name, _what_it_is(header + stream.read(60)))
-    code, rank = header[2:]
+@dataclass(frozen=True)
+class _Header:
+    content: bytes
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def claim(self) -> str:
+        return f"the header claims {' × '.join(map(str, self.shape))} items of {self.dtype.itemsize} bytes"
+
+    @property
+    def items_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def check_size(self, size: int, name: str) -> None:
+        if size != len(self.content) + self.items_bytes:
+            whole = len(self.content) + self.items_bytes
+            raise IdxError(name, f"{self.claim}, {whole:,} in all, and the file has {size:,}")
+
+
+def _header(stream: BinaryIO | gzip.GzipFile, name: str, *, max_bytes: int) -> _Header:
+    start = stream.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0":
+        raise IdxError(name, _what_it_is(start + stream.read(60)))
+    code, rank = start[2:]
     if code not in DTYPES or not 1 <= rank <= MAX_RANK:
         raise IdxError(name, f"not an IDX file: type code {code:#04x} with {rank} axes does not exist")
     sizes = stream.read(4 * rank)
     if len(sizes) < 4 * rank:
         raise IdxError(name, "cut short within its header")
-    shape = struct.unpack(f">{rank}I", sizes)
-    dtype = np.dtype(DTYPES[code])
-    claim = f"the header claims {' × '.join(map(str, shape))} items of {dtype.itemsize} bytes"
+    header = _Header(start + sizes, np.dtype(DTYPES[code]), struct.unpack(f">{rank}I", sizes))
     # Zeros count as ones: 0 × 2^32 × 2^32 items are no bytes, and still no shape that NumPy can hold.
-    if math.prod(axis or 1 for axis in shape) * dtype.itemsize > MAX_BYTES:
-        raise IdxError(name, f"{claim}, more than the {MAX_BYTES:,} that are ever read")
-    expected = math.prod(shape) * dtype.itemsize
-    if size is not None and size != 4 + len(sizes) + expected:
-        raise IdxError(name, f"{claim}, {4 + len(sizes) + expected:,} in all, and the file has {size:,}")
+    if math.prod(axis or 1 for axis in header.shape) * header.dtype.itemsize > max_bytes:
+        raise IdxError(name, f"{header.claim}, more than the {max_bytes:,} that are ever read")
+    return header
 
+
+def _parse(stream: BinaryIO | gzip.GzipFile, size: int | None, name: str, sha256: str | None) -> np.ndarray:
+    """Read a payload from its header to its end; `size` is what there is, None where only reading tells."""
+    header = _header(stream, name, max_bytes=MAX_BYTES)
+    if size is not None:
+        header.check_size(size, name)
     data = bytearray()
-    while len(data) < expected:
-        chunk = stream.read(min(CHUNK, expected - len(data)))
+    while len(data) < header.items_bytes:
+        chunk = stream.read(min(CHUNK, header.items_bytes - len(data)))
         if not chunk:
-            raise IdxError(name, f"cut short: {claim}, and there are {len(data):,} bytes of items")
+            raise IdxError(name, f"cut short: {header.claim}, and there are {len(data):,} bytes of items")
         data += chunk
     # Reading past the end is also what makes gzip compare its checksum.
     if stream.read(1):
-        raise IdxError(name, f"too long: {claim}, and more follows")
+        raise IdxError(name, f"too long: {header.claim}, and more follows")
     if sha256 is not None:
-        digest = hashlib.sha256(header + sizes)
+        digest = hashlib.sha256(header.content)
         digest.update(data)
         if digest.hexdigest() != sha256:
             raise IdxError(
                 name, f"the contents are not the published ones (SHA-256 {digest.hexdigest()[:12]}…)"
             )
-    array = np.frombuffer(data, dtype).reshape(shape)
+    array = np.frombuffer(data, header.dtype).reshape(header.shape)
+    dtype = header.dtype
     return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder())
 
 

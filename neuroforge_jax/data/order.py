@@ -9,14 +9,19 @@ finite domains"); as a shuffle for accelerators see Mitchell et al., 2022, arXiv
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from neuroforge_jax.typing import Array, Integer, PRNGKey, UInt32
 
 ROUNDS = 12
+
+Words = TypeVar("Words", Array, np.ndarray)
+"""u32 [S] of jax or of NumPy: the same arithmetic on the device and on the host."""
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -38,9 +43,7 @@ def sample_order(
     """
     if positions is None:
         positions = jnp.arange(samples, dtype=jnp.int32)
-    bits = max(2, (samples - 1).bit_length())
-    round_keys = jax.random.bits(jax.random.fold_in(key, epoch), (ROUNDS,))
-    walk = _walk(round_keys, bits)
+    walk = _walk(round_keys(key, epoch), samples)
     start = jnp.where(positions < samples, positions, 0).astype(jnp.uint32)
     indices = lax.while_loop(
         lambda x: (x >= samples).any(),
@@ -50,23 +53,42 @@ def sample_order(
     return indices.astype(jnp.int32)
 
 
-def _walk(round_keys: UInt32[Array, " R"], bits: int) -> Callable[[UInt32[Array, " S"]], UInt32[Array, " S"]]:
-    """One application of the Feistel network on `bits` bits, its halves unequal where bits is odd."""
+def round_keys(key: PRNGKey, epoch: Integer[Array, ""] | int) -> UInt32[Array, " R"]:
+    """All that the order of an epoch depends on, besides its size."""
+    return jax.random.bits(jax.random.fold_in(key, epoch), (ROUNDS,))
+
+
+def order_on_host(
+    keys: UInt32[np.ndarray, " R"], samples: int, positions: Integer[np.ndarray, " S"]
+) -> Integer[np.ndarray, " S"]:
+    """The same indices as `sample_order`, from the epoch's round keys, by NumPy: it asks no device to wait."""
+    walk = _walk(keys, samples)
+    indices = walk(np.where(positions < samples, positions, 0).astype(np.uint32))
+    outside = np.flatnonzero(indices >= samples)
+    while len(outside):
+        indices[outside] = walk(indices[outside])
+        outside = outside[indices[outside] >= samples]
+    return indices.astype(np.int64)
+
+
+def _walk(keys: Words, samples: int) -> Callable[[Words], Words]:
+    """One application of the Feistel network on the smallest 2ᵏ ≥ n, its halves unequal where k is odd."""
+    bits = max(2, (samples - 1).bit_length())
     low_bits = bits // 2
     low_mask, high_mask = (1 << low_bits) - 1, (1 << (bits - low_bits)) - 1
 
-    def walk(x: UInt32[Array, " S"]) -> UInt32[Array, " S"]:
+    def walk(x: Words) -> Words:
         low, high = x & low_mask, x >> low_bits
         for at in range(0, ROUNDS, 2):
-            high = high ^ (_hash(low ^ round_keys[at]) & high_mask)
-            low = low ^ (_hash(high ^ round_keys[at + 1]) & low_mask)
+            high = high ^ (_hash(low ^ keys[at]) & high_mask)
+            low = low ^ (_hash(high ^ keys[at + 1]) & low_mask)
         return (high << low_bits) | low
 
     return walk
 
 
-def _hash(x: UInt32[Array, " S"]) -> UInt32[Array, " S"]:
+def _hash(x: Words) -> Words:
     """MurmurHash3's finalizer (Appleby, 2011): every input bit reaches every output bit."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

@@ -1,4 +1,4 @@
-"""Tables from .csv and .npz files: every cell is understood, or the line that is not is named.
+"""Tables from .csv files: every cell is understood, or the line that is not is named.
 
 A column is numbers or categories, by its first cell, and never both. Categories are those of the whole file,
 test rows included, so that no test row meets an input that does not exist. Without a split of its own a file
@@ -62,47 +62,6 @@ def load_csv(path: Path, target: str | None = None) -> Dataset:
         name=path.name, classes=classes or None, columns=columns,
         origin=f"{len(y):,} rows; from {len(columns)} columns to {target!r}, a {kind}; fixed 80/20 split",
     )  # fmt: skip
-
-
-def load_npz(path: Path) -> Dataset:
-    """A dataset from the arrays `x_train y_train x_test y_test` of an .npz file, or from `x y`, split 80/20.
-
-    Raises DataError for anything that is no such file; Python objects in it are never unpickled.
-    """
-    four, two = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
-    try:
-        # Opened here: np.load leaves a file open that turns out to be no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            found = sorted(saved.files)
-            keys = next((keys for keys in (four, two) if set(keys) <= set(found)), ())
-            arrays = [saved[key] for key in keys]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # a dozen kinds, from zip, zlib and NumPy's own header
-        if "Object arrays" in str(error):
-            raise DataError(
-                f"{path}: holds Python objects, which are never read; save plain numbers"
-            ) from None
-        raise DataError(f"{path}: is no .npz file, or a damaged one ({type(error).__name__})") from None
-    if not keys:
-        raise DataError(
-            f"{path}: holds {', '.join(map(_quoted, found[:20])) or 'nothing'}; "
-            f"it needs {' '.join(four)}, or {' '.join(two)}"
-        )
-    for key, values in zip(keys, arrays, strict=True):
-        if not isinstance(values, np.ndarray) or values.ndim == 0:
-            raise DataError(f"{path}: {key} is no array of samples; its first axis must be the samples")
-    if keys == four:
-        samples = f"{len(arrays[0]):,} training and {len(arrays[2]):,} test samples"
-        return Dataset.from_arrays(*arrays, name=path.name, origin=samples)
-    x, y = arrays
-    if len(x) != len(y):
-        raise DataError(
-            f"{path}: {len(x)} samples in x and {len(y)} labels in y; their numbers must be equal"
-        )
-    train, test = split_80_20(path.name, y if y.dtype.kind in "iub" and y.ndim == 1 else None, len(y))
-    samples = f"{len(x):,} samples; fixed 80/20 split"
-    return Dataset.from_arrays(x[train], y[train], x[test], y[test], name=path.name, origin=samples)
 
 
 def read_csv(path: Path, names: Sequence[str] | None = None) -> Table:

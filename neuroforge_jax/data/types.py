@@ -1,6 +1,6 @@
 """Datasets as plain arrays: splits, their scaling, and the checks that stand before any training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,9 @@ from neuroforge_jax.errors import ConfigError, DataError
 
 Inputs = UInt8[np.ndarray, "N I"] | Float32[np.ndarray, "N I"]
 Targets = Int32[np.ndarray, " N"] | Float32[np.ndarray, "N O"]
+
+BLOCK = 4096
+"""Samples looked at at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,10 @@ class Scaling:
             mean = (counts * levels).sum() / counts.sum()
             deviation = np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum())
         else:
-            mean = inputs.mean(axis=0, dtype=np.float64)
-            deviation = inputs.std(axis=0, dtype=np.float64)
+            # In blocks, for the inputs may be mapped from a file larger than the memory.
+            mean = sum(block.sum(axis=0, dtype=np.float64) for block in _blocks(inputs)) / len(inputs)
+            squares = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(inputs))
+            deviation = np.sqrt(squares / len(inputs))
         # A column that only rounding makes vary must not be blown up to unit variance.
         constant = deviation <= 1e-7 * np.maximum(np.abs(mean), 1e-30)
         scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
@@ -185,13 +190,18 @@ def _inputs(name: str, part: str, x: np.ndarray) -> Inputs:
         return np.ascontiguousarray(flat)
     with np.errstate(over="ignore"):
         flat = np.ascontiguousarray(flat, dtype=np.float32)
-    if not (finite := np.isfinite(flat)).all():
-        row, column = (int(at[0]) for at in np.nonzero(~finite))
-        raise DataError(
-            f"{name}: {part} sample {row}, input {column} is {flat[row, column]}; "
-            "every input must be a finite float32 number"
-        )
+    for index, block in enumerate(_blocks(flat)):
+        if not (finite := np.isfinite(block)).all():
+            row, column = (int(at[0]) for at in np.nonzero(~finite))
+            raise DataError(
+                f"{name}: {part} sample {index * BLOCK + row}, input {column} is {block[row, column]}; "
+                "every input must be a finite float32 number"
+            )
     return flat
+
+
+def _blocks(inputs: np.ndarray) -> Iterator[np.ndarray]:
+    return (inputs[at : at + BLOCK] for at in range(0, len(inputs), BLOCK))
 
 
 def _targets(name: str, part: str, x: np.ndarray, y: np.ndarray, classes: Sequence[str] | None) -> Targets:

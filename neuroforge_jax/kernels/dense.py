@@ -13,13 +13,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.typing import Array, Float
 
 SMALL_BATCH = 16
 """Up to here XLA's CPU computes x̂ᵀ·dŷ faster than (dŷᵀ·x̂)ᵀ, almost three times so for bf16 at batch 8;
-above it the second form is faster by 3 to 10 % (jax 0.12, layers 784-1024-512-10)."""
+above it the second form is faster by 3 to 10 % (jax 0.12, layers 784-1024-512-10). Up to here, too, dW leaves
+its product in float32, which costs nothing then; at batch 32 it would cost a tenth."""
 
 
 def dense(
@@ -46,7 +48,7 @@ def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: 
     dy_hat = policy.to_compute(dy)
     dx = _multiplied(dy_hat, kernel_hat, (1, 1), policy)
     if len(x_hat) <= SMALL_BATCH:
-        dkernel = _multiplied(x_hat, dy_hat, (0, 0), policy)
+        dkernel = _multiplied(x_hat, dy_hat, (0, 0), policy, jnp.float32)
     else:
         dkernel = _multiplied(dy_hat, x_hat, (0, 0), policy).T
     return dx.astype(x_like.dtype), dkernel.astype(kernel_like.dtype)
@@ -55,8 +57,12 @@ def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: 
 product.defvjp(_forward, _backward)
 
 
-def _multiplied(a: Array, b: Array, axes: tuple[int, int], policy: Policy) -> Array:
+def _multiplied(
+    a: Array, b: Array, axes: tuple[int, int], policy: Policy, rounded_to: DTypeLike | None = None
+) -> Array:
     """f32: the product of two matrices in the compute dtype, summed over an axis of each.
+
+    rounded_to: what leaves the product, before it is float32 again; the compute dtype unless given.
 
     Where the platform multiplies in another dtype than `compute`, the choice is made when XLA's program is
     made, so that one traced program is right on each.
@@ -64,7 +70,8 @@ def _multiplied(a: Array, b: Array, axes: tuple[int, int], policy: Policy) -> Ar
 
     def multiply(a: Array, b: Array) -> Array:
         dimensions = (((axes[0],), (axes[1],)), ((), ()))
-        return lax.dot_general(a, b, dimensions, precision=policy.precision).astype(jnp.float32)
+        y = lax.dot_general(a, b, dimensions, policy.precision, preferred_element_type=rounded_to)
+        return y.astype(jnp.float32)
 
     on_cpu = policy.multiplied_in("cpu")
     if on_cpu == policy.compute:

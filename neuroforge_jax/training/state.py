@@ -36,12 +36,17 @@ class TrainState:
     @property
     def order_key(self) -> PRNGKey:
         """The key of the order of samples."""
-        return jax.random.fold_in(self.key, 1)
+        return order_key(self.key_data)
 
     @property
     def dropout_key(self) -> PRNGKey:
         """The key of this step's dropout."""
         return jax.random.fold_in(jax.random.fold_in(self.key, 2), self.step)
+
+
+def order_key(key_data: UInt32[Array, "2"]) -> PRNGKey:
+    """The key of the order of samples, from the bits of the seed's key."""
+    return jax.random.fold_in(jax.random.wrap_key_data(key_data), 1)
 
 
 def init_state(

@@ -126,6 +126,9 @@ FLAGS = [
     "--kernels xla",
     "--seed 7",
     "--log-every 5",
+    "--backend async --chunk-steps 3 --read-ahead 1",
+    "--async-ops --mixed-precision",
+    "--backend naive --train-samples 64",
     "--on-divergence stop",
     "--debug",
     "--hidden",
@@ -139,7 +142,22 @@ def test_every_flag_of_this_version_works(flags, capsys):
     assert "test accuracy" in out
 
 
+def test_benchmark_says_where_the_time_went(capsys, tmp_path):
+    file = tmp_path / "benchmark.json"
+    code, out, _ = run([*QUICK, "--benchmark", "--benchmark-output", str(file)], capsys)
+    assert code == 0
+    assert "where the time went" in out
+    written = json.loads(file.read_text())
+    assert {"load", "compile", "train", "evaluate", "save", "other"} <= set(written["seconds"])
+    assert written["seconds"]["train"] >= written["result"]["train_seconds"] > 0
+    assert "versions" in written["environment"]
+
+
 MISTAKES = [
+    ("--benchmark-output .", 2, "--benchmark-output .: this file cannot be written (it is a folder)"),
+    ("--benchmark-output nowhere/b.json", 2, "cannot be written (No such file or directory)"),
+    ("--chunk-steps 0", 2, "--chunk-steps 0: it takes a whole number from 1 to 1000000"),
+    ("--read-ahead 0", 2, "--read-ahead 0: it takes a whole number from 1 to 1000"),
     ("--learning-rate nan", 2, "--learning-rate nan: it takes a finite number above 0"),
     ("--batch-size -1", 2, "--batch-size -1: it takes a whole number from 1"),
     ("--batch-size 5000", 2, "--batch-size 5000 is larger than the 1437 training samples of digits"),
@@ -169,9 +187,6 @@ MISTAKES = [
     ("--resume runs/x", 2, "--resume (resuming) is not built yet"),
     ("--mesh data=2", 2, "--mesh (several devices) is not built yet"),
     ("--kernels pallas", 2, "is not built yet"),
-    ("--async-ops", 2, "--async-ops (pipelined execution) is not built yet"),
-    ("--backend naive", 2, "backend 'naive' (eager execution) is not built yet"),
-    ("--backend async", 2, "is not built yet"),
     ("--backend pallas", 2, "is not built yet"),
     ("--backend cuda-naive", 5, "backend 'cuda-naive' needs cuda, and jax finds only cpu here"),
     ("--backend cuda-optimized", 5, "needs cuda"),

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per_epoch
+from neuroforge_jax.data.order import (
+    order_on_host,
+    positions_of_step,
+    round_keys,
+    sample_order,
+    steps_per_epoch,
+)
 
 KEY = jax.random.key(7)
 
@@ -45,6 +51,15 @@ def test_padding_positions_give_a_valid_index():
     order = np.asarray(sample_order(KEY, 0, 10, jnp.arange(16)))
     assert (order >= 0).all()
     assert (order < 10).all()
+
+
+@settings(deadline=None, max_examples=12)
+@given(samples=st.integers(1, 3000), epoch=st.integers(0, 2**31 - 1), extra=st.integers(0, 40))
+def test_the_host_computes_the_same_order(samples, epoch, extra):
+    keys = np.asarray(round_keys(KEY, epoch))
+    positions = np.arange(samples + extra)
+    on_device = np.asarray(sample_order(KEY, epoch, samples, jnp.asarray(positions, jnp.int32)))
+    np.testing.assert_array_equal(order_on_host(keys, samples, positions), on_device)
 
 
 @pytest.mark.parametrize("samples", [3, 10, 17, 100])

@@ -1,13 +1,11 @@
-"""Tables: what a .csv or .npz file means, and which line of it is wrong."""
-
-import zipfile
+"""Tables: what a .csv file means, and which line of it is wrong."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.data.tables import encode, load_csv, load_npz, read_csv, split_80_20
+from neuroforge_jax.data.tables import encode, load_csv, read_csv, split_80_20
 from neuroforge_jax.data.types import Column, Dataset
 from neuroforge_jax.errors import ConfigError, DataError, UserError
 
@@ -127,7 +125,6 @@ def test_what_is_wrong_in_a_csv_is_named(csv, text, fact):
 
 def test_a_missing_file_is_named(tmp_path):
     assert "No such file" in complaint(load_csv, tmp_path / "table.csv")
-    assert "No such file" in complaint(load_npz, tmp_path / "table.npz")
 
 
 def test_a_new_file_is_encoded_by_the_columns_of_the_old(csv):
@@ -203,61 +200,3 @@ def test_a_split_is_the_same_for_ever():
     """NumPy promises the numbers of RandomState; a split that moves would change every result."""
     assert split_80_20("some", None, 10)[1].tolist() == [2, 8]
     assert split_80_20("some", np.array([0, 1] * 10), 20)[1].tolist() == [4, 7, 11, 16]
-
-
-def save(path, **arrays):
-    np.savez(path, **arrays)
-    return path
-
-
-X, Y = np.arange(60.0).reshape(20, 3), np.arange(20) % 4
-
-
-def test_an_npz_with_four_arrays_keeps_its_split(tmp_path):
-    data = load_npz(save(tmp_path / "table.npz", x_train=X, y_train=Y, x_test=X[:4], y_test=Y[:4], more=Y))
-    np.testing.assert_array_equal(data.train.inputs, X)
-    assert (len(data.test), data.classes) == (4, ("0", "1", "2", "3"))
-
-
-def test_an_npz_with_two_arrays_is_split(tmp_path):
-    data = load_npz(save(tmp_path / "table.npz", x=X.reshape(20, 3, 1), y=Y))
-    assert (len(data.train), len(data.test), data.shape) == (16, 4, (3, 1))
-    assert sorted(data.test.targets) == [0, 1, 2, 3]
-    assert load_npz(save(tmp_path / "table.npz", x=X, y=Y / 2)).classes == ()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "fact"),
-    [
-        ({"x": X, "labels": Y}, "holds 'labels', 'x'; it needs"),
-        ({}, "holds nothing"),
-        ({"x": X, "y": np.array([{}] * 20)}, "Python objects"),
-        ({"x": X, "y": Y[:3]}, "20 samples in x and 3 labels"),
-        ({"x": np.float64(3), "y": Y}, "x is no array of samples"),
-        ({"x": np.zeros((20, 0)), "y": Y}, "at least one input"),
-        ({"x": X.astype(complex), "y": Y}, "must be numbers"),
-        ({"x": X * np.nan, "y": Y}, "finite"),
-        ({"x": X, "y": Y - 1}, "label"),
-        ({"x": X, "y": Y.astype(str)}, "must be floats"),
-    ],
-)
-def test_what_is_wrong_in_an_npz_is_named(tmp_path, arrays, fact):
-    assert fact in complaint(load_npz, save(tmp_path / "table.npz", **arrays))
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped", "array", "member", "huge"])
-def test_a_damaged_npz_is_named(tmp_path, damage):
-    path = save(tmp_path / "table.npz", x=X, y=Y)
-    content = bytearray(path.read_bytes())
-    content[300] ^= 1
-    if damage in ("array", "member", "huge"):
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("y.npy", "text")
-            header = "{'descr': '<f8', 'fortran_order': False, 'shape': (%d,)}" % 2**50  # noqa: UP031
-            huge = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode()
-            archive.writestr("x.npy" if damage != "member" else "x", huge if damage == "huge" else "text")
-    else:
-        start = path.read_bytes()
-        damaged = {"empty": b"", "text": b"hello", "cut": start[:-30], "flipped": bytes(content)}
-        path.write_bytes(damaged[damage])
-    complaint(load_npz, path)

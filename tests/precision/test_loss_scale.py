@@ -223,7 +223,8 @@ def test_fp16_trains_and_says_how_often_it_skipped(backend, config, tmp_path):
 def test_a_static_scale_that_always_overflows_ends_the_run_and_names_the_way_out(config):
     config = dataclasses.replace(config, precision="fp16", loss_scale=str(2**24), epochs=8)
     with pytest.raises(
-        DivergedError, match=rf"overflowed in {PERMANENT} steps in a row .* set --loss-scale dynamic"
+        DivergedError,
+        match=rf"overflowed in {PERMANENT} steps in a row .* 16,777,216, .* set --loss-scale dynamic",
     ):
         nf.fit(config, make_blobs())
 

@@ -110,7 +110,7 @@ def test_the_path_of_each_platform_is_named():
 def test_before_jax_0_11_a_cpu_multiplies_bf16_rounded_operands_in_float32(monkeypatch):
     for release, path in (
         ((0, 10, 2), "bf16-rounded operands multiplied in float32"),
-        ((0, 11, 0), "bf16 products"),
+        ((0, 11, 0), "bf16 products, float32 where XLA finds that faster"),
     ):
         monkeypatch.setattr(jax, "__version_info__", release)
         assert POLICIES["bf16"].path("cpu") == path

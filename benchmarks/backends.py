@@ -1,0 +1,332 @@
+"""The backends against each other and against PyTorch, on a CPU:
+
+    python benchmarks/backends.py --torch-python VENV/bin/python --output benchmarks/backends.json
+
+    peer        784-1024-512-10 on MNIST, plain SGD, per batch size: f32 and mixed against PyTorch's best
+    tiny        64-32-10 at batch 32: scanned, stepped and PyTorch
+    pipelined   streamed from the host against data on the device, where the data fit, per batch size
+    streaming   a mapped training set of 4 GB: rate, and anonymous memory beyond the first dispatch
+    ladder      naive → stepped → async → optimized → mixed at batch 64, drawn as benchmarks/ladder.png
+
+Contenders take turns, a fraction of a second each, so that a ratio is of neighbours in time. Needs MNIST in the
+data folder and an idle machine; `peer` and `tiny` need a Python with torch, whose process sleeps while jax trains
+and the other way round.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+from measuring import ROOT, interleaved, ratios, spread, stretches, write_sections
+
+import neuroforge_jax as nf
+
+SECTIONS = ("peer", "tiny", "pipelined", "streaming", "ladder")
+BATCHES = (8, 32, 64, 128, 512, 2048)
+MODES = ("eager f32", "compiled f32", "eager bf16", "compiled bf16")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure, and write or update one JSON record."""
+
+    output: Path
+    """The record; sections that are not measured now are left as they are."""
+    sections: tuple[str, ...] = SECTIONS
+    """What to measure."""
+    torch_python: Path | None = None
+    """A Python that has torch."""
+    repetitions: int = 9
+    """Turns of each contender."""
+    samples: int = 10_000
+    """Samples of a turn."""
+    stream_gigabytes: float = 4.0
+    """Size of the mapped training set."""
+
+
+class Peer:
+    """The process that trains with PyTorch."""
+
+    def __init__(self, python: Path, dataset: nf.Dataset, folder: Path) -> None:
+        x = (dataset.train.inputs.astype(np.float32) - dataset.scaling.shift) * dataset.scaling.scale
+        np.savez(folder / "peer.npz", x=x, y=dataset.train.targets.astype(np.int64))
+        self._process = subprocess.Popen(
+            [str(python), str(ROOT / "benchmarks" / "torch_peer.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        threads = len(os.sched_getaffinity(0))
+        self.version = self._ask({"data": str(folder / "peer.npz"), "threads": threads})["torch"]
+
+    def contender(self, widths: list[int], batch: int, mode: str, samples: int) -> Callable[[], float]:
+        order = {"widths": widths, "batch": batch, "mode": mode, "samples": samples}
+
+        def go() -> float:
+            answer = self._ask(order)
+            if "error" in answer:
+                raise SystemExit(f"torch, {mode}, batch {batch}: {answer['error']}")
+            return float(answer["rate"])
+
+        go()
+        return go
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+def peer(options: Options) -> dict[str, Any]:
+    dataset = nf.load_dataset("mnist")
+    record: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        torch = Peer(_torch(options), dataset, Path(folder))
+        record["torch"] = torch.version
+        for batch in BATCHES:
+            config = nf.TrainConfig(batch_size=batch)
+            rates = interleaved(
+                {
+                    "f32": stretches(
+                        dataclasses.replace(config, backend="optimized"), dataset, options.samples
+                    ),
+                    "mixed": stretches(
+                        dataclasses.replace(config, backend="mixed"), dataset, options.samples
+                    ),
+                    **{
+                        mode: torch.contender([784, 1024, 512, 10], batch, mode, options.samples)
+                        for mode in MODES
+                    },
+                },
+                options.repetitions,
+            )
+            ours = max(("f32", "mixed"), key=lambda name: np.median(rates[name]))
+            theirs = max(MODES, key=lambda name: np.median(rates[name]))
+            their_f32 = max(MODES[:2], key=lambda name: np.median(rates[name]))
+            record[str(batch)] = {
+                "samples_per_second": {name: spread(values) for name, values in rates.items()},
+                "best": ours,
+                "best_of_torch": theirs,
+                "best_over_best_of_torch": ratios(rates[ours], rates[theirs]),
+                "best_f32_of_torch": their_f32,
+                "f32_over_torch_f32": ratios(rates["f32"], rates[their_f32]),
+            }
+            medians = {name: round(float(np.median(values))) for name, values in rates.items()}
+            best = record[str(batch)]["best_over_best_of_torch"]["median"]
+            f32 = record[str(batch)]["f32_over_torch_f32"]["median"]
+            print(batch, medians, f"best {best:.2f}, f32 {f32:.2f}", flush=True)
+        torch.close()
+    return record
+
+
+def tiny(options: Options) -> dict[str, Any]:
+    dataset = nf.load_dataset("digits")
+    config = nf.TrainConfig(hidden=(32,), batch_size=32)
+    with tempfile.TemporaryDirectory() as folder:
+        torch = Peer(_torch(options), dataset, Path(folder))
+        rates = interleaved(
+            {
+                "scanned": stretches(dataclasses.replace(config, backend="optimized"), dataset, 200_000),
+                "stepped": stretches(dataclasses.replace(config, backend="stepped"), dataset, 50_000),
+                **{
+                    mode: torch.contender([64, 32, 10], 32, f"{mode} f32", 20_000)
+                    for mode in ("eager", "compiled")
+                },
+            },
+            options.repetitions,
+        )
+        torch.close()
+    print({name: f"{32e6 / np.median(values):.1f} µs" for name, values in rates.items()}, flush=True)
+    return {
+        "microseconds_per_step": {
+            name: spread([32e6 / rate for rate in values]) for name, values in rates.items()
+        },
+        "scanned_over_stepped": ratios(rates["scanned"], rates["stepped"]),
+        "scanned_over_torch_eager": ratios(rates["scanned"], rates["eager"]),
+        "scanned_over_torch_compiled": ratios(rates["scanned"], rates["compiled"]),
+    }
+
+
+def pipelined(options: Options) -> dict[str, Any]:
+    dataset = nf.load_dataset("mnist")
+    record = {}
+    for batch in BATCHES:
+        for precision in ("f32", "bf16"):
+            config = nf.TrainConfig(batch_size=batch, precision=precision)
+            rates = interleaved(
+                {
+                    name: stretches(dataclasses.replace(config, backend=name), dataset, 2 * options.samples)
+                    for name in ("optimized", "async")
+                },
+                options.repetitions,
+            )
+            record[f"{batch} {precision}"] = {
+                "scanned_samples_per_second": spread(rates["optimized"]),
+                "pipelined_samples_per_second": spread(rates["async"]),
+                "pipelined_over_scanned": ratios(rates["async"], rates["optimized"]),
+            }
+            print(
+                batch,
+                precision,
+                f"{record[f'{batch} {precision}']['pipelined_over_scanned']['median']:.3f}",
+                flush=True,
+            )
+    return record
+
+
+def streaming(options: Options) -> dict[str, Any]:
+    """In a process of its own, so that the memory is that of the training alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        samples = int(options.stream_gigabytes * 1e9 / 784)
+        _write_copies(Path(folder), samples)
+        script = f"import backends; backends.stream({str(folder)!r})"
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT / "benchmarks",
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    record = json.loads(done.stdout.splitlines()[-1])
+    print(record, flush=True)
+    return record
+
+
+def _write_copies(folder: Path, samples: int) -> None:
+    """MNIST over and over: `x_train.npy` of so many samples, and the other arrays of a folder."""
+    mnist = nf.load_dataset("mnist")
+    x = np.lib.format.open_memmap(folder / "x_train.npy", "w+", np.uint8, (samples, 784))
+    for first in range(0, samples, len(mnist.train)):
+        x[first : first + len(mnist.train)] = mnist.train.inputs[: samples - first]
+    x.flush()
+    copies = -(-samples // len(mnist.train))
+    np.save(folder / "y_train.npy", np.tile(mnist.train.targets, copies)[:samples].astype(np.uint8))
+    np.save(folder / "x_test.npy", mnist.test.inputs)
+    np.save(folder / "y_test.npy", mnist.test.targets.astype(np.uint8))
+
+
+def stream(folder: str) -> None:
+    """Train a part of an epoch from the mapped folder and print rate and memory as JSON."""
+    dataset = nf.load_dataset(folder)
+    config = nf.TrainConfig(batch_size=64, backend="async", precision="bf16")
+    model, state = nf.init(config, dataset)
+    before = _anonymous_bytes()
+    peak, over = [before], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            peak.append(_anonymous_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run = nf.prepare(config, model, dataset)
+    steps = nf.steps_per_epoch(config, dataset)
+    begun = nf.PerformanceMonitor()
+    with begun.track("train"):
+        for first in range(0, steps, steps // 8):
+            state, metrics = run(state, first, min(steps, first + steps // 8))
+            assert np.isfinite(metrics.loss).all()
+    seconds = begun.seconds["train"]
+    over.set()
+    watcher.join()
+    print(
+        json.dumps(
+            {
+                "training_set_bytes": int(dataset.train.inputs.nbytes),
+                "samples": steps * 64,
+                "samples_per_second": steps * 64 / seconds,
+                "anonymous_bytes_before": before,
+                "extra_anonymous_bytes": max(peak) - before,
+                "last_loss": float(metrics.loss[-100:].mean()),
+            }
+        )
+    )
+
+
+def _anonymous_bytes() -> int:
+    """Memory of this process that is no mapped file."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
+
+
+LADDER = ("naive", "stepped", "async", "optimized", "mixed")
+
+
+def ladder(options: Options) -> dict[str, Any]:
+    dataset = nf.load_dataset("mnist")
+    config = nf.TrainConfig(batch_size=64)
+    rates = interleaved(
+        {
+            name: stretches(
+                dataclasses.replace(config, backend=name),
+                dataset,
+                options.samples // (4 if name == "naive" else 1),
+            )
+            for name in LADDER
+        },
+        options.repetitions,
+    )
+    record = {
+        name: {"samples_per_second": spread(rates[name]), "over_naive": ratios(rates[name], rates["naive"])}
+        for name in LADDER
+    }
+    draw_ladder(record, ROOT / "benchmarks" / "ladder.png")
+    return record
+
+
+def draw_ladder(record: dict[str, Any], path: Path) -> None:
+    """A bar a backend, with its samples a second and its gain over the first."""
+    figure = Figure(figsize=(8, 3), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    names = list(reversed(record))
+    medians = [record[name]["samples_per_second"]["median"] for name in names]
+    bars = axes.barh(names, medians, color="#4c72b0")
+    labels = [
+        f"{median:,.0f}   ({record[name]['over_naive']['median']:.1f} ×)"
+        for name, median in zip(names, medians, strict=True)
+    ]
+    axes.bar_label(bars, labels, padding=4, fontsize=9)
+    axes.set_xlim(0, max(medians) * 1.22)
+    axes.set_xlabel("samples a second, 784-1024-512-10, batch 64, two CPU cores")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
+def _torch(options: Options) -> Path:
+    if options.torch_python is None:
+        raise SystemExit("--torch-python: give a Python that has torch, or leave these --sections out")
+    return options.torch_python
+
+
+def main() -> None:
+    options = tyro.cli(Options)
+    measure = {
+        "peer": lambda: peer(options),
+        "tiny": lambda: tiny(options),
+        "pipelined": lambda: pipelined(options),
+        "streaming": lambda: streaming(options),
+        "ladder": lambda: ladder(options),
+    }
+    command = "python benchmarks/backends.py --torch-python PYTHON --output FILE"
+    write_sections(options.output, command, measure, options.sections)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What the benchmark scripts share: contenders in turn, medians with quartiles, and one JSON record."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import neuroforge_jax as nf
+from neuroforge_jax import environment
+from neuroforge_jax.backends import BACKENDS
+
+ROOT = Path(__file__).parents[1]
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    low, median, high = np.percentile(values, [25, 50, 75])
+    return {"median": median, "quartiles": [low, high], "best": [min(values), max(values)], "n": len(values)}
+
+
+def stretches(config: nf.TrainConfig, dataset: nf.Dataset, samples: int, **how: Any) -> Callable[[], float]:
+    """A function that trains about so many samples more and returns the samples a second."""
+    model, state = nf.init(config, dataset)
+    run = nf.prepare(config, model, dataset, **how)
+    steps = max(3, samples // config.batch_size)
+    box = [(state, 0)]
+
+    def go() -> float:
+        state, first = box[0]
+        begun = time.perf_counter()
+        state, metrics = run(state, first, first + steps)
+        jax.block_until_ready(state.params)
+        seconds = time.perf_counter() - begun
+        assert np.isfinite(metrics.loss).all()
+        box[0] = state, first + steps
+        return steps * config.batch_size / seconds
+
+    go()
+    return go
+
+
+def interleaved(contenders: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
+    """Each contender in turn, so many times over: what disturbs the machine disturbs them all."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repetitions):
+        for name, go in contenders.items():
+            rates[name].append(go())
+    return rates
+
+
+def ratios(of: Sequence[float], to: Sequence[float]) -> dict[str, Any]:
+    """Of ÷ to, pair by pair."""
+    return spread([a / b for a, b in zip(of, to, strict=True)])
+
+
+def write_sections(
+    output: Path, command: str, measure: dict[str, Callable[[], dict[str, Any]]], sections: Sequence[str]
+) -> dict[str, Any]:
+    """Measure these sections and write them into the record; the others are left as they are."""
+    record = json.loads(output.read_text()) if output.exists() else {}
+    for section in sections:
+        print(f"{section} …", flush=True)
+        record[section] = measure[section]()
+        record.setdefault("command", command)
+        record["environment"] = environment.describe(BACKENDS["mixed"], batch_size=512)
+        output.write_text(json.dumps(record, indent=2) + "\n")
+    return record
