@@ -99,7 +99,7 @@ def test_every_fault_has_a_test():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["cpu", "stepped", "optimized", "mixed"])
+@pytest.mark.parametrize("backend", ["naive", "stepped", "optimized", "async", "mixed"])
 def test_every_backend_passes_every_case(backend):
     verdict = verify_backend(BACKENDS[backend])
     assert verdict.passed, verdict.sentence()
