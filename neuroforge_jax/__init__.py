@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from neuroforge_jax.observe.monitor import PerformanceMonitor
     from neuroforge_jax.run import Result, fit
     from neuroforge_jax.run_folder import load
+    from neuroforge_jax.verification.checks import verify_backend
 
 _HOMES = {
     "ArraySource": "data.stream",
@@ -45,6 +46,7 @@ _HOMES = {
     "predict": "assembly",
     "prepare": "assembly",
     "steps_per_epoch": "assembly",
+    "verify_backend": "verification.checks",
 }
 
 __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
@@ -63,6 +65,7 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "evaluate",
     "predict",
     "load",
+    "verify_backend",
     "ArraySource",
     "IteratorSource",
     "Streaming",

@@ -164,7 +164,7 @@ class RunOptions:
     verify: bool = False
     """Check the backend against the float64 oracle first."""
     tolerance: float | None = None
-    """Relative error that --verify accepts in float32."""
+    """Relative error in norm that --verify accepts in float32 (1e-6)."""
     on_divergence: str = "stop"
     """What to do when the loss is no longer a number: stop."""
     debug_nans: bool = False
@@ -176,6 +176,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         _whole(self, "log_every", 0, 2**31 - 1)
+        _number(self, "tolerance", 0, 1, above=True, optional=True)
+        if self.tolerance is not None and not self.verify:
+            raise ConfigError("--tolerance is what --verify accepts; add --verify or leave it out")
         _whole(self, "chunk_steps", 1, 1_000_000, optional=True)
         _whole(self, "read_ahead", 1, 1000)
 

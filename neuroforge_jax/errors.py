@@ -59,6 +59,12 @@ class DivergedError(UserError):
     exit_code = 6
 
 
+class VerificationError(UserError):
+    """A backend computes something else than the oracle (exit code 7)."""
+
+    exit_code = 7
+
+
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     """The entry `name` of a table; an unknown name is an error that lists the known ones."""
     try:

@@ -125,8 +125,6 @@ _LATER = {
     "memory_fraction": "memory pools",
     "preallocate": "memory pools",
     "trace": "profiler traces",
-    "verify": "verification",
-    "tolerance": "verification",
     "debug_nans": "replaying a diverged step",
     "distributed": "several processes",
 }

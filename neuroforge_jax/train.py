@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from neuroforge_jax.command import run_command
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.errors import VerificationError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +30,8 @@ def _train(args: Sequence[str]) -> None:
         name = options.config.stem if options.config else Path(config.dataset).stem
         options = replace(options, run_dir=RunFolder.unused(Path("runs"), name))
     console = Console()
+    if options.verify:
+        console.note(_verified(config, options.tolerance))
     result = fit(config, options=options, sinks=[console])
 
     # Drawing is imported when there is something to draw.
@@ -38,6 +42,21 @@ def _train(args: Sequence[str]) -> None:
     console.note(
         f"saved in {result.folder.path}: {', '.join(path.name for path in pictures)}, result.json and more"
     )
+
+
+def _verified(config: TrainConfig, tolerance: float | None) -> str:
+    """A line for the header. Raises VerificationError where the backend of this config is wrong."""
+    from neuroforge_jax.backends import choose
+    from neuroforge_jax.verification.checks import verify_backend
+
+    backend = choose(config).backend
+    verdict = verify_backend(backend, tolerance)
+    if not verdict.passed:
+        raise VerificationError(
+            f"backend {backend.name!r} is wrong: {verdict.sentence()}; "
+            "train with another --backend, and see python -m neuroforge_jax.verify"
+        )
+    return f"verified  {verdict.sentence()}"
 
 
 if __name__ == "__main__":

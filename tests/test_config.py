@@ -186,8 +186,6 @@ NOT_YET = [
     "--memory-fraction 0.5",
     "--preallocate True",
     "--trace 5",
-    "--verify",
-    "--tolerance 1e-6",
     "--on-divergence skip",
     "--debug-nans",
     "--distributed localhost:1,2,0",

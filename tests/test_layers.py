@@ -16,8 +16,8 @@ FLOORS = (
     ("execution",),
     ("backends", "plugins", "run_folder", "loading", "environment", "assembly"),
     ("run", "summary"),
-    ("report", "machine", "diagnosis", "advice"),
-    ("train", "data.__main__", "doctor", "cli", "command"),
+    ("report", "verification", "machine", "diagnosis", "advice"),
+    ("train", "verify", "data.__main__", "doctor", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
     ("config", "errors"),
@@ -29,6 +29,7 @@ ALLOWED_ON_ONE_FLOOR = {
     ("diagnosis", "machine"),
     ("advice", "diagnosis"),
     ("advice", "machine"),
+    ("verify", "command"),
     ("data.__main__", "command"),
     ("doctor", "command"),
 }

@@ -1,0 +1,163 @@
+"""Faults to plant: mistakes that trainers have been shipped with, each of which the verifier must name.
+
+A fault takes the parts of a backend's step and gives them back with the mistake in them; everything around
+the step (the execution, the order of samples, the compiler) stays as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.precision.loss_scale import unscaled
+from neuroforge_jax.training.model import Model
+from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.training.step import Parts, StepMetrics, Training, make_parts, updated
+from neuroforge_jax.typing import Array, Params, PRNGKey
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mistake: its name, what it does in a sentence, and how it is put into the parts of a step."""
+
+    name: str
+    sentence: str
+    plant: Callable[[Parts, Model, Training], Parts]
+
+
+def _on_gradients(change: Callable[[Params, Batch], Params]) -> Callable[[Parts, Model, Training], Parts]:
+    def plant(parts: Parts, model: Model, training: Training) -> Parts:
+        def backward(state: TrainState, batch: Batch) -> tuple[Params, StepMetrics]:
+            gradients, metrics = parts.backward(state, batch)
+            return change(gradients, batch), metrics
+
+        return replace(parts, backward=backward)
+
+    return plant
+
+
+def _on_batch(change: Callable[[Batch], Batch]) -> Callable[[Parts, Model, Training], Parts]:
+    def plant(parts: Parts, model: Model, training: Training) -> Parts:
+        return replace(parts, backward=lambda state, batch: parts.backward(state, change(batch)))
+
+    return plant
+
+
+def _sum_instead_of_mean(gradients: Params, batch: Batch) -> Params:
+    return jax.tree.map(lambda g: g * batch.weights.sum(), gradients)
+
+
+def _transposed(gradients: Params, batch: Batch) -> Params:
+    return jax.tree.map(lambda g: g.T.reshape(g.shape), gradients)
+
+
+def _nothing_of_a_ragged_batch(gradients: Params, batch: Batch) -> Params:
+    return jax.tree.map(lambda g: jnp.where((batch.weights > 0).all(), g, 0), gradients)
+
+
+def _every_sample_counts(batch: Batch) -> Batch:
+    return batch.replace(weights=jnp.ones_like(batch.weights))  # type: ignore[attr-defined]
+
+
+def _biases_stay(parts: Parts, model: Model, training: Training) -> Parts:
+    def optimize(state: TrainState, gradients: Params) -> TrainState:
+        after = parts.optimize(state, gradients)
+        params = {
+            name: {**leaves, "bias": state.params[name]["bias"]} for name, leaves in after.params.items()
+        }
+        return replace(after, params=params)
+
+    return replace(parts, optimize=optimize)
+
+
+def _not_unscaled(parts: Parts, model: Model, training: Training) -> Parts:
+    def optimize(state: TrainState, gradients: Params) -> TrainState:
+        if state.loss_scale is None:
+            return parts.optimize(state, gradients)
+        scale = state.loss_scale.scale
+        return parts.optimize(state, jax.tree.map(lambda g: g * scale, gradients))
+
+    return replace(parts, optimize=optimize)
+
+
+def _never_skipped(parts: Parts, model: Model, training: Training) -> Parts:
+    def optimize(state: TrainState, gradients: Params) -> TrainState:
+        after = parts.optimize(state, gradients)
+        if state.loss_scale is None:
+            return after
+        # What is not a number is taken for 0: the parameters hardly show it, the optimizer's count does.
+        true = jax.tree.map(jnp.nan_to_num, unscaled(gradients, state.loss_scale))
+        return replace(updated(training.optimizer, state, true), loss_scale=after.loss_scale)
+
+    return replace(parts, optimize=optimize)
+
+
+BLOCK = 8
+"""Terms that one step of the accumulating loop adds: as many as a small matrix unit takes at once."""
+
+
+def _bf16_sums(parts: Parts, model: Model, training: Training) -> Parts:
+    """Products whose partial sums are kept in bfloat16, forward; the backward pass is autodiff's of that."""
+
+    def narrow_dense(x: Array, kernel: Array, bias: Array) -> Array:
+        spare = -x.shape[1] % BLOCK
+        left = jnp.pad(x, ((0, 0), (0, spare))).reshape(len(x), -1, BLOCK).astype(jnp.bfloat16)
+        right = jnp.pad(kernel, ((0, spare), (0, 0))).reshape(-1, BLOCK, kernel.shape[1]).astype(jnp.bfloat16)
+
+        def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+            return total + block[0] @ block[1], None
+
+        zero = jnp.zeros((len(x), kernel.shape[1]), jnp.bfloat16)
+        total, _ = lax.scan(add, zero, (left.swapaxes(0, 1), right))
+        return total.astype(x.dtype) + bias
+
+    class NarrowModel(Model):
+        def logits(self, params: Params, inputs: Array, dropout_key: PRNGKey | None = None) -> Array:
+            x = (inputs.astype(self.policy.output) - self.scaling.shift) * self.scaling.scale
+            return nn.apply(self.mlp, params, x, dense=narrow_dense, dropout_key=dropout_key)
+
+    return make_parts(NarrowModel(**vars(model)), training)
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault(
+            "missing-mean",
+            "the gradient is the batch's sum, not its mean: the 1/batch is missing",
+            _on_gradients(_sum_instead_of_mean),
+        ),
+        Fault(
+            "transposed-gradient",
+            "every kernel's gradient lies transposed in its memory",
+            _on_gradients(_transposed),
+        ),
+        Fault("stale-bias", "an update leaves the biases as they were", _biases_stay),
+        Fault(
+            "dropped-batch",
+            "the last, smaller batch of an epoch trains nothing",
+            _on_gradients(_nothing_of_a_ragged_batch),
+        ),
+        Fault(
+            "unweighted-batch",
+            "the padding of the last batch counts as samples",
+            _on_batch(_every_sample_counts),
+        ),
+        Fault(
+            "scaled-gradient",
+            "the gradient is not divided by the loss scale before the update (shows where losses are scaled)",
+            _not_unscaled,
+        ),
+        Fault(
+            "unskipped-update",
+            "a step whose gradients overflowed is taken and counted (shows where losses are scaled)",
+            _never_skipped,
+        ),
+        Fault("bf16-accumulation", "products add up their terms in bfloat16", _bf16_sums),
+    )
+}
+"""Name → fault: what `verify --break` takes."""

@@ -1,0 +1,156 @@
+"""The verifying command: what it prints and records, its exit codes, and --verify on train."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from neuroforge_jax import train, verify
+from neuroforge_jax.verification import checks
+from neuroforge_jax.verification.cases import standard_cases
+from neuroforge_jax.verification.faults import FAULTS
+
+FEW = ("tanh, binary, smoothed", "sgd", "adam")
+
+
+@pytest.fixture(autouse=True)
+def few_cases(tmp_path, monkeypatch):
+    """Three cases show what the command does with them."""
+    monkeypatch.chdir(tmp_path)
+    few = tuple(case for case in standard_cases() if case.name in FEW)
+    monkeypatch.setattr(checks, "standard_cases", lambda: few)
+
+
+def run(main, args, capsys):
+    try:
+        code = main(args)
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_every_backend_is_verified_or_said_to_be_skipped(capsys):
+    from neuroforge_jax.backends import BACKENDS
+
+    code, out, err = run(verify.main, ["--output", "verify.json"], capsys)
+    assert (code, err) == (0, "")
+    record = json.loads(Path("verify.json").read_text())
+    assert record["passed"] is True
+    assert record["tolerance"] == 1e-6
+    verified = [backend["backend"] for backend in record["backends"]]
+    assert verified[0] == "oracle"
+    assert {"cpu", "stepped", "optimized", "mixed"} <= set(verified)
+    assert set(verified[1:]) | set(record["skipped"]) == set(BACKENDS)
+    assert "needs cuda" in record["skipped"]["cuda-optimized"]
+    one = record["backends"][1]["checks"][0]
+    assert set(one) == {"group", "case", "what", "error", "bound", "passed"}
+    assert "jax" in record["environment"]["versions"]
+    assert "as cpu" in out
+    assert "WRONG" not in out
+    assert max(map(len, out.splitlines()[: out.splitlines().index(f"{'optimized':<22}as cpu")])) <= 100
+
+
+def test_a_planted_fault_is_named_with_code_7(capsys):
+    args = ["--backend", "optimized", "--break", "missing-mean", "--output", "verify.json"]
+    code, out, err = run(verify.main, args, capsys)
+    assert code == 7
+    assert err.startswith("error: missing-mean (the gradient is the batch's sum")
+    assert "is found in optimized" in err
+    assert len(err.splitlines()) == 1
+    assert "WRONG" in out
+    record = json.loads(Path("verify.json").read_text())
+    assert record["passed"] is False
+    assert record["backends"][1]["fault"] == "missing-mean"
+
+
+def test_a_fault_that_no_check_depends_on_is_said_to_be_missed(capsys, monkeypatch):
+    harmless = FAULTS["stale-bias"].__class__("harmless", "nothing", lambda parts, model, training: parts)
+    monkeypatch.setitem(FAULTS, "harmless", harmless)
+    code, out, _ = run(verify.main, ["--backend", "stepped", "--break", "harmless"], capsys)
+    assert code == 0
+    assert "harmless was planted and not found" in out
+
+
+def test_the_faults_are_listed(capsys):
+    code, out, _ = run(verify.main, ["--break", "list"], capsys)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(FAULTS)
+
+
+def test_a_tolerance_that_nothing_meets_fails_and_is_said(capsys):
+    code, out, err = run(verify.main, ["--backend", "stepped", "--tolerance", "1e-12"], capsys)
+    assert code == 7
+    assert "--tolerance 1e-12 is allowed to float32 in logits, loss, gradients and 1 step" in out
+    assert err.startswith("error: wrong: stepped. stepped: ")
+    assert "allowed 1.0e-12" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        ("--backend nonsense", 2, "unknown backend 'nonsense'"),
+        ("--backend cuda-optimized", 5, "needs cuda"),
+        ("--break nonsense", 2, "unknown fault 'nonsense': known are missing-mean"),
+        ("--tolerance 0", 2, "--tolerance 0"),
+        ("--tolerance nan", 2, "--tolerance nan"),
+        ("--config none.py", 2, "no such config file"),
+        ("--output none/verify.json", 2, "there is no folder none"),
+    ],
+)
+def test_a_mistake_is_one_line(args, code, sentence, capsys):
+    found, out, err = run(verify.main, args.split(), capsys)
+    assert found == code
+    assert sentence in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert out == ""
+
+
+def test_a_config_is_verified_at_its_own_sizes(capsys):
+    config = {
+        "dataset": "digits",
+        "hidden": [33],
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "batch_size": 50,
+    }
+    Path("own.json").write_text(json.dumps(config | {"backend": "stepped", "dropout": 0.5}))
+    code, out, err = run(verify.main, ["--config", "own.json", "--output", "verify.json"], capsys)
+    assert (code, err) == (0, "")
+    assert "dropout is off; every bound is derived" in out
+    record = json.loads(Path("verify.json").read_text())
+    assert [backend["backend"] for backend in record["backends"]] == ["oracle", "stepped"]
+    assert {check["group"] for check in record["backends"][1]["checks"]} >= {"gradients", "adam, 20 steps"}
+
+
+def test_an_optimizer_that_the_oracle_lacks_is_refused(capsys):
+    Path("own.json").write_text(json.dumps({"dataset": "digits", "optimizer": "muon"}))
+    code, _, err = run(verify.main, ["--config", "own.json"], capsys)
+    assert code == 2
+    assert "the oracle has no optimizer 'muon'" in err
+
+
+TRAIN = ["--dataset", "digits", "--hidden", "8", "--epochs", "1", "--batch-size", "64", "--verify"]
+
+
+def test_train_verifies_first(capsys):
+    code, out, err = run(train.main, [*TRAIN, "--backend", "stepped", "--precision", "bf16"], capsys)
+    assert (code, err) == (0, "")
+    assert out.startswith("verified  ")
+    assert "checks against a float64 oracle" in out.splitlines()[0]
+    assert out.index("verified") < out.index("epoch   1")
+
+
+def test_train_ends_with_code_7_before_anything_is_trained(capsys):
+    code, out, err = run(train.main, [*TRAIN, "--tolerance", "1e-12"], capsys)
+    assert (code, out) == (7, "")
+    assert err.startswith("error: backend 'optimized' is wrong: ")
+    assert len(err.splitlines()) == 1
+    assert not Path("runs").exists()
+
+
+def test_a_tolerance_without_verify_is_refused(capsys):
+    code, _, err = run(train.main, ["--tolerance", "1e-6"], capsys)
+    assert code == 2
+    assert "--tolerance is what --verify accepts" in err

@@ -1,0 +1,214 @@
+"""The verifier: what is right passes, each planted fault is named, and the draws keep away from kinks."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.verification import checks, draws
+from neuroforge_jax.verification.bounds import UNIT, Bounds, relative_error
+from neuroforge_jax.verification.cases import LARGER, SCALED, standard_cases
+from neuroforge_jax.verification.checks import verify_backend
+from neuroforge_jax.verification.faults import FAULTS
+from neuroforge_jax.verification.oracle import nearness_to_kink
+from neuroforge_jax.verification.self_check import verify_oracle
+from neuroforge_jax.verification.verdict import Check, Verdict
+
+CASES = {case.name: case for case in standard_cases()}
+
+
+def verdict_of(backend, *names, fault=None):
+    return verify_backend(
+        BACKENDS[backend], cases=[CASES[name] for name in names], fault=fault and FAULTS[fault]
+    )
+
+
+def test_a_float32_backend_is_within_1e_6():
+    verdict = verdict_of("optimized", "elu, layer norm, residual", "leaky relu, accumulated", "momentum")
+    assert verdict.passed, verdict.sentence()
+    tight = [check for check in verdict.checks if check.group in ("logits", "loss", "gradients", "1 step")]
+    assert {check.bound for check in tight} == {1e-6}
+    assert {group for group, _, _ in verdict.rows()} == {
+        "logits",
+        "loss",
+        "gradients",
+        "1 step",
+        "20 steps",
+        "losses",
+    }
+
+
+def test_a_bf16_backend_is_within_its_derived_bounds_where_its_products_are_bf16():
+    verdict = verdict_of("mixed", "784-512-256-10 silu", "sums of 8,192")
+    assert verdict.passed, verdict.sentence()
+    assert max(check.error for check in verdict.checks) > 1e-4
+
+
+def test_the_tolerance_replaces_the_float32_bound_and_no_other():
+    for backend, replaced in (("stepped", True), ("mixed", False)):
+        verdict = verify_backend(BACKENDS[backend], 1e-12, cases=[CASES["sgd"]])
+        bounds = {check.group: check.bound for check in verdict.checks}
+        assert (bounds["1 step"] == 1e-12) == replaced
+        assert bounds["20 steps"] > 1e-7
+
+
+@pytest.mark.parametrize(
+    ("fault", "case", "group"),
+    [
+        ("missing-mean", "tanh, binary, smoothed", "gradients"),
+        ("transposed-gradient", "tanh, binary, smoothed", "gradients"),
+        ("stale-bias", "sgd", "1 step"),
+        ("dropped-batch", "sgd", "20 steps"),
+        ("unweighted-batch", "sgd", "20 steps"),
+        ("bf16-accumulation", "tanh, binary, smoothed", "logits"),
+        ("scaled-gradient", "scaled", SCALED),
+        ("unskipped-update", "overflowing", SCALED),
+    ],
+)
+def test_a_planted_fault_is_found_where_it_must_show(fault, case, group):
+    verdict = verdict_of("optimized", case, fault=fault)
+    assert not verdict.passed
+    assert verdict.fault == fault
+    assert group in {check.group for check in verdict.failed}
+    assert verdict_of("optimized", case).passed
+
+
+def test_bf16_sums_are_told_from_bf16_products():
+    """Products rounded to bfloat16 are what the backend promises; sums in it are not."""
+    verdict = verdict_of("mixed", "sums of 8,192", fault="bf16-accumulation")
+    assert {check.what for check in verdict.failed} >= {"logits"}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_short_dtype_skips_and_scales_as_the_oracle_expects(precision):
+    """float16 overflows twice where float32 and bfloat16 do once; a missed skip shows in all."""
+    backend, cases = replace(BACKENDS["optimized"], precision=precision), [CASES["overflowing"]]
+    verdict = verify_backend(backend, cases=cases)
+    assert verdict.passed, verdict.sentence()
+    wrong = verify_backend(backend, cases=cases, fault=FAULTS["unskipped-update"])
+    assert "optimizer's state after a skipped step" in {check.what for check in wrong.failed}
+
+
+def test_every_fault_has_a_test():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert all(source.count(f'"{name}"') for name in FAULTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["naive", "stepped", "optimized", "async", "mixed"])
+def test_every_backend_passes_every_case(backend):
+    verdict = verify_backend(BACKENDS[backend])
+    assert verdict.passed, verdict.sentence()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["stepped", "mixed"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_found_in_every_precision(backend, fault):
+    assert not verify_backend(BACKENDS[backend], fault=FAULTS[fault]).passed
+
+
+def test_central_differences_agree_with_the_oracle():
+    verdict = verify_oracle()
+    assert verdict.passed, verdict.sentence()
+    assert {check.case for check in verdict.checks} == {
+        case.name for case in standard_cases() if case.parts and case.standard
+    }
+
+
+def test_the_cases_use_every_choice_there_is():
+    from neuroforge_jax.nn.activations import ACTIVATIONS
+    from neuroforge_jax.nn.losses import LOSSES
+    from neuroforge_jax.nn.mlp import NORMALIZATIONS
+    from neuroforge_jax.verification.descent import KNOWN
+
+    configs = [case.config for case in standard_cases() if case.standard]
+    assert {config.activation for config in configs} == set(ACTIVATIONS)
+    assert {config.loss for config in configs} == set(LOSSES)
+    assert {config.normalization for config in configs} == set(NORMALIZATIONS)
+    assert {case.config.optimizer for case in standard_cases() if case.steps} == set(KNOWN)
+    assert all(max(case.widths) <= 128 for case in standard_cases() if case.standard)
+    bf16_sized = [case.config.activation for case in standard_cases() if case.row == LARGER and case.parts]
+    assert set(bf16_sized) == set(ACTIVATIONS)
+
+
+def drawn(case, unit):
+    return draws.draw(case, unit, checks.order_of, checks.rates_of)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_sum_of_a_batch_lies_within_rounding_of_a_kink(dtype):
+    case = CASES["relu"]
+    problem = drawn(case, UNIT[dtype])
+    assert problem.avoided
+    nearness = nearness_to_kink(problem.network, problem.params, problem.batch.inputs)
+    # A little less than the margin: the rms is now that of the chosen samples.
+    assert nearness.min() > 0.9 * case.bounds(UNIT[dtype]).margin
+    blind = drawn(replace(case, config=replace(case.config, activation="tanh")), UNIT[dtype])
+    kinked = nearness_to_kink(
+        replace(blind.network, activation="relu"), blind.params, blind.dataset.train.inputs
+    )
+    assert dtype == "float32" or kinked.min() < case.bounds(UNIT[dtype]).margin
+
+
+def test_a_path_that_meets_a_kink_is_drawn_again(monkeypatch):
+    walked = []
+    walk = draws.walk
+
+    def meets_a_kink_at_first(problem, *rest):
+        walked.append(problem)
+        return replace(walk(problem, *rest), path_avoided=len(walked) > 2)
+
+    monkeypatch.setattr(draws, "walk", meets_a_kink_at_first)
+    problem = drawn(CASES["sgd"], UNIT["float32"])
+    assert len(walked) == 3
+    assert problem.path_avoided
+    first, last = walked[0].params["output"]["bias"], walked[-1].params["output"]["bias"]
+    assert not np.array_equal(first, last)
+    walked.clear()
+    assert not drawn(CASES["sgd"], UNIT["bfloat16"]).path_avoided
+    assert len(walked) == 1
+
+
+def test_a_wide_net_in_a_short_dtype_has_kinks_and_a_bound_that_knows():
+    case = CASES["784-512-256-10 relu"]
+    problem = drawn(case, UNIT["bfloat16"])
+    assert not problem.avoided
+    assert case.bounds(2**-8, kinks=True).gradient > 3 * case.bounds(2**-8).gradient
+
+
+def test_bounds_grow_with_roundoff_depth_and_length():
+    base = Bounds(2**-24, 3, 128)
+    for larger in (Bounds(2**-8, 3, 128), Bounds(2**-24, 6, 128), Bounds(2**-24, 3, 1024)):
+        assert larger.logits > base.logits
+        assert larger.gradient > base.gradient
+
+
+def test_relative_errors_of_odd_things():
+    one = np.ones(2)
+    assert relative_error(np.zeros(2), np.zeros(2)) == 0
+    assert relative_error(one, np.zeros(2)) == math.inf
+    assert math.isnan(relative_error(np.array([np.nan, 1]), one))
+    assert not Check("loss", "a", "loss", math.nan, 1.0).passed
+    assert not Verdict("b", "", (), 0.0).passed
+    with pytest.raises(ValueError, match="cannot be compared"):
+        relative_error(np.ones(3), one)
+
+
+def test_the_oracles_weights_take_part_and_padding_does_not():
+    problem = drawn(CASES["tanh, binary, smoothed"], UNIT["float32"])
+    weights = problem.batch.weights
+    assert (weights == 0).sum() == len(weights) // 9
+    assert len(np.unique(weights)) > 50
+
+
+def test_the_order_is_the_executions_own():
+    order = checks.order_of(0, 3, 181)
+    assert sorted(order) == list(range(181))
+    assert not np.array_equal(order, checks.order_of(0, 4, 181))
+    assert isinstance(order, np.ndarray)
+    assert not isinstance(order, jax.Array)
