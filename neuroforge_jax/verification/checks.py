@@ -80,7 +80,7 @@ def verify_config(
 
 def describe(backend: Backend) -> str:
     """Its execution, precision and kernels in a line."""
-    return f"{backend.execution}, {backend.policy}, {backend.kernels}"
+    return f"{backend.execution_name}, {backend.policy}, {backend.kernels}"
 
 
 def check_problem(
