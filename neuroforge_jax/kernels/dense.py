@@ -8,7 +8,7 @@ again. The rule is written out because of dW: left to autodiff, its dtype and la
 pass, and they decide the speed of mixed precision on a CPU.
 """
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,9 @@ from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.typing import Array, Float
 
 SMALL_BATCH = 16
-"""Up to here XLA's CPU computes x̂ᵀ·dŷ faster than (dŷᵀ·x̂)ᵀ, almost three times so for bf16 at batch 8;
-above it the second form is faster by 3 to 10 % (jax 0.12, layers 784-1024-512-10). Up to here, too, dW leaves
-its product in float32, which costs nothing then; at batch 32 it would cost a tenth."""
+"""Up to here a CPU computes dW as a sum of outer products, in float32: at batch 8 training is 40 % faster with SGD
+and 30 % with Adam, at batch 16 up to 25 %, at batch 32 nothing is gained. Above it (dŷᵀ·x̂)ᵀ is faster than x̂ᵀ·dŷ
+by 3 to 10 % (jax 0.12, layers 784-1024-512-10)."""
 
 
 def dense(
@@ -48,13 +48,28 @@ def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: 
     dy_hat = policy.to_compute(dy)
     dx = _multiplied(dy_hat, kernel_hat, (1, 1), policy)
     if len(x_hat) <= SMALL_BATCH:
-        dkernel = _multiplied(x_hat, dy_hat, (0, 0), policy, jnp.float32)
+        dkernel = _small_product(x_hat, dy_hat, policy)
     else:
         dkernel = _multiplied(dy_hat, x_hat, (0, 0), policy).T
     return dx.astype(x_like.dtype), dkernel.astype(kernel_like.dtype)
 
 
 product.defvjp(_forward, _backward)
+
+
+def _small_product(x_hat: Array, dy_hat: Array, policy: Policy) -> Float[Array, "I O"]:
+    """x̂ᵀ·dŷ in float32 for a few samples: on a CPU a sum of outer products, which XLA computes in the loop that
+    updates the weights, so that dW is never written to memory.
+    """
+
+    def outer_products(x_hat: Array, dy_hat: Array) -> Array:
+        pairs = zip(x_hat.astype(jnp.float32), dy_hat.astype(jnp.float32), strict=True)
+        return reduce(jnp.add, (x[:, None] * dy[None, :] for x, dy in pairs))
+
+    def one_product(x_hat: Array, dy_hat: Array) -> Array:
+        return _multiplied(x_hat, dy_hat, (0, 0), policy, jnp.float32)
+
+    return lax.platform_dependent(x_hat, dy_hat, cpu=outer_products, default=one_product)
 
 
 def _multiplied(

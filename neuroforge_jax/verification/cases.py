@@ -85,6 +85,8 @@ def standard_cases() -> tuple[Case, ...]:
         case("no hidden layer, binary", hidden=(), loss="binary-cross-entropy"),
         case("gelu, batch of one", activation="gelu", batch_size=1),
         trained("sgd"),
+        # Few samples have a weight gradient of their own in the dense layer.
+        trained("sgd, small batches", activation="tanh", batch_size=8),
         trained("sgd, clipped, decayed", activation="gelu", clip_norm=0.5, weight_decay=0.01),
         trained("sgd, accumulated", activation="tanh", batch_size=36, accumulate=4),
         trained("momentum", activation="gelu", optimizer="momentum", learning_rate=0.05),

@@ -48,6 +48,15 @@ def test_large_bf16_batches_leave_every_product_to_onednn(cpu):
 
 
 @native_bf16
+@pytest.mark.parametrize(("policy", "from_batch"), [(F32, 512), (BF16, 96)])
+def test_a_cpu_with_amx_takes_onednn_for_small_and_for_large_batches_only(cpu, policy, from_batch):
+    cpu("avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
+    assert names(policy, 16) == {compiler.ONEDNN, compiler.VECTOR_WIDTH}
+    assert names(policy, 17) == names(policy, from_batch - 1) == {compiler.VECTOR_WIDTH}
+    assert names(policy, from_batch) == {compiler.ONEDNN, compiler.VECTOR_WIDTH, compiler.YNN_FUSIONS}
+
+
+@native_bf16
 @pytest.mark.parametrize("flags", [("avx2",), ("avx512f",)])
 def test_bf16_without_its_units_never_goes_through_onednn(cpu, flags):
     """A crash on AVX2 and a crawl on AVX-512, both after the smallest probe has passed."""

@@ -46,6 +46,17 @@ def test_a_bf16_weight_gradient_accumulates_in_float32(batch):
     assert dw[0, 0] == exact.astype(jnp.bfloat16 if in_bf16 else jnp.float32)
 
 
+@pytest.mark.parametrize("batch", [8, 64])
+def test_a_small_batch_updates_its_weights_without_a_product(batch):
+    """On a CPU the outer products of the samples are summed in the loop of the update."""
+
+    def updated(w, x):
+        return w - 0.1 * jax.grad(lambda w: (product(x, w, POLICIES["f32"]) ** 2).sum())(w)
+
+    text = jax.jit(updated).lower(jnp.ones((24, 20)), jnp.ones((batch, 24))).compile().as_text()
+    assert text.count(" dot(") == (1 if batch <= SMALL_BATCH else 2)
+
+
 def test_it_works_under_vmap_and_is_the_same_as_a_loop():
     x = jnp.asarray(RNG.normal(size=(3, 20, 6)), jnp.float32)
     w = jnp.asarray(RNG.normal(size=(3, 6, 5)), jnp.float32)
