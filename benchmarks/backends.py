@@ -7,6 +7,7 @@
     pipelined   streamed from the host against data on the device, where the data fit, per batch size
     streaming   a mapped training set of 4 GB: rate, and anonymous memory beyond the first dispatch
     ladder      naive → stepped → async → optimized → mixed at batch 64, drawn as benchmarks/ladder.png
+    profile     where a step's time goes: its products at the measured peak, its weights at the measured bandwidth
 
 Contenders take turns, a fraction of a second each, so that a ratio is of neighbours in time. Needs MNIST in the
 data folder and an idle machine; `peer` and `tiny` need a Python with torch, whose process sleeps while jax trains
@@ -20,19 +21,26 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
 from measuring import ROOT, interleaved, ratios, spread, stretches, write_sections
 
 import neuroforge_jax as nf
+from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.nn.mlp import count, train_flops
+from neuroforge_jax.observe.ceiling import matmul_peak_flops
 
-SECTIONS = ("peer", "tiny", "pipelined", "streaming", "ladder")
+SECTIONS = ("peer", "tiny", "pipelined", "streaming", "ladder", "profile")
 BATCHES = (8, 32, 64, 128, 512, 2048)
 MODES = ("eager f32", "compiled f32", "eager bf16", "compiled bf16")
 
@@ -309,6 +317,66 @@ def draw_ladder(record: dict[str, Any], path: Path) -> None:
     figure.savefig(path)
 
 
+def profile(options: Options) -> dict[str, Any]:
+    """A step against what it cannot be faster than: its products at the peak, its weights through memory."""
+    dataset = nf.load_dataset("mnist")
+    large = np.ones(2**26, np.float32)
+    copied = np.empty_like(large)
+    copy_rates = []
+    for _ in range(9):
+        begun = time.perf_counter()
+        np.copyto(copied, large)
+        copy_rates.append(2 * large.nbytes / (time.perf_counter() - begun))
+    record: dict[str, Any] = {"copy_bytes_per_second_one_core": spread(copy_rates)}
+    for batch in BATCHES:
+        for name in ("optimized", "mixed"):
+            backend, config = BACKENDS[name], nf.TrainConfig(batch_size=batch, backend=name)
+            model, state = nf.init(config, dataset)
+            parts = nf.parts(config, model, dataset)
+            samples = Batch(
+                jnp.asarray(dataset.train.inputs[:batch]),
+                jnp.asarray(dataset.train.targets[:batch]),
+                jnp.ones(batch),
+            )
+            compiler_options = dict(backend.options(batch)) or None
+            forward = jax.jit(parts.forward, compiler_options=compiler_options)
+            backward = jax.jit(parts.backward, compiler_options=compiler_options)
+            peak = matmul_peak_flops(
+                backend.device,
+                model.policy.multiplied_in(backend.device.platform),
+                backend.options(max(batch, 512)),
+                model.policy.precision,
+            )
+            rates = stretches(config, dataset, options.samples)
+            flops, weights = train_flops(model.mlp) * batch, 4 * count(model.mlp)
+            record[f"{batch} {name}"] = {
+                "step_microseconds": spread([1e6 * batch / rates() for _ in range(options.repetitions)]),
+                "forward_microseconds": _microseconds(
+                    lambda run=forward, state=state, x=samples.inputs: run(state.params, x)
+                ),
+                "forward_and_backward_microseconds": _microseconds(
+                    lambda run=backward, state=state, x=samples: run(state, x)
+                ),
+                "products_at_peak_microseconds": 1e6 * flops / peak,
+                "peak_flops_per_second": peak,
+                # Read forward, read backward (but for the first layer), read and written by the update.
+                "weight_bytes": 4 * weights - 4 * 784 * 1024,
+            }
+            print(batch, name, record[f"{batch} {name}"], flush=True)
+    return record
+
+
+def _microseconds(run: Callable[[], Any]) -> dict[str, Any]:
+    """Of a call whose result is waited for."""
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(30):
+        begun = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(1e6 * (time.perf_counter() - begun))
+    return spread(times)
+
+
 def _torch(options: Options) -> Path:
     if options.torch_python is None:
         raise SystemExit("--torch-python: give a Python that has torch, or leave these --sections out")
@@ -323,6 +391,7 @@ def main() -> None:
         "pipelined": lambda: pipelined(options),
         "streaming": lambda: streaming(options),
         "ladder": lambda: ladder(options),
+        "profile": lambda: profile(options),
     }
     command = "python benchmarks/backends.py --torch-python PYTHON --output FILE"
     write_sections(options.output, command, measure, options.sections)
