@@ -5,6 +5,7 @@
     peer        784-1024-512-10 on MNIST, plain SGD, per batch size: f32 and mixed against PyTorch's best
     tiny        64-32-10 at batch 32: scanned, stepped and PyTorch
     pipelined   streamed from the host against data on the device, where the data fit, per batch size
+    chunks      the same at batch 64 by chunk size and depth, which is where their defaults come from
     streaming   a mapped training set of 4 GB: rate, and anonymous memory beyond the first dispatch
     ladder      naive → stepped → async → optimized → mixed at batch 64, drawn as benchmarks/ladder.png
     profile     where a step's time goes: its products at the measured peak, its weights at the measured bandwidth
@@ -20,7 +21,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 from measuring import ROOT, interleaved, ratios, spread, stretches, write_sections
+from streamed import write_copies
+from torch_process import Peer
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends import BACKENDS
@@ -40,7 +42,7 @@ from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.observe.ceiling import matmul_peak_flops
 
-SECTIONS = ("peer", "tiny", "pipelined", "streaming", "ladder", "profile")
+SECTIONS = ("peer", "tiny", "pipelined", "chunks", "streaming", "ladder", "profile")
 BATCHES = (8, 32, 64, 128, 512, 2048)
 MODES = ("eager f32", "compiled f32", "eager bf16", "compiled bf16")
 
@@ -61,44 +63,6 @@ class Options:
     """Samples of a turn."""
     stream_gigabytes: float = 4.0
     """Size of the mapped training set."""
-
-
-class Peer:
-    """The process that trains with PyTorch."""
-
-    def __init__(self, python: Path, dataset: nf.Dataset, folder: Path) -> None:
-        x = (dataset.train.inputs.astype(np.float32) - dataset.scaling.shift) * dataset.scaling.scale
-        np.savez(folder / "peer.npz", x=x, y=dataset.train.targets.astype(np.int64))
-        self._process = subprocess.Popen(
-            [str(python), str(ROOT / "benchmarks" / "torch_peer.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        threads = len(os.sched_getaffinity(0))
-        self.version = self._ask({"data": str(folder / "peer.npz"), "threads": threads})["torch"]
-
-    def contender(self, widths: list[int], batch: int, mode: str, samples: int) -> Callable[[], float]:
-        order = {"widths": widths, "batch": batch, "mode": mode, "samples": samples}
-
-        def go() -> float:
-            answer = self._ask(order)
-            if "error" in answer:
-                raise SystemExit(f"torch, {mode}, batch {batch}: {answer['error']}")
-            return float(answer["rate"])
-
-        go()
-        return go
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
 
 
 def peer(options: Options) -> dict[str, Any]:
@@ -198,14 +162,35 @@ def pipelined(options: Options) -> dict[str, Any]:
     return record
 
 
+def chunks(options: Options) -> dict[str, Any]:
+    """Chunk sizes in samples, and chunks read ahead, against data on the device."""
+    dataset = nf.load_dataset("mnist")
+    config = nf.TrainConfig(batch_size=64, backend="async")
+    contenders = {
+        "scanned": stretches(dataclasses.replace(config, backend="optimized"), dataset, 2 * options.samples)
+    }
+    for samples in (512, 2048, 8192, 32_768):
+        for ahead in (1, 2, 4):
+            how = nf.Streaming(samples // config.batch_size, ahead)
+            name = f"{samples} samples, {ahead} ahead"
+            contenders[name] = stretches(config, dataset, 2 * options.samples, streaming=how)
+    rates = interleaved(contenders, options.repetitions)
+    record = {
+        name: {"samples_per_second": spread(values), "over_scanned": ratios(values, rates["scanned"])}
+        for name, values in rates.items()
+    }
+    for name, row in record.items():
+        print(name, f"{row['over_scanned']['median']:.3f}", flush=True)
+    return record
+
+
 def streaming(options: Options) -> dict[str, Any]:
     """In a process of its own, so that the memory is that of the training alone."""
     with tempfile.TemporaryDirectory() as folder:
         samples = int(options.stream_gigabytes * 1e9 / 784)
-        _write_copies(Path(folder), samples)
-        script = f"import backends; backends.stream({str(folder)!r})"
+        write_copies(Path(folder), samples)
         done = subprocess.run(
-            [sys.executable, "-c", script],
+            [sys.executable, "streamed.py", folder],
             cwd=ROOT / "benchmarks",
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             check=True,
@@ -215,63 +200,6 @@ def streaming(options: Options) -> dict[str, Any]:
     record = json.loads(done.stdout.splitlines()[-1])
     print(record, flush=True)
     return record
-
-
-def _write_copies(folder: Path, samples: int) -> None:
-    """MNIST over and over: `x_train.npy` of so many samples, and the other arrays of a folder."""
-    mnist = nf.load_dataset("mnist")
-    x = np.lib.format.open_memmap(folder / "x_train.npy", "w+", np.uint8, (samples, 784))
-    for first in range(0, samples, len(mnist.train)):
-        x[first : first + len(mnist.train)] = mnist.train.inputs[: samples - first]
-    x.flush()
-    copies = -(-samples // len(mnist.train))
-    np.save(folder / "y_train.npy", np.tile(mnist.train.targets, copies)[:samples].astype(np.uint8))
-    np.save(folder / "x_test.npy", mnist.test.inputs)
-    np.save(folder / "y_test.npy", mnist.test.targets.astype(np.uint8))
-
-
-def stream(folder: str) -> None:
-    """Train a part of an epoch from the mapped folder and print rate and memory as JSON."""
-    dataset = nf.load_dataset(folder)
-    config = nf.TrainConfig(batch_size=64, backend="async", precision="bf16")
-    model, state = nf.init(config, dataset)
-    before = _anonymous_bytes()
-    peak, over = [before], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            peak.append(_anonymous_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    run = nf.prepare(config, model, dataset)
-    steps = nf.steps_per_epoch(config, dataset)
-    begun = nf.PerformanceMonitor()
-    with begun.track("train"):
-        for first in range(0, steps, steps // 8):
-            state, metrics = run(state, first, min(steps, first + steps // 8))
-            assert np.isfinite(metrics.loss).all()
-    seconds = begun.seconds["train"]
-    over.set()
-    watcher.join()
-    print(
-        json.dumps(
-            {
-                "training_set_bytes": int(dataset.train.inputs.nbytes),
-                "samples": steps * 64,
-                "samples_per_second": steps * 64 / seconds,
-                "anonymous_bytes_before": before,
-                "extra_anonymous_bytes": max(peak) - before,
-                "last_loss": float(metrics.loss[-100:].mean()),
-            }
-        )
-    )
-
-
-def _anonymous_bytes() -> int:
-    """Memory of this process that is no mapped file."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
 
 
 LADDER = ("naive", "stepped", "async", "optimized", "mixed")
@@ -389,6 +317,7 @@ def main() -> None:
         "peer": lambda: peer(options),
         "tiny": lambda: tiny(options),
         "pipelined": lambda: pipelined(options),
+        "chunks": lambda: chunks(options),
         "streaming": lambda: streaming(options),
         "ladder": lambda: ladder(options),
         "profile": lambda: profile(options),

@@ -12,7 +12,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.assembly import make_training
 from neuroforge_jax.backends import BACKENDS
-from neuroforge_jax.data.stream import ArraySource
+from neuroforge_jax.data.stream import ArraySource, HostBuffer
 from neuroforge_jax.execution.pipelined import CHUNK_SAMPLES, Streaming
 
 
@@ -131,6 +131,25 @@ def test_the_host_reads_ahead_and_no_further(blobs, config):
     metrics.loss  # noqa: B018 (waits)
     time.sleep(0.2)
     assert [epoch for epoch, _, _ in source.reads] == [0, 1, 2, 3]
+
+
+def test_the_state_is_donated_and_chunks_on_the_device_are_no_more_than_the_buffers(blobs, config):
+    """How many lie there depends on how far the thread has come, which is why this is a bound."""
+    streaming = Streaming(chunk_steps=1, read_ahead=2)
+    model, state = nf.init(config, blobs)
+    given = jax.tree.leaves(state.params)
+    before = sum(array.nbytes for array in jax.live_arrays())
+    run = nf.prepare(config, model, blobs, streaming=streaming)
+    live = []
+    for step in range(0, 60, 3):
+        state, metrics = run(state, step, step + 3)
+        del metrics
+        live.append(sum(array.nbytes for array in jax.live_arrays()))
+    assert all(leaf.is_deleted() for leaf in given)
+    chunk = HostBuffer.empty(blobs.train[:0], config.batch_size)
+    round_keys_and_metrics = 4096
+    allowed = (streaming.buffers + 1) * (chunk.words.nbytes + chunk.targets.nbytes) + round_keys_and_metrics
+    assert max(live) - before <= allowed < 60 * chunk.words.nbytes
 
 
 def test_an_error_in_the_thread_reaches_the_caller_and_the_next_try_begins_anew(blobs, config):
