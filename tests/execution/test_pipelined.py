@@ -129,7 +129,10 @@ def test_the_host_reads_ahead_and_no_further(blobs, config):
     run = nf.prepare(config, model, blobs, source=source, streaming=Streaming(chunk_steps=7, read_ahead=2))
     state, metrics = run(state, 0, 7)
     metrics.loss  # noqa: B018 (waits)
-    time.sleep(0.2)
+    end = time.monotonic() + 20
+    while len(source.reads) < 4 and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)
     assert [epoch for epoch, _, _ in source.reads] == [0, 1, 2, 3]
 
 
