@@ -30,7 +30,8 @@ from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions, UInt32
 
 CHUNK_SAMPLES = 8192
-"""Samples of a chunk, about: enough that a dispatch costs nothing, few enough to stay in the caches."""
+"""Samples of a chunk, about. At batch 64 on a CPU 2,048 and more are as fast as data on the device, and 512 are 4
+to 7 % slower; reading 1, 2 or 4 chunks ahead made no difference there."""
 
 EPOCHS_OF_KEYS = 64
 """Epochs whose round keys are computed at once: on a CPU a second program waits for the one that runs."""
