@@ -28,7 +28,17 @@ EXCESS_PRECISION = "xla_allow_excess_precision"
 """Left on, XLA drops a rounding whose result is widened at once: with oneDNN on jax 0.12, operands rounded to be
 multiplied in float32 would not be rounded at all."""
 
-ALL_ONEDNN_BATCH = {
+XLA_ALONE = {
+    # AMX, bf16: at these batches
+    (False, True): range(0),
+    (False, False): range(17, 48),
+    (True, True): range(17, 96),
+    (True, False): range(17, 512),
+}
+"""Where XLA is faster without oneDNN. With AVX-512 only, float32 gains 12 % at batch 24, 8 % at 32, 2 % at 48; with
+AMX, bf16 gains 5 to 15 %, float32 1 to 12 % (784-1024-512-10, jax 0.12)."""
+
+ONEDNN_ALONE = {
     # AMX, bf16: from this batch on
     (False, True): 64,
     (False, False): 2**31,
@@ -38,10 +48,6 @@ ALL_ONEDNN_BATCH = {
 """From here on oneDNN alone is faster. With AVX-512 only, bf16 gains 0 to 11 % (between 4 % less and 6 % more with
 Adam up to batch 128); at batch 32 it depends on the widths, and at batch 8 it is 2.5 times slower. With AMX, bf16
 gains 7 % at batch 96, 28 % at 128 and 100 % at 512 over XLA alone, float32 3 to 4 % (jax 0.12)."""
-
-WITHOUT_ONEDNN_BATCH = 17
-"""On CPUs with AMX XLA alone is faster from here to ALL_ONEDNN_BATCH: by 5 to 15 % for bf16, 1 to 12 % for float32
-(784-1024-512-10, jax 0.12)."""
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -58,10 +64,10 @@ def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOp
         wanted[VECTOR_WIDTH] = 512
     multiplied_in = policy.multiplied_in(platform)
     if multiplied_in == jnp.float32 or (multiplied_in == jnp.bfloat16 and bf16_units()):
-        from_batch = ALL_ONEDNN_BATCH[_has_amx(), multiplied_in == jnp.bfloat16]
-        if not _has_amx() or not WITHOUT_ONEDNN_BATCH <= batch_size < from_batch:
+        case = _has_amx(), multiplied_in == jnp.bfloat16
+        if batch_size not in XLA_ALONE[case]:
             wanted[ONEDNN] = True
-        if batch_size >= from_batch:
+        if batch_size >= ONEDNN_ALONE[case]:
             wanted[YNN_FUSIONS] = ""
     if multiplied_in != policy.compute:
         wanted[EXCESS_PRECISION] = False

@@ -28,7 +28,7 @@ def cpu(monkeypatch):
     return pretend
 
 
-def names(policy, batch_size=32):
+def names(policy, batch_size=8):
     return {name for name, _ in compiler.compile_options("cpu", policy, batch_size)}
 
 
@@ -45,6 +45,12 @@ def test_large_bf16_batches_leave_every_product_to_onednn(cpu):
     assert compiler.YNN_FUSIONS in names(BF16, 512)
     assert compiler.YNN_FUSIONS not in names(BF16, 8)
     assert compiler.YNN_FUSIONS not in names(F32, 512)
+
+
+def test_a_cpu_without_amx_takes_no_onednn_for_float32_at_a_few_dozen_samples(cpu):
+    cpu("avx512f", "avx512_bf16")
+    assert names(F32, 16) == names(F32, 48) == {compiler.ONEDNN, compiler.VECTOR_WIDTH}
+    assert names(F32, 17) == names(F32, 47) == {compiler.VECTOR_WIDTH}
 
 
 @native_bf16
