@@ -86,7 +86,7 @@ def predict(model: Model, params: Params, inputs: np.ndarray) -> Float[np.ndarra
 
 def make_model(config: TrainConfig, dataset: Dataset) -> Model:
     """The architecture of the config with the widths, scaling and classes of the dataset."""
-    policy = choose(config).backend.policy
+    backend = choose(config).backend
     mlp = MLP(
         inputs=dataset.inputs,
         hidden=config.hidden,
@@ -97,7 +97,16 @@ def make_model(config: TrainConfig, dataset: Dataset) -> Model:
         residual=config.residual,
         initializer=config.initializer,
     )
-    return Model(mlp, policy, config.loss, dataset.scaling, dataset.shape, dataset.classes, dataset.columns)
+    return Model(
+        mlp,
+        backend.policy,
+        config.loss,
+        dataset.scaling,
+        dataset.shape,
+        dataset.classes,
+        dataset.columns,
+        backend.implementation,
+    )
 
 
 def make_training(config: TrainConfig, dataset: Dataset, source: Source | None = None) -> Training:

@@ -20,12 +20,18 @@ from neuroforge_jax.execution import eager, pipelined, scanned, stepped
 from neuroforge_jax.execution.compiler import bf16_is_fast, compile_options, why_bf16_is_slow
 from neuroforge_jax.execution.interface import Execution, Run
 from neuroforge_jax.execution.pipelined import Streaming
+from neuroforge_jax.kernels.targets import TARGETS, described, target_of
 from neuroforge_jax.plugins import Plugin, discover
-from neuroforge_jax.precision.policy import Policy, policy
+from neuroforge_jax.precision.policy import Policy, policy, short_name
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import init_state
 from neuroforge_jax.training.step import Parts, Training, make_parts, make_step
 from neuroforge_jax.typing import CompileOptions
+
+KERNELS = ("xla", "pallas", "interpret")
+"""Who computes the layers: XLA, the hand-written kernels for the device, or the TPU's kernels as plain jax."""
+
+KERNEL_DEVICES = tuple(target.device for target in TARGETS.values() if not target.interpret)
 
 EXECUTIONS: dict[str, Execution] = {
     "eager": eager.prepare,
@@ -54,6 +60,21 @@ class Backend:
     def execution_name(self) -> str:
         """What its execution is called."""
         return str(getattr(self.execution, "__name__", self.execution))
+
+    @property
+    def implementation(self) -> str:
+        """Of the layers, as `kernels.dense` takes it. Raises DeviceError where its device has no kernels."""
+        if self.kernels != "pallas":
+            return self.kernels
+        device = self.device
+        target = target_of(device)
+        if target is None:
+            raise DeviceError(
+                f"backend {self.name!r} needs kernels for its device, and there are none for {described(device)}: "
+                f"they are for {', '.join(KERNEL_DEVICES)}; use --backend mixed, which leaves the layers to XLA, "
+                "or --kernels interpret, which runs the TPU's kernels as plain jax, slowly"
+            )
+        return target.name
 
     @property
     def policy(self) -> Policy:
@@ -179,6 +200,8 @@ def plugged_in(plugin: Plugin) -> Backend:
         raise plugin.error(f"its Backend has the name {made.name!r}; give it that of the entry point")
     if not callable(made.execution) and made.execution not in EXECUTIONS:
         raise plugin.error(unknown("execution", made.execution, EXECUTIONS))
+    if made.kernels not in KERNELS:
+        raise plugin.error(unknown("kernels", made.kernels, KERNELS))
     try:
         policy(made.precision)
     except UserError as error:
@@ -207,21 +230,26 @@ def choose(config: TrainConfig) -> Choice:
         backend = replace(backend, precision=policy(precision).name)
     if config.async_ops:
         backend = replace(backend, execution="pipelined")
-    device = backend.device
-    _refuse_what_is_not_built(config, backend)
-    origin = backend.origin and f", from {backend.origin}"
-    return Choice(backend, _reason(automatic, device, backend.precision) + origin)
-
-
-def _refuse_what_is_not_built(config: TrainConfig, backend: Backend) -> None:
-    kernels = config.kernels or backend.kernels
-    if kernels in ("pallas", "interpret"):
-        what = f"--kernels {config.kernels}" if config.kernels else f"backend {backend.name!r}"
-        raise NotYetError(f"{what} (hand-written kernels) is not built yet; use --backend mixed")
-    if kernels != "xla":
-        raise ConfigError(f"unknown kernels {kernels!r}: known are xla, pallas, interpret")
+    if config.kernels:
+        if config.kernels not in KERNELS:
+            raise ConfigError(unknown("kernels", config.kernels, KERNELS))
+        backend = replace(backend, kernels=config.kernels)
     if config.mesh is not None:
         raise NotYetError("--mesh (several devices) is not built yet; leave it out")
+    reason = _reason(automatic, backend.device, backend.precision)
+    origin = backend.origin and f", from {backend.origin}"
+    return Choice(backend, reason + _left_to_xla(backend) + origin)
+
+
+def _left_to_xla(backend: Backend) -> str:
+    """For the header: that there are kernels for the device, and none for this precision.
+
+    Raises DeviceError where kernels are asked for and there are none for the device.
+    """
+    target = TARGETS.get(backend.implementation)
+    if target is None or target.multiplies(backend.policy.compute):
+        return ""
+    return f"; the {target.name} kernels multiply no {short_name(backend.policy.compute)}, and xla runs"
 
 
 def _reason(automatic: bool, device: jax.Device, precision: str) -> str:

@@ -31,6 +31,8 @@ class VerifyFlags:
     """Backends to verify (every one that is available here unless given)."""
     precision: str | None = None
     """Replace the precision of the backends, as on train."""
+    kernels: str | None = None
+    """Replace the kernels of the backends, as on train: `interpret` verifies the TPU's anywhere."""
     tolerance: float | None = None
     """Relative error in norm that float32 may have in logits, loss, gradients and one step (1e-6)."""
     config: Path | None = None
@@ -87,6 +89,8 @@ def _backends(flags: VerifyFlags, config: TrainConfig | None) -> tuple[list["Bac
     base = config or TrainConfig()
     if flags.precision is not None:
         base = replace(base, precision=flags.precision, mixed_precision=False)
+    if flags.kernels is not None:
+        base = replace(base, kernels=flags.kernels)
     if flags.backend:
         return [choose(replace(base, backend=name)).backend for name in flags.backend], {}
     if config is not None:

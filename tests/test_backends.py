@@ -49,9 +49,21 @@ def test_an_absent_platform_is_an_error_and_never_a_fallback(name):
         choose(nf.TrainConfig(backend=name))
 
 
-def test_what_is_not_built_says_so():
-    with pytest.raises(NotYetError, match=r"backend 'pallas' .* is not built yet; use --backend"):
+def test_kernels_without_a_device_for_them_are_an_error_that_names_both():
+    with pytest.raises(
+        DeviceError, match=r"'pallas' needs kernels .* none for cpu \(cpu\): they are for a TPU"
+    ):
         choose(nf.TrainConfig(backend="pallas"))
+
+
+def test_interpreted_kernels_run_anywhere():
+    backend = choose(nf.TrainConfig(backend="pallas", kernels="interpret")).backend
+    assert (backend.name, backend.kernels, backend.implementation) == ("pallas", "interpret", "interpret")
+
+
+def test_what_is_not_built_says_so():
+    with pytest.raises(NotYetError, match=r"--mesh .* is not built yet; leave it out"):
+        choose(nf.TrainConfig(mesh="data=2"))
 
 
 @pytest.mark.parametrize("name", ["mixed", "stepped", "async"])

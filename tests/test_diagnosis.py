@@ -46,7 +46,8 @@ def test_every_backend_is_there_with_its_state_and_reason(seen):
     assert (rows["mixed"].status, rows["mixed"].reason) == ("ready", "")
     assert rows["cuda-naive"].status == "absent"
     assert "needs cuda" in rows["cuda-naive"].reason
-    assert rows["pallas"].status == "not yet"
+    assert rows["pallas"].status == "absent"
+    assert "there are none for cpu" in rows["pallas"].reason
     assert all(row.reason for row in seen.backends if row.status != "ready")
     assert seen.auto == "optimized"
 

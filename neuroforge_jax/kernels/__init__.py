@@ -1,1 +1,5 @@
-"""Operations with a derivative rule of their own; later also their hand-written kernels."""
+"""Operations with a derivative rule of their own, and their hand-written kernels: `dense(x, W, b, "relu")`."""
+
+from neuroforge_jax.kernels.fused import IMPLEMENTATIONS, bias_activation, dense, mlp
+
+__all__ = ["IMPLEMENTATIONS", "bias_activation", "dense", "mlp"]

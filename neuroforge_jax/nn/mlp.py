@@ -50,18 +50,18 @@ class AbstractParam:
 
 @runtime_checkable
 class Dense(Protocol):
-    """A dense layer, x·kernel + bias; the argument of `apply` by which kernels are put in."""
+    """A dense layer, φ(x·kernel + bias); the argument of `apply` by which kernels are put in."""
 
-    def __call__(self, x: Array, kernel: Array, bias: Array) -> Array:
-        """[B, I], [I, O], [O] → [B, O]."""
+    def __call__(self, x: Array, kernel: Array, bias: Array, activation: str) -> Array:
+        """[B, I], [I, O], [O], name of φ → [B, O]."""
         ...
 
 
 def plain_dense(
-    x: Float[Array, "B I"], kernel: Float[Array, "I O"], bias: Float[Array, " O"]
+    x: Float[Array, "B I"], kernel: Float[Array, "I O"], bias: Float[Array, " O"], activation: str
 ) -> Float[Array, "B O"]:
     """The meaning of a dense layer, in the dtype of its arguments."""
-    return x @ kernel + bias
+    return ACTIVATIONS[activation].function(x @ kernel + bias)
 
 
 def layer_norm(x: Float[Array, "B O"], scale: Float[Array, " O"], shift: Float[Array, " O"]) -> Array:
@@ -153,16 +153,17 @@ def apply(
     dropout_key: PRNGKey | None = None,
 ) -> Float[Array, "B C"]:
     """Logits of a batch. Dropout happens only where a key is given, that is, in training."""
-    activation = ACTIVATIONS[mlp.activation].function
     normalize, norm_params = NORMALIZATIONS[mlp.normalization]
     for index, name in enumerate(layer_names(mlp)[:-1]):
         layer = params[name]
-        y = dense(x, layer["kernel"], layer["bias"])
-        if normalize is not None:
+        if normalize is None:
+            y = dense(x, layer["kernel"], layer["bias"], mlp.activation)
+        else:
+            y = dense(x, layer["kernel"], layer["bias"], "identity")
             y = normalize(y, *(layer[leaf] for leaf in norm_params))
-        y = activation(y)
+            y = ACTIVATIONS[mlp.activation].function(y)
         if dropout_key is not None and mlp.dropout > 0:
             kept = jax.random.bernoulli(jax.random.fold_in(dropout_key, index), 1 - mlp.dropout, y.shape)
             y = jnp.where(kept, y / (1 - mlp.dropout), 0)
         x = x + y if mlp.residual and x.shape == y.shape else y
-    return dense(x, params["output"]["kernel"], params["output"]["bias"])
+    return dense(x, params["output"]["kernel"], params["output"]["bias"], "identity")

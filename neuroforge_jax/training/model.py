@@ -5,9 +5,10 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from neuroforge_jax import kernels
 from neuroforge_jax.data.types import Column, Scaling
 from neuroforge_jax.errors import ConfigError, lookup
-from neuroforge_jax.kernels.dense import dense
+from neuroforge_jax.kernels.targets import NARROW_MLP, TARGETS
 from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.losses import LOSSES
 from neuroforge_jax.nn.mlp import MLP
@@ -21,6 +22,7 @@ class Model:
 
     It holds no parameters, and is compared by identity, so that a program compiled for it is found again.
     classes: names by index; empty for a regression. columns: of the table it was trained on, if it was one.
+    implementation: of its layers, a name of `kernels.IMPLEMENTATIONS`.
     """
 
     mlp: MLP
@@ -30,6 +32,7 @@ class Model:
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    implementation: str = "xla"
 
     def __post_init__(self) -> None:
         loss = lookup(LOSSES, self.loss, "loss")
@@ -50,6 +53,19 @@ class Model:
     ) -> Float[Array, "B C"]:
         """f32 [B, C] from samples as stored (uint8 or f32 [B, I]); with dropout only where a key is given."""
         x = (inputs.astype(self.policy.output) - self.scaling.shift) * self.scaling.scale
-        policy_dense = partial(dense, policy=self.policy)
-        logits = nn.apply(self.mlp, params, x, dense=policy_dense, dropout_key=dropout_key)
+        how = {"policy": self.policy, "implementation": self.implementation}
+        if self._is_one_kernel and dropout_key is None:
+            layers = [(params[name]["kernel"], params[name]["bias"]) for name in nn.layer_names(self.mlp)]
+            logits = kernels.mlp(x, layers, self.mlp.activation, **how)
+        else:
+            dense = partial(kernels.dense, **how)
+            logits = nn.apply(self.mlp, params, x, dense=dense, dropout_key=dropout_key)
         return logits.astype(jnp.float32)
+
+    @property
+    def _is_one_kernel(self) -> bool:
+        """Whether there is a kernel of all its layers together."""
+        plain = self.mlp.normalization == "none" and not self.mlp.residual
+        target = TARGETS.get(self.implementation)
+        widths = self.mlp.inputs, *self.mlp.hidden, self.mlp.outputs
+        return plain and target is not None and "mlp" in target.parts and max(widths) <= NARROW_MLP

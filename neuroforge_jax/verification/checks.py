@@ -205,7 +205,15 @@ def _model(backend: Backend, problem: Problem) -> Model:
         config.normalization,
         residual=config.residual,
     )
-    return Model(mlp, backend.policy, config.loss, dataset.scaling, dataset.shape, dataset.classes)
+    return Model(
+        mlp,
+        backend.policy,
+        config.loss,
+        dataset.scaling,
+        dataset.shape,
+        dataset.classes,
+        implementation=backend.implementation,
+    )
 
 
 def _training(backend: Backend, problem: Problem) -> Training:

@@ -13,6 +13,7 @@ from jax import lax
 
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.loss_scale import unscaled
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState
@@ -103,7 +104,7 @@ BLOCK = 8
 def _bf16_sums(parts: Parts, model: Model, training: Training) -> Parts:
     """Products whose partial sums are kept in bfloat16, forward; the backward pass is autodiff's of that."""
 
-    def narrow_dense(x: Array, kernel: Array, bias: Array) -> Array:
+    def narrow_dense(x: Array, kernel: Array, bias: Array, activation: str) -> Array:
         spare = -x.shape[1] % BLOCK
         left = jnp.pad(x, ((0, 0), (0, spare))).reshape(len(x), -1, BLOCK).astype(jnp.bfloat16)
         right = jnp.pad(kernel, ((0, spare), (0, 0))).reshape(-1, BLOCK, kernel.shape[1]).astype(jnp.bfloat16)
@@ -113,7 +114,7 @@ def _bf16_sums(parts: Parts, model: Model, training: Training) -> Parts:
 
         zero = jnp.zeros((len(x), kernel.shape[1]), jnp.bfloat16)
         total, _ = lax.scan(add, zero, (left.swapaxes(0, 1), right))
-        return total.astype(x.dtype) + bias
+        return ACTIVATIONS[activation].function(total.astype(x.dtype) + bias)
 
     class NarrowModel(Model):
         def logits(self, params: Params, inputs: Array, dropout_key: PRNGKey | None = None) -> Array:

@@ -83,13 +83,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 def test_the_dense_layer_is_an_argument():
     calls = []
 
-    def counting(x, kernel, bias):
-        calls.append(kernel.shape)
-        return nn.plain_dense(x, kernel, bias)
+    def counting(x, kernel, bias, activation):
+        calls.append((*kernel.shape, activation))
+        return nn.plain_dense(x, kernel, bias, activation)
 
     mlp = MLP(9, (8, 7), 4)
     nn.apply(mlp, nn.init(KEY, mlp), jnp.asarray(X), dense=counting)
-    assert calls == [(9, 8), (8, 7), (7, 4)]
+    assert calls == [(9, 8, "relu"), (8, 7, "relu"), (7, 4, "identity")]
 
 
 def test_a_signal_keeps_its_size_through_many_layers():

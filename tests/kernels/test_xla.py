@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from neuroforge_jax.kernels.dense import SMALL_BATCH, dense, product
+from neuroforge_jax.kernels.xla import SMALL_BATCH, dense, product
 from neuroforge_jax.precision.policy import POLICIES
 
 F32 = POLICIES["f32"]
@@ -27,7 +27,7 @@ def test_values_and_gradients(name, batch, inputs, outputs):
     x, w = RNG.normal(size=(batch, inputs)), RNG.normal(size=(inputs, outputs))
     b, dy = RNG.normal(size=outputs), RNG.normal(size=(batch, outputs))
     single = [jnp.asarray(value, jnp.float32) for value in (x, w, b)]
-    y, pull = jax.vjp(lambda x, w, b: dense(x, w, b, policy=POLICIES[name]), *single)
+    y, pull = jax.vjp(lambda x, w, b: dense(x, w, b, "identity", POLICIES[name]), *single)
     dx, dw, db = pull(jnp.asarray(dy, jnp.float32))
     assert y.dtype == dx.dtype == dw.dtype == db.dtype == jnp.float32
     assert error(y, x @ w + b) < BOUND[name]

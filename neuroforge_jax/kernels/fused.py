@@ -1,0 +1,248 @@
+"""The fused operations and their derivatives, by whichever implementation the caller names.
+
+    dense            φ(x·W + b)
+    bias_activation  φ(z + b)
+    mlp              every layer of an MLP whose widths are at most 128
+
+    reference   jax.numpy, differentiated by jax: what the others must agree with (`reference.py`)
+    xla         left to XLA, with the products in the form that it multiplies fastest (`xla.py`)
+    tpu         Pallas kernels for TPUs (`tpu.py`)
+    hopper      Pallas kernels for NVIDIA GPUs of compute capability 9.0 (`hopper.py`)
+    interpret   the TPU's kernels as plain jax: for tests and teaching, on any device
+    auto        the kernel that was measured to be the fastest on this device at about this size, else xla
+
+What a set of kernels has nothing for, such as fp16 on a TPU, runs XLA. A kernel's derivative is two more kernels:
+the pass forward keeps its operands and y or the sum z (`forms.py`), and the pass backward reads dy and that once
+for dx and once for dW and db. An mlp keeps its input alone and computes the rest again.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from neuroforge_jax.errors import ConfigError, lookup, unknown
+from neuroforge_jax.kernels import reference, xla
+from neuroforge_jax.kernels.choice import default_kind, measured
+from neuroforge_jax.kernels.reference import Layers
+from neuroforge_jax.kernels.targets import NARROW_MLP, TARGETS, Target, check_device
+from neuroforge_jax.kernels.tiling import Tiles
+from neuroforge_jax.nn.activations import ACTIVATIONS
+from neuroforge_jax.precision.policy import POLICIES, Policy
+from neuroforge_jax.typing import Array, Float
+
+IMPLEMENTATIONS = ("auto", "reference", "xla", *TARGETS)
+
+
+def dense(
+    x: Float[Array, "B I"],
+    kernel: Float[Array, "I O"],
+    bias: Float[Array, " O"],
+    activation: str = "identity",
+    policy: Policy = POLICIES["f32"],
+    implementation: str = "auto",
+) -> Float[Array, "B O"]:
+    """φ(x·kernel + bias) in the policy's output dtype; sizes are arbitrary, and so is the batch's.
+
+    Raises ConfigError for an unknown activation or implementation, ValueError for arrays that do not fit together,
+    DeviceError where arrays lie on a device that cannot run the kernels that were named.
+    """
+    lookup(ACTIVATIONS, activation, "activation")
+    _check_layer(x, kernel, bias)
+    size = (len(x), kernel.shape[1], x.shape[1])
+    target = _target(implementation, "dense", policy, size, x)
+    if isinstance(target, Target):
+        return _dense(x, kernel, bias, activation, policy, target)
+    return (reference if target == "reference" else xla).dense(x, kernel, bias, activation, policy)
+
+
+def bias_activation(
+    z: Float[Array, "B O"],
+    bias: Float[Array, " O"],
+    activation: str,
+    implementation: str = "auto",
+) -> Float[Array, "B O"]:
+    """φ(z + bias) in one pass, computed in float32, in the dtype of z. Raises as `dense` does."""
+    lookup(ACTIVATIONS, activation, "activation")
+    if bias.shape != z.shape[1:]:
+        raise ValueError(f"a bias {bias.shape} does not fit sums {z.shape}: it has a number for each column")
+    policy = next((p for p in POLICIES.values() if p.compute == z.dtype), POLICIES["f32"])
+    target = _target(implementation, "bias_activation", policy, (*z.shape, 1), z)
+    if isinstance(target, Target):
+        return _bias_activation(z, bias, activation, target)
+    return reference.bias_activation(z, bias, activation)
+
+
+def mlp(
+    x: Float[Array, "B I"],
+    layers: Layers,
+    activation: str,
+    policy: Policy = POLICIES["f32"],
+    implementation: str = "auto",
+) -> Float[Array, "B C"]:
+    """The logits of an MLP; with kernels one alone, which keeps weights and activations on chip.
+
+    Raises as `dense` does, and ValueError where kernels are named and a width is above 128.
+    """
+    lookup(ACTIVATIONS, activation, "activation")
+    width = x.shape[1]
+    for kernel, bias in layers:
+        _check_layer(jax.ShapeDtypeStruct((len(x), width), x.dtype), kernel, bias)
+        width = kernel.shape[1]
+    widest = max(x.shape[1], *(kernel.shape[1] for kernel, _ in layers))
+    target = _target(implementation, "mlp", policy, (len(x), widest, len(layers)), x)
+    if isinstance(target, Target):
+        if widest > NARROW_MLP:
+            raise ValueError(
+                f"an MLP of width {widest} does not fit on chip: one kernel takes widths up to {NARROW_MLP}; "
+                "use dense for each layer, or implementation='xla'"
+            )
+        kernels, biases = zip(*layers, strict=True)
+        return _mlp(x, kernels, biases, activation, policy, target)
+    layer = (reference if target == "reference" else xla).dense
+    *hidden, (kernel, bias) = layers
+    for hidden_kernel, hidden_bias in hidden:
+        x = layer(x, hidden_kernel, hidden_bias, activation, policy)
+    return layer(x, kernel, bias, "identity", policy)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _dense(x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, target: Target) -> Array:
+    return _dense_forward(x, kernel, bias, activation, policy, target)[0]
+
+
+def _dense_forward(
+    x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, target: Target
+) -> tuple[Array, tuple[Array, ...]]:
+    x_hat, kernel_hat = policy.to_compute(x), policy.to_compute(kernel)
+    tiles = _tiles(target, "forward", policy, (len(x), kernel.shape[1], x.shape[1]))
+    y, z = target.kernels.forward(
+        x_hat,
+        kernel_hat,
+        bias.astype(jnp.float32),
+        activation,
+        policy.output,
+        tiles=tiles,
+        interpret=target.interpret,
+    )
+    # Empty slices carry the dtypes of the primals, which the cotangents must have.
+    return y, (x_hat, kernel_hat, y if z is None else z, x[:0], kernel[:0], bias[:0])
+
+
+def _dense_backward(
+    activation: str, policy: Policy, target: Target, residuals: tuple[Array, ...], dy: Array
+) -> tuple[Array, Array, Array]:
+    x_hat, kernel_hat, kept, x_like, kernel_like, bias_like = residuals
+    (inputs, outputs), batch = kernel_hat.shape, len(x_hat)
+    tiles = _tiles(target, "input_gradient", policy, (batch, inputs, outputs))
+    dx = target.kernels.input_gradient(
+        dy, kept, kernel_hat, activation, tiles=tiles, interpret=target.interpret
+    )
+    tiles = _tiles(target, "weight_gradient", policy, (inputs, outputs, batch))
+    dkernel, dbias = target.kernels.weight_gradient(
+        x_hat, dy, kept, activation, tiles=tiles, interpret=target.interpret
+    )
+    return dx.astype(x_like.dtype), dkernel.astype(kernel_like.dtype), dbias.astype(bias_like.dtype)
+
+
+_dense.defvjp(_dense_forward, _dense_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _bias_activation(z: Array, bias: Array, activation: str, target: Target) -> Array:
+    bias = bias.astype(jnp.float32)
+    return target.kernels.bias_activation(z, bias, activation, interpret=target.interpret)
+
+
+def _bias_activation_forward(
+    z: Array, bias: Array, activation: str, target: Target
+) -> tuple[Array, tuple[Array, Array]]:
+    return _bias_activation(z, bias, activation, target), (z, bias)
+
+
+def _bias_activation_backward(
+    activation: str, target: Target, residuals: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    z, bias = residuals
+    dz, dbias = target.kernels.bias_activation_gradient(
+        z, bias.astype(jnp.float32), dy, activation, interpret=target.interpret
+    )
+    return dz, dbias.astype(bias.dtype)
+
+
+_bias_activation.defvjp(_bias_activation_forward, _bias_activation_backward)
+
+Arrays = tuple[Array, ...]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _mlp(x: Array, kernels: Arrays, biases: Arrays, activation: str, policy: Policy, target: Target) -> Array:
+    return _mlp_forward(x, kernels, biases, activation, policy, target)[0]
+
+
+def _mlp_forward(
+    x: Array, kernels: Arrays, biases: Arrays, activation: str, policy: Policy, target: Target
+) -> tuple[Array, tuple[Array, Arrays, Arrays, tuple[Array, Arrays, Arrays]]]:
+    x_hat, kernels_hat = jax.tree.map(policy.to_compute, (x, kernels))
+    single = tuple(bias.astype(jnp.float32) for bias in biases)
+    logits = target.kernels.mlp(
+        x_hat, kernels_hat, single, activation, policy.output, interpret=target.interpret
+    )
+    like = jax.tree.map(lambda array: array[:0], (x, kernels, biases))
+    return logits, (x_hat, kernels_hat, single, like)
+
+
+def _mlp_backward(
+    activation: str,
+    policy: Policy,
+    target: Target,
+    residuals: tuple[Array, Arrays, Arrays, tuple[Array, Arrays, Arrays]],
+    dlogits: Array,
+) -> tuple[Array, Arrays, Arrays]:
+    *operands, like = residuals
+    dx, dkernels, dbiases = target.kernels.mlp_gradient(
+        *operands, dlogits, activation, policy.output, interpret=target.interpret
+    )
+    gradients = dx, tuple(dkernels), tuple(dbiases)
+    return jax.tree.map(lambda gradient, like: gradient.astype(like.dtype), gradients, like)
+
+
+_mlp.defvjp(_mlp_forward, _mlp_backward)
+
+
+def _target(
+    implementation: str, part: str, policy: Policy, size: tuple[int, int, int], operand: Array
+) -> Target | str:
+    """What runs: a set of kernels, or "xla" or "reference"."""
+    if implementation == "auto":
+        choice = measured(default_kind(), part, policy.compute, size)
+        implementation = choice.implementation if choice else "xla"
+    if implementation in ("reference", "xla"):
+        return implementation
+    if implementation not in TARGETS:
+        raise ConfigError(unknown("implementation", implementation, IMPLEMENTATIONS))
+    target = TARGETS[implementation]
+    if isinstance(operand, jax.Array) and not isinstance(operand, jax.core.Tracer):
+        check_device(target, next(iter(operand.devices())))
+    return target if target.multiplies(policy.compute) and part in target.parts else "xla"
+
+
+def _tiles(target: Target, part: str, policy: Policy, size: tuple[int, int, int]) -> Tiles | None:
+    """As they were measured for this device, or None for the target's own."""
+    choice = measured(default_kind(), part, policy.compute, size)
+    return choice.tiles if choice and choice.implementation == target.name else None
+
+
+def _check_layer(x: Array | jax.ShapeDtypeStruct, kernel: Array, bias: Array) -> None:
+    if x.ndim != 2 or kernel.ndim != 2 or x.shape[1] != kernel.shape[0]:
+        raise ValueError(
+            f"inputs {x.shape} and a kernel {kernel.shape} do not multiply: [B, I] and [I, O] do"
+        )
+    if bias.shape != kernel.shape[1:]:
+        raise ValueError(
+            f"a bias {bias.shape} does not fit a kernel {kernel.shape}: it has a number a column"
+        )
+    if not jnp.issubdtype(x.dtype, jnp.floating) or not jnp.issubdtype(kernel.dtype, jnp.floating):
+        raise ValueError(f"inputs {x.dtype} and a kernel {kernel.dtype}: both must be floating-point numbers")
+    if kernel.dtype != bias.dtype:
+        raise ValueError(f"a kernel {kernel.dtype} and a bias {bias.dtype}: both must have one dtype")

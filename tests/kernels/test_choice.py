@@ -1,0 +1,90 @@
+"""The table of measured kernels: what a file may hold, and whose entry counts."""
+
+import json
+
+import jax.numpy as jnp
+import pytest
+
+from neuroforge_jax import kernels
+from neuroforge_jax.kernels import choice, tpu
+from neuroforge_jax.kernels.choice import Measured, entry_name, measured
+from neuroforge_jax.kernels.tiling import Tiles
+
+pytestmark = pytest.mark.kernels
+
+SIZE = (60, 24, 30)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """An empty cache folder of the user's own; what is written there counts from the next look on."""
+    monkeypatch.setattr(choice, "own_file", lambda: tmp_path / "cache" / "kernels.json")
+    choice._table.cache_clear()
+    yield tmp_path / "cache" / "kernels.json"
+    choice._table.cache_clear()
+
+
+def test_sizes_share_an_entry_up_to_the_next_power_of_two():
+    assert entry_name("dense", jnp.bfloat16, (8192, 10, 784)) == "dense bf16 8192×16×1024"
+    assert entry_name("mlp", jnp.float32, (1, 65, 64)) == "mlp f32 1×128×64"
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    table = {
+        "NVIDIA H200": {
+            "dense bf16 64×64×64": Measured("hopper", Tiles(128, 128, 64), 1.25),
+            "mlp bf16 64×64×64": Measured("xla", None, 1.0),
+        }
+    }
+    choice.write(tmp_path / "new" / "kernels.json", table)
+    assert choice.read(tmp_path / "new" / "kernels.json") == table
+
+
+def test_the_shipped_table_can_be_read():
+    choice.read(choice.SHIPPED)
+
+
+def test_auto_takes_what_was_measured_here_with_its_tiles(own, monkeypatch):
+    tiles = Tiles(16, 24, 8)
+    entries = {
+        entry_name("dense", jnp.float32, SIZE): Measured("interpret", None, 2.0),
+        entry_name("forward", jnp.float32, SIZE): Measured("interpret", tiles, 2.0),
+    }
+    choice.write(own, {choice.default_kind(): entries})
+    used = []
+    forward = tpu.forward
+    monkeypatch.setattr(
+        tpu, "forward", lambda *o, tiles, **k: used.append(tiles) or forward(*o, tiles=tiles, **k)
+    )
+    kernels.dense(jnp.ones((60, 30)), jnp.ones((30, 24)), jnp.ones(24), "relu")
+    assert used == [tiles]
+    kernels.dense(jnp.ones((600, 30)), jnp.ones((30, 24)), jnp.ones(24), "relu")
+    assert used == [tiles]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"format": 2, "devices": {}}',
+        '{"format": 1}',
+        '{"format": 1, "devices": {"cpu": {"x": 3}}}',
+    ],
+)
+def test_a_damaged_table_of_ones_own_is_a_warning_and_left_out(own, text):
+    own.parent.mkdir()
+    own.write_text(text)
+    with pytest.warns(UserWarning, match="the kernels measured here are left out: .*; remove "):
+        assert measured("cpu", "dense", jnp.float32, SIZE) is None
+
+
+def test_an_entry_of_ones_own_lies_over_the_shipped_one(own, monkeypatch, tmp_path):
+    shipped = tmp_path / "shipped.json"
+    name, other = entry_name("dense", jnp.float32, SIZE), entry_name("mlp", jnp.float32, SIZE)
+    choice.write(shipped, {"cpu": {name: Measured("xla", None, 1.0), other: Measured("xla", None, 1.0)}})
+    monkeypatch.setattr(choice, "SHIPPED", shipped)
+    choice.write(own, {"cpu": {name: Measured("interpret", None, 3.0)}})
+    assert measured("cpu", "dense", jnp.float32, SIZE) == Measured("interpret", None, 3.0)
+    assert measured("cpu", "mlp", jnp.float32, SIZE) == Measured("xla", None, 1.0)
+    assert json.loads(own.read_text())["format"] == choice.FORMAT
