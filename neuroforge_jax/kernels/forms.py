@@ -38,7 +38,9 @@ _ROOT, _CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def _gelu(z: Array) -> Array:
-    return 0.5 * z * (1 + jnp.tanh(_ROOT * (z + _CUBIC * z * z * z)))
+    # As z/2·(1 + tanh u) XLA's CPU compiler takes it into the product before it (jax 0.12, bf16, interpreted), and
+    # hands the pass backward φ(z) where it means z: gradients are off by a half.
+    return z * (0.5 * jnp.tanh(_ROOT * (z + _CUBIC * z * z * z)) + 0.5)
 
 
 def _gelu_slope(z: Array) -> Array:

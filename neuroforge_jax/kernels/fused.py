@@ -21,8 +21,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+import neuroforge_jax.kernels.reference as reference
+import neuroforge_jax.kernels.xla as xla
 from neuroforge_jax.errors import ConfigError, lookup, unknown
-from neuroforge_jax.kernels import reference, xla
 from neuroforge_jax.kernels.choice import default_kind, measured
 from neuroforge_jax.kernels.reference import Layers
 from neuroforge_jax.kernels.targets import NARROW_MLP, TARGETS, Target, check_device
@@ -67,7 +68,7 @@ def bias_activation(
     if bias.shape != z.shape[1:]:
         raise ValueError(f"a bias {bias.shape} does not fit sums {z.shape}: it has a number for each column")
     policy = next((p for p in POLICIES.values() if p.compute == z.dtype), POLICIES["f32"])
-    target = _target(implementation, "bias_activation", policy, (*z.shape, 1), z)
+    target = _target(implementation, "bias_activation", policy, (len(z), len(bias), 1), z)
     if isinstance(target, Target):
         return _bias_activation(z, bias, activation, target)
     return reference.bias_activation(z, bias, activation)
@@ -199,9 +200,9 @@ def _mlp_backward(
     residuals: tuple[Array, Arrays, Arrays, tuple[Array, Arrays, Arrays]],
     dlogits: Array,
 ) -> tuple[Array, Arrays, Arrays]:
-    *operands, like = residuals
+    x, kernels, biases, like = residuals
     dx, dkernels, dbiases = target.kernels.mlp_gradient(
-        *operands, dlogits, activation, policy.output, interpret=target.interpret
+        x, kernels, biases, dlogits, activation, policy.output, interpret=target.interpret
     )
     gradients = dx, tuple(dkernels), tuple(dbiases)
     return jax.tree.map(lambda gradient, like: gradient.astype(like.dtype), gradients, like)

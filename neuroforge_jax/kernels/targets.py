@@ -136,7 +136,7 @@ class Target:
 
     def multiplies(self, dtype: DTypeLike) -> bool:
         """Whether there are kernels for operands of this dtype."""
-        return jnp.dtype(dtype) in map(jnp.dtype, self.dtypes)
+        return any(jnp.dtype(dtype) == jnp.dtype(known) for known in self.dtypes)
 
 
 F32, BF16, FP16 = jnp.float32, jnp.bfloat16, jnp.float16

@@ -14,7 +14,7 @@ over the overhang is set to zero on both sides. Operands have the compute dtype;
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,8 @@ ROW_TILES = Tiles(512, 1024, 1)
 ROWS_AT_ONCE = 512
 """Of a batch in the kernels of a whole narrow MLP."""
 
-PARALLEL, SEQUENTIAL = "parallel", "arbitrary"
+PARALLEL: Final = "parallel"
+SEQUENTIAL: Final = "arbitrary"
 
 VMEM_BYTES = 32 * 2**20
 """What a kernel may take of a core's on-chip memory."""
@@ -182,7 +183,7 @@ def bias_activation(
     z: Float[Array, "B O"], bias: Float[Array, " O"], activation: str, *, interpret: Any = False
 ) -> Float[Array, "B O"]:
     """φ(z + b) in one pass, in the dtype of z."""
-    grid, of_z, of_bias = _rows_and_columns(z.shape)
+    grid, of_z, of_bias = _rows_and_columns(z)
 
     def kernel(z: Ref, bias: Ref, y: Ref) -> None:
         y[...] = FORMS[activation].value(z[...].astype(jnp.float32) + bias[...]).astype(y.dtype)
@@ -209,7 +210,7 @@ def bias_activation_gradient(
 ) -> tuple[Float[Array, "B O"], Float[Array, " O"]]:
     """Gradients of z, in its dtype, and of b, in float32, in one pass over z and dy."""
     rows, form = len(z), FORMS[activation]
-    grid, of_z, of_bias = _rows_and_columns(z.shape)
+    grid, of_z, of_bias = _rows_and_columns(z)
 
     def kernel(z: Ref, bias: Ref, dy: Ref, dz: Ref, dbias: Ref) -> None:
         _start(dbias, 1)
@@ -366,10 +367,11 @@ def _within(tile: Array, axis: int, length: int, grid_axis: int) -> Array:
     return jnp.where(at < length, tile, jnp.zeros_like(tile))
 
 
-def _rows_and_columns(shape: tuple[int, int]) -> tuple[tuple[int, int], pl.BlockSpec, pl.BlockSpec]:
-    """The grid, columns first, and the tiles of a matrix of this shape and of its bias."""
-    t = fitted(ROW_TILES, *shape, 1)
-    grid = (blocks(shape[1], t.columns), blocks(shape[0], t.rows))
+def _rows_and_columns(z: Array) -> tuple[tuple[int, int], pl.BlockSpec, pl.BlockSpec]:
+    """The grid, columns first, and the tiles of a matrix and of its bias."""
+    rows, columns = z.shape
+    t = fitted(ROW_TILES, rows, columns, 1)
+    grid = (blocks(columns, t.columns), blocks(rows, t.rows))
     of_matrix = pl.BlockSpec((t.rows, t.columns), lambda j, i: (i, j))
     return grid, of_matrix, pl.BlockSpec((1, t.columns), lambda j, i: (0, j))
 
@@ -378,13 +380,13 @@ def _row_tile(rows: int, columns: int) -> pl.BlockSpec:
     return pl.BlockSpec((rows, columns), lambda i: (i, 0))
 
 
-def _whole(shape: tuple[int, int]) -> pl.BlockSpec:
+def _whole(shape: tuple[int, ...]) -> pl.BlockSpec:
     return pl.BlockSpec(shape, lambda i: (0, 0))
 
 
-def _weight_shapes(kernels: Sequence[Array], biases: Sequence[Array]) -> list[tuple[int, int]]:
+def _weight_shapes(kernels: Sequence[Array], biases: Sequence[Array]) -> list[tuple[int, ...]]:
     return [*(kernel.shape for kernel in kernels), *((1, len(bias)) for bias in biases)]
 
 
-def _parameters(*semantics: str) -> pltpu.CompilerParams:
+def _parameters(*semantics: Literal["parallel", "arbitrary"]) -> pltpu.CompilerParams:
     return pltpu.CompilerParams(dimension_semantics=semantics, vmem_limit_bytes=VMEM_BYTES)

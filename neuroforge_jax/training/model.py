@@ -53,12 +53,11 @@ class Model:
     ) -> Float[Array, "B C"]:
         """f32 [B, C] from samples as stored (uint8 or f32 [B, I]); with dropout only where a key is given."""
         x = (inputs.astype(self.policy.output) - self.scaling.shift) * self.scaling.scale
-        how = {"policy": self.policy, "implementation": self.implementation}
         if self._is_one_kernel and dropout_key is None:
             layers = [(params[name]["kernel"], params[name]["bias"]) for name in nn.layer_names(self.mlp)]
-            logits = kernels.mlp(x, layers, self.mlp.activation, **how)
+            logits = kernels.mlp(x, layers, self.mlp.activation, self.policy, self.implementation)
         else:
-            dense = partial(kernels.dense, **how)
+            dense = partial(kernels.dense, policy=self.policy, implementation=self.implementation)
             logits = nn.apply(self.mlp, params, x, dense=dense, dropout_key=dropout_key)
         return logits.astype(jnp.float32)
 

@@ -1,0 +1,275 @@
+"""The kernels against XLA on the device that is here, and the table that `implementation="auto"` reads:
+
+    python benchmarks/kernels.py --output benchmarks/kernels_h200.json [--ship]
+
+    layers      φ(x·W + b) forward, and with all gradients: layers of 784-1024-512-10 by batch, and 4096³
+    elementwise bias and activation, forward and backward, beside a copy of as many bytes
+    mlp         narrow MLPs in one kernel by batch, inference and training
+
+Contenders take turns. Inputs are normally distributed: a device draws less power, and runs faster, on zeros. What
+won is written into the user's cache folder, and with --ship into the table of the package too. Where there is no
+device for kernels nothing is measured, unless --interpret tries the script itself on small sizes.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from measuring import interleaved, ratios, spread, write_sections
+
+from neuroforge_jax import kernels
+from neuroforge_jax.kernels import choice
+from neuroforge_jax.kernels.choice import Measured, entry_name
+from neuroforge_jax.kernels.targets import TARGETS, Target, described, target_of
+from neuroforge_jax.kernels.tiling import Tiles
+from neuroforge_jax.precision.policy import POLICIES, Policy
+
+CANDIDATES = {
+    "tpu": (Tiles(256, 256, 512), Tiles(512, 512, 512), Tiles(512, 1024, 512), Tiles(1024, 1024, 256)),
+    "hopper": (Tiles(128, 128, 64), Tiles(128, 256, 64), Tiles(256, 128, 64), Tiles(64, 256, 64)),
+    "triton": (Tiles(64, 64, 32), Tiles(128, 64, 32), Tiles(128, 128, 32)),
+    "interpret": (Tiles(64, 64, 64),),
+}
+"""Tiles that are tried, besides the target's own."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the kernels of this device, and write one JSON record and the table of what won."""
+
+    output: Path
+    """The record; sections that are not measured now are left as they are."""
+    sections: tuple[str, ...] = ("layers", "elementwise", "mlp")
+    """What to measure."""
+    ship: bool = False
+    """Write what won into the table of the package too."""
+    repetitions: int = 7
+    """Turns of each contender."""
+    seconds: float = 0.05
+    """Of a turn, about."""
+    interpret: bool = False
+    """Try the script where there are no kernels for the device: interpreted, on small sizes."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured on: the kernels, the precision, and whether sizes are small."""
+
+    options: Options
+    target: Target
+    policy: Policy
+    won: dict[str, Measured]
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        return (8, 40) if self.options.interpret else (128, 512, 2048, 8192)
+
+    def remember(self, entry: str, what: Measured) -> None:
+        """For this process and, unless the script alone is tried, for later ones."""
+        self.won[entry] = what
+        if not self.options.interpret:
+            choice.remember(jax.devices()[0].device_kind, {entry: what})
+
+    def race(self, contenders: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+        """Microseconds of each, in turn."""
+        rates = interleaved(
+            {name: self._timed(run) for name, run in contenders.items()}, self.options.repetitions
+        )
+        return {name: [1e6 / rate for rate in values] for name, values in rates.items()}
+
+    def _timed(self, run: Callable[[], Any]) -> Callable[[], float]:
+        jax.block_until_ready(run())
+        begun = time.perf_counter()
+        jax.block_until_ready(run())
+        calls = max(1, min(1000, int(self.options.seconds / (time.perf_counter() - begun))))
+
+        def go() -> float:
+            begun = time.perf_counter()
+            for _ in range(calls):
+                done = run()
+            jax.block_until_ready(done)
+            return calls / (time.perf_counter() - begun)
+
+        return go
+
+    def settle(
+        self, part: str, size: tuple[int, int, int], times: dict[str, list[float]], **about: float
+    ) -> Any:
+        """The row of the record; the faster one is remembered under its name."""
+        ours, theirs = times[self.target.name], times["xla"]
+        gain = ratios(theirs, ours)
+        # What could as well be chance is left to XLA.
+        wins = gain["quartiles"][0] > 1.02
+        name = entry_name(part, self.policy.compute, size)
+        self.remember(name, Measured(self.target.name if wins else "xla", None, gain["median"]))
+        median = float(np.median(ours)) * 1e-6
+        print(f"{name}: {1e6 * median:.1f} µs, {gain['median']:.2f} of XLA's speed", flush=True)
+        return {
+            "microseconds": {who: spread(values) for who, values in times.items()},
+            "over_xla": gain,
+            **{f"{unit}_per_second": amount / median for unit, amount in about.items()},
+        }
+
+
+def normal(at: int, *shape: int, dtype: Any = jnp.float32) -> jax.Array:
+    return jax.random.normal(jax.random.key(at), shape, dtype)
+
+
+def applied(function: Callable[..., jax.Array], operands: tuple[Any, ...]) -> Callable[[], Any]:
+    """A call of the compiled function."""
+    program = jax.jit(function)
+    return lambda: program(*operands)
+
+
+def with_gradients(function: Callable[..., jax.Array], operands: tuple[Any, ...]) -> Callable[[], Any]:
+    """A call that computes the value and the gradients of all operands from a dy that is neither 0 nor 1."""
+
+    def both(dy: jax.Array, *operands: Any) -> Any:
+        value, pull = jax.vjp(function, *operands)
+        return value, pull(dy)
+
+    like = jax.eval_shape(function, *operands)
+    dy, program = normal(9, *like.shape, dtype=like.dtype), jax.jit(both)
+    return lambda: program(dy, *operands)
+
+
+def layers(bench: Bench) -> dict[str, Any]:
+    small = bench.options.interpret
+    sizes = [(b, i, o) for b in bench.batches for i, o in ((784, 1024), (1024, 512), (512, 10))]
+    record: dict[str, Any] = {}
+    for batch, inputs, outputs in sizes[:2] if small else [*sizes, (4096, 4096, 4096)]:
+        operands = normal(0, batch, inputs), normal(1, inputs, outputs) / inputs**0.5, normal(2, outputs)
+        size, flops = (batch, outputs, inputs), 2.0 * batch * inputs * outputs
+        tune(bench, operands)
+
+        def layer(how: str, *operands: jax.Array) -> jax.Array:
+            return kernels.dense(*operands, "relu", bench.policy, how)
+
+        for part, times_flops in (("dense", 3), ("forward", 1)):
+            contenders = {}
+            for how in (bench.target.name, "xla"):
+                function = jax.tree_util.Partial(layer, how)
+                contenders[how] = (with_gradients if part == "dense" else applied)(function, operands)
+            row = bench.settle(part, size, bench.race(contenders), flops=times_flops * flops)
+            record[f"{part} {batch}×{inputs}×{outputs}"] = row
+    return record
+
+
+def tune(bench: Bench, operands: tuple[jax.Array, ...]) -> None:
+    """The fastest tiles of each product of a layer, remembered for the layers that are measured next."""
+    x, kernel, bias = (bench.policy.to_compute(operand) for operand in operands)
+    bias, set_of, flag = bias.astype(jnp.float32), bench.target.kernels, bench.target.interpret
+    (batch, inputs), outputs = x.shape, kernel.shape[1]
+    dy = y = normal(3, batch, outputs)
+    programs: dict[str, tuple[tuple[int, int, int], Callable[..., Any], tuple[Any, ...]]] = {
+        "forward": (
+            (batch, outputs, inputs),
+            lambda t, x, w, b: set_of.forward(x, w, b, "relu", bench.policy.output, tiles=t, interpret=flag),
+            (x, kernel, bias),
+        ),
+        "input_gradient": (
+            (batch, inputs, outputs),
+            lambda t, dy, y, w: set_of.input_gradient(dy, y, w, "relu", tiles=t, interpret=flag),
+            (dy, y, kernel),
+        ),
+        "weight_gradient": (
+            (inputs, outputs, batch),
+            lambda t, x, dy, y: set_of.weight_gradient(x, dy, y, "relu", tiles=t, interpret=flag),
+            (x, dy, y),
+        ),
+    }
+    for part, (size, function, arguments) in programs.items():
+        contenders: dict[str, Callable[[], Any]] = {}
+        tried: dict[str, Tiles | None] = {"own": None, **{str(t): t for t in CANDIDATES[bench.target.name]}}
+        for name, tiles in tried.items():
+            program = jax.jit(jax.tree_util.Partial(function, tiles))
+            try:
+                jax.block_until_ready(program(*arguments))
+            except Exception as error:  # tiles that do not fit this device are no contender
+                print(f"{part} {name}: {str(error).splitlines()[0]}", flush=True)
+            else:
+                contenders[name] = lambda run=program, at=arguments: run(*at)
+        times = bench.race(contenders)
+        best = min(times, key=lambda name: float(np.median(times[name])))
+        entry = entry_name(part, bench.policy.compute, size)
+        own = float(np.median(times["own"])) if "own" in times else float("nan")
+        print(f"{entry}: tiles {best}, {own / float(np.median(times[best])):.2f} of its own", flush=True)
+        bench.remember(entry, Measured(bench.target.name, tried[best], 1.0))
+
+
+def elementwise(bench: Bench) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for batch in bench.batches:
+        z, bias = normal(0, batch, 1024, dtype=bench.policy.compute), normal(1, 1024)
+
+        def both_ways(how: str, z: jax.Array, bias: jax.Array) -> jax.Array:
+            return kernels.bias_activation(z, bias, "relu", how)
+
+        contenders = {
+            how: with_gradients(jax.tree_util.Partial(both_ways, how), (z, bias))
+            for how in (bench.target.name, "xla")
+        }
+        # Read z, write y; read z and dy, write dz.
+        copy = jax.jit(jnp.copy)
+        times = bench.race(contenders | {"copy": lambda copy=copy, z=z: copy(z)})
+        row = bench.settle("bias_activation", (batch, 1024, 1), times, bytes=5.0 * z.nbytes)
+        row["copy_bytes_per_second"] = 2e6 * z.nbytes / float(np.median(times["copy"]))
+        record[f"{batch}×1024"] = row
+    return record
+
+
+def mlp(bench: Bench) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for width in (64, 128):
+        for batch in bench.batches if bench.options.interpret else (2**14, 2**17, 2**21):
+            widths = (width,) * 5
+            layered = [
+                (normal(at, i, o) / i**0.5, normal(at + 9, o)) for at, (i, o) in enumerate(pairwise(widths))
+            ]
+            x = normal(0, batch, width, dtype=bench.policy.compute)
+            flops = 2.0 * batch * width * width * 4
+
+            def network(how: str, x: jax.Array, layered: Any) -> jax.Array:
+                return kernels.mlp(x, layered, "relu", bench.policy, how)
+
+            programs = {how: jax.tree_util.Partial(network, how) for how in (bench.target.name, "xla")}
+            inference = bench.race({who: applied(f, (x, layered)) for who, f in programs.items()})
+            training = bench.race({who: with_gradients(f, (x, layered)) for who, f in programs.items()})
+            size = (batch, width, 4)
+            record[f"width {width}, batch {batch}, inference"] = bench.settle(
+                "mlp", size, inference, flops=flops
+            )
+            record[f"width {width}, batch {batch}, training"] = bench.settle(
+                "mlp", size, training, flops=4 * flops
+            )
+    return record
+
+
+def main() -> None:
+    options = tyro.cli(Options)
+    device = jax.devices()[0]
+    target = TARGETS["interpret"] if options.interpret else target_of(device)
+    if target is None:
+        raise SystemExit(f"there are no kernels for {described(device)}; --interpret tries the script itself")
+    bench = Bench(options, target, POLICIES["bf16"], {})
+    measure = {
+        "layers": lambda: layers(bench),
+        "elementwise": lambda: elementwise(bench),
+        "mlp": lambda: mlp(bench),
+    }
+    write_sections(options.output, "python benchmarks/kernels.py --output FILE", measure, options.sections)
+    if options.ship:
+        shipped = choice.read(choice.SHIPPED)
+        shipped[device.device_kind] = shipped.get(device.device_kind, {}) | bench.won
+        choice.write(choice.SHIPPED, shipped)
+
+
+if __name__ == "__main__":
+    main()
