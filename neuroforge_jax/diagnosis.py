@@ -29,7 +29,10 @@ from neuroforge_jax.data.download import ARCHIVES
 from neuroforge_jax.environment import installed_version, processor
 from neuroforge_jax.errors import NotYetError, UserError
 from neuroforge_jax.execution.compiler import bf16_is_fast, bf16_units, cpu_flags, why_bf16_is_slow
+from neuroforge_jax.kernels.choice import entries_of
+from neuroforge_jax.kernels.targets import target_of
 from neuroforge_jax.plugins import discover
+from neuroforge_jax.precision.policy import POLICIES
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "orbax-checkpoint")
 PLATFORM_PACKAGES = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
@@ -90,6 +93,19 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """Hand-written kernels for the first device. name: of their set; None where there are none for this device.
+
+    multiplied, left_to_xla: precisions. measured: sizes for which this device's table has an entry.
+    """
+
+    name: str | None
+    multiplied: tuple[str, ...]
+    left_to_xla: tuple[str, ...]
+    measured: int
+
+
+@dataclass(frozen=True)
 class Files:
     """The files of a dataset. state: embedded, present, absent, or `3 of 4 files`."""
 
@@ -116,6 +132,7 @@ class Diagnosis:
     auto: str
     compile_options: tuple[Options, ...]
     precision: Precision
+    kernels: Kernels
     data_folder: Path
     datasets: tuple[Files, ...]
     compilation_cache: str | None
@@ -148,6 +165,7 @@ def diagnose(data_dir: Path | None = None) -> Diagnosis:
             for batch_size in (SMALL_BATCH, LARGE_BATCH)
         ),
         precision=_precision(devices[0].platform),
+        kernels=_kernels(devices[0]),
         data_folder=folder,
         datasets=tuple(_files(name, folder) for name in DATASETS if name != "auto"),
         compilation_cache=jax.config.jax_compilation_cache_dir,
@@ -165,6 +183,13 @@ def _device(device: jax.Device) -> Device:
     capability = getattr(device, "compute_capability", None)
     kind = f"{device.device_kind}, compute capability {capability}" if capability else device.device_kind
     return Device(device.platform, kind, stats.get("bytes_limit"), stats.get("bytes_in_use"), trouble)
+
+
+def _kernels(device: jax.Device) -> Kernels:
+    target, policies = target_of(device), {name: POLICIES[name] for name in ("f32", "bf16", "fp16")}
+    multiplied = tuple(name for name, p in policies.items() if target and target.multiplies(p.compute))
+    rest = tuple(name for name in policies if name not in multiplied)
+    return Kernels(target.name if target else None, multiplied, rest, len(entries_of(device.device_kind)))
 
 
 def _row(backend: Backend) -> BackendRow:

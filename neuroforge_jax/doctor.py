@@ -102,6 +102,7 @@ def _facts(seen: "Diagnosis") -> Iterator[tuple[str, str]]:
     yield "cores", _cores(seen)
     yield "memory", _memory(seen)
     yield "precision", _precision(seen)
+    yield "kernels", _kernels(seen)
     yield from _options(seen)
     variables = ", ".join(f"{name}={value}" for name, value in seen.variables.items())
     yield "settings", variables or "no variable of jax, XLA or oneDNN is set"
@@ -157,6 +158,16 @@ def _precision(seen: "Diagnosis") -> str:
         f"bf16 is the faster one from {precision.bf16_from_step_flops / 1e6:g} MFLOP a step on, float32 below "
         f"({', '.join(precision.bf16_flags)})"
     )
+
+
+def _kernels(seen: "Diagnosis") -> str:
+    kernels = seen.kernels
+    if kernels.name is None:
+        return (
+            "none for this device: XLA computes the layers; --kernels interpret runs the TPU's as plain jax"
+        )
+    left = f"; {', '.join(kernels.left_to_xla)}: XLA" if kernels.left_to_xla else ""
+    return f"{kernels.name} for {', '.join(kernels.multiplied)}{left}; {kernels.measured} sizes measured"
 
 
 def _options(seen: "Diagnosis") -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 from neuroforge_jax import machine
 from neuroforge_jax.advice import advice
 from neuroforge_jax.backends import BACKENDS
-from neuroforge_jax.diagnosis import Device, diagnose, to_json
+from neuroforge_jax.diagnosis import Device, Kernels, diagnose, to_json
 from tests.test_plugins import offer
 
 
@@ -36,6 +36,7 @@ def seen(tmp_path_factory):
             bf16_from_step_flops=5e7,
             reason="",
         ),
+        kernels=Kernels(None, (), ("f32", "bf16", "fp16"), 0),
         compilation_cache=None,
     )
 

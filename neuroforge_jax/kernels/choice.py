@@ -37,7 +37,12 @@ class Measured:
 
 def measured(kind: str, part: str, dtype: DTypeLike, size: tuple[int, int, int]) -> Measured | None:
     """The entry for a device of this kind, or None where nothing was measured."""
-    return _table().get(kind, {}).get(entry_name(part, dtype, size))
+    return entries_of(kind).get(entry_name(part, dtype, size))
+
+
+def entries_of(kind: str) -> Mapping[str, Measured]:
+    """All that was measured on devices of this kind, by the names of the entries."""
+    return _table().get(kind, {})
 
 
 def entry_name(part: str, dtype: DTypeLike, size: tuple[int, int, int]) -> str:

@@ -1,7 +1,7 @@
-"""Kernels for NVIDIA GPUs of compute capability 8.0 and more, in Pallas for Triton: plain tiles, while jax has it.
+"""Plain kernels for NVIDIA GPUs of compute capability 8.0 and more, in Pallas for Triton, while jax has it.
 
-A program owns a tile of the result and walks along the sum itself; Triton turns the walk into a pipeline of copies and
-products. Triton's tiles are powers of two, so operands are padded with zeros to whole tiles, and results cut back:
+A program owns a tile of the result and walks along the sum itself; Triton turns the walk into a pipeline of copies
+and products. Its tiles are powers of two, so operands are padded with zeros to whole tiles, and results cut back:
 
     forward   y  = φ(x·W + b)
     inputs    dx = (dy ⊙ φ′)·Wᵀ
@@ -194,7 +194,7 @@ def bias_activation_gradient(
     *,
     interpret: Any = False,
 ) -> tuple[Float[Array, "B O"], Float[Array, " O"]]:
-    """Gradients of z, in its dtype, and of b, in float32, in one pass over z and dy; sums of tiles are added by XLA."""
+    """Gradients of z, in its dtype, and of b, in float32, in one pass; XLA adds up the sums of the tiles."""
     (rows, columns), form = z.shape, FORMS[activation]
     z, dy = (_whole_tiles(array, ROWS, COLUMNS) for array in (z, dy))
 

@@ -28,7 +28,7 @@ def test_all_is_shown_within_the_width_of_the_screen(columns, capsys, monkeypatc
     assert main([]) == 0
     out = capsys.readouterr().out
     for expected in (
-        "versions ", "devices ", "cores ", "memory ", "precision ", "options ", "settings ", "cache ",
+        "versions ", "devices ", "cores ", "memory ", "precision ", "kernels ", "options ", "settings ", "cache ",
         "data        ~/data: mnist absent", "auto        takes optimized", "faster ",
     ):  # fmt: skip
         assert f"\n{expected}" in f"\n{out}"

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import pytest
 
 from neuroforge_jax import kernels
+from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.kernels import choice, tpu
 from neuroforge_jax.kernels.choice import Measured, entry_name, measured
+from neuroforge_jax.kernels.targets import TARGETS, check_device, target_of
 from neuroforge_jax.kernels.tiling import Tiles
 
 pytestmark = pytest.mark.kernels
@@ -88,3 +90,38 @@ def test_an_entry_of_ones_own_lies_over_the_shipped_one(own, monkeypatch, tmp_pa
     assert measured("cpu", "dense", jnp.float32, SIZE) == Measured("interpret", None, 3.0)
     assert measured("cpu", "mlp", jnp.float32, SIZE) == Measured("xla", None, 1.0)
     assert json.loads(own.read_text())["format"] == choice.FORMAT
+
+
+class Device:
+    """A device that need not be here."""
+
+    def __init__(self, platform, kind, capability="0.0"):
+        self.platform, self.device_kind, self.compute_capability = platform, kind, capability
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        (Device("tpu", "TPU v5 lite"), "tpu"),
+        (Device("gpu", "NVIDIA H200", "9.0"), "hopper"),
+        (Device("gpu", "NVIDIA A100", "8.0"), "triton"),
+        (Device("gpu", "NVIDIA B200", "10.0"), "triton"),
+        (Device("gpu", "Tesla T4", "7.5"), None),
+        (Device("cpu", "cpu"), None),
+        (Device("gpu", "AMD Instinct MI300X", "gfx942"), None),
+    ],
+)
+def test_each_device_has_the_kernels_that_are_written_for_it(device, name):
+    found = target_of(device)
+    assert (found.name if found else None) == name
+
+
+def test_a_gpu_that_cannot_run_the_kernels_named_says_its_capability():
+    told = (
+        r"the hopper kernels need .* 9.0, and this device is Tesla T4 \(capability 7.5\); here xla would run"
+    )
+    with pytest.raises(DeviceError, match=told):
+        check_device(TARGETS["hopper"], Device("gpu", "Tesla T4", "7.5"))
+    with pytest.raises(DeviceError, match="here the triton kernels would run"):
+        check_device(TARGETS["hopper"], Device("gpu", "NVIDIA A100", "8.0"))
+    check_device(TARGETS["triton"], Device("gpu", "NVIDIA H200", "9.0"))
