@@ -58,6 +58,7 @@ def test_a_small_batch_updates_its_weights_without_a_product(batch):
     assert text.count(" dot(") == (1 if batch <= SMALL_BATCH else 2)
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="XLA copies them all the same before jax 0.12")
 def test_a_small_batch_updates_its_weights_where_they_are():
     """Left free, XLA schedules the update before the last use of the weights, and copies them first: 1.2 times as
     slow at batch 8, 1.7 at batch 1.
