@@ -1,13 +1,13 @@
-"""What this machine has and what it lacks: `python -m neuroforge_jax.doctor [--json PATH]`."""
+"""What this machine has and what it lacks: `python -m neuroforge_jax.doctor [--json PATH] [--portability]`."""
 
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from neuroforge_jax.diagnosis import BackendRow, Device, Diagnosis
+    from neuroforge_jax.portability.compiled import Row
 
 PROG = "python -m neuroforge_jax.doctor"
 STYLES = {"ready": "green", "not yet": "yellow", "absent": "dim", "unavailable": "red"}
@@ -29,6 +30,10 @@ class Flags:
 
     json: Path | None = None
     """Write the same for programs to this file; - is standard output, and then nothing else is written there."""
+    portability: bool = False
+    """Compile a training for TPUs and GPUs that need not be here, and show what it takes on each, instead."""
+    config: Path | None = None
+    """With --portability: the training of this config, on shapes like MNIST's (the defaults unless given)."""
     data_dir: Path | None = None
     """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
     debug: bool = False
@@ -43,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _doctor(args: Sequence[str]) -> None:
     flags = tyro.cli(Flags, args=args, prog=PROG)
+    if flags.config is not None and not flags.portability:
+        raise ConfigError("--config is for --portability alone; add it, or leave --config out")
+    if flags.portability:
+        # Nothing is run on a device, and a plugin that finds none of its own complains and is left out.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # A look must not take the memory of a device, which another run may need.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
@@ -51,19 +61,62 @@ def _doctor(args: Sequence[str]) -> None:
     except ImportError as error:
         raise DeviceError(f"jax cannot be imported ({error}); install this package again") from error
 
+    if flags.portability:
+        rows = _portability_rows(flags.config)
+        _tell(flags.json, [asdict(row) for row in rows], lambda: _print_portability(rows))
+        return
     seen = diagnose(flags.data_dir)
     sentences = advice(seen)
-    text = json.dumps(to_json(seen, sentences), indent=2)
-    if str(flags.json) == "-":
+    _tell(flags.json, to_json(seen, sentences), lambda: _print(seen, sentences))
+
+
+def _tell(path: Path | None, record: Any, show: Callable[[], None]) -> None:
+    """Show it to a person, and write it for programs where a path is given."""
+    text = json.dumps(record, indent=2)
+    if str(path) == "-":
         print(text)
         return
-    _print(seen, sentences)
-    if flags.json is not None:
+    show()
+    if path is not None:
         try:
-            flags.json.write_text(text + "\n")
+            path.write_text(text + "\n")
         except OSError as error:
-            raise ConfigError(f"--json {flags.json}: cannot be written ({error.strerror or error})") from None
-        print(f"written to {_at_home(str(flags.json))}")
+            raise ConfigError(f"--json {path}: cannot be written ({error.strerror or error})") from None
+        print(f"written to {_at_home(str(path))}")
+
+
+def _portability_rows(path: Path | None) -> "list[Row]":
+    from neuroforge_jax.config import TrainConfig
+    from neuroforge_jax.loading import load_config
+    from neuroforge_jax.portability.compiled import portability_table
+
+    return portability_table(load_config(path) if path else TrainConfig())
+
+
+def _print_portability(rows: "Sequence[Row]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("target", "compiles", "memory", "MFLOP a step", "a step takes at least"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        made = row.compilation
+        if made is None:
+            table.add_row(row.target, f"no: {row.reason}")
+            continue
+        memory = f"{_size(made.needed_bytes)} of {_size(made.memory_bytes)}"
+        memory += "" if made.fits else ", does not fit"
+        table.add_row(
+            row.target, "yes", memory, f"{made.flops / 1e6:,.0f}", f"{1e6 * made.roofline_s:,.1f} µs"
+        )
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(table)
+    console.print(
+        "A chip's memory and operations each; the least time is that of its products or of its memory, by the "
+        "maker's figures. Nothing has run on them."
+    )
 
 
 def _print(seen: "Diagnosis", sentences: Sequence[str]) -> None:

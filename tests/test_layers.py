@@ -16,7 +16,7 @@ FLOORS = (
     ("execution",),
     ("backends", "plugins", "run_folder", "loading", "environment", "assembly"),
     ("run", "summary"),
-    ("report", "verification", "machine", "diagnosis", "advice"),
+    ("report", "verification", "portability", "machine", "diagnosis", "advice"),
     ("train", "verify", "data.__main__", "doctor", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {

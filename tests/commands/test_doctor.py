@@ -74,6 +74,22 @@ def test_where_jax_cannot_start_one_line_says_so(platforms, tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_portability_has_a_row_for_each_target_or_says_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr("neuroforge_jax.portability.targets.installed_version", lambda name: None)
+    assert main(["--portability"]) == 0
+    out = capsys.readouterr().out
+    for expected in ("v5e-4", "h200", "needs the package libtpu", "needs the package"):
+        assert expected in out
+    assert "Nothing has run on them." in " ".join(out.split())
+
+
+def test_a_config_without_portability_is_one_line(capsys, tmp_path):
+    assert main(["--config", "none.py"]) == 2
+    assert "--config is for --portability alone" in capsys.readouterr().err
+    assert main(["--portability", "--config", "none.py"]) == 2
+    assert "none.py: no such config file" in capsys.readouterr().err
+
+
 def test_a_typo_is_told_without_importing_jax():
     script = (
         "import sys\n"

@@ -1,0 +1,1 @@
+"""Trainings compiled for accelerators that are not here: for which they compile, and what they would need."""

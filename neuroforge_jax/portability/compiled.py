@@ -1,0 +1,306 @@
+"""A user's training lowered and compiled for a target: which need not be here, as nothing is run.
+
+    compilation = compile_for(TARGETS["v5e"], config, dataset)
+    compilation.peak_bytes, compilation.state_is_aliased, compilation.roofline_s
+
+On several chips the samples of a step are divided, every chip has the whole state, and gradients are summed over
+the chips before the update.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.stages import Compiled
+
+from neuroforge_jax import assembly, backends
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.batch import Batch, DeviceData, words_wide
+from neuroforge_jax.data.order import steps_per_epoch
+from neuroforge_jax.data.types import Dataset, Scaling, Split
+from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.execution.scanned import stretch_program
+from neuroforge_jax.nn.mlp import train_flops
+from neuroforge_jax.portability.targets import TARGETS, Target
+from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.training.model import Model
+from neuroforge_jax.training.state import TrainState, init_state
+from neuroforge_jax.training.step import Step, Training, make_parts, make_step
+
+Abstract = Any
+"""A pytree of `jax.ShapeDtypeStruct` in the place of arrays."""
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What the compiler says of one epoch of a training; bytes and operations are those of one chip.
+
+    argument, output, temporary, alias_bytes: as XLA has planned its memory; alias_bytes are arguments that results
+    are written to. peak_bytes: XLA's own sum, in which a TPU's on-chip memory counts too.
+    state_is_aliased: whether each array of the state is, so that the state is in memory once.
+    flops: of a step; flops_by: "compiler", or "hand" for the products alone where the compiler counts none, which
+    is so for GPUs and for hand-written kernels.
+    least_bytes: a step's state and samples read once, and its state written once.
+    roofline_s: what a step takes at least, by its products, least_bytes and the chip's rates (Williams et al.,
+    2009, doi:10.1145/1498765.1498785); what chips send to each other is not in it.
+    """
+
+    target: str
+    argument_bytes: int
+    output_bytes: int
+    temporary_bytes: int
+    alias_bytes: int
+    peak_bytes: int
+    memory_bytes: int
+    state_is_aliased: bool
+    flops: float
+    flops_by: str
+    least_bytes: int
+    roofline_s: float
+
+    @property
+    def needed_bytes(self) -> int:
+        """Of the chip's main memory."""
+        return self.argument_bytes + self.output_bytes - self.alias_bytes + self.temporary_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the chip has as much as is needed."""
+        return self.needed_bytes <= self.memory_bytes
+
+
+@dataclass(frozen=True)
+class Row:
+    """A target, and either what came out or the reason why it does not compile."""
+
+    target: str
+    compilation: Compilation | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Programs:
+    """The programs of a training and the shapes of what they take."""
+
+    model: Model
+    training: Training
+    step: Step
+    epoch: Callable[..., Any]
+    state: Abstract
+    data: Abstract
+    batch: Abstract
+
+    @property
+    def step_arguments(self) -> tuple[Abstract, ...]:
+        """What `step` takes: state, batch."""
+        return self.state, self.batch
+
+    @property
+    def epoch_arguments(self) -> tuple[Abstract, ...]:
+        """What `epoch` takes: state, data, first and last step."""
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        return self.state, self.data, number, number
+
+
+def portability_table(config: TrainConfig, dataset: Dataset | None = None) -> list[Row]:
+    """A training compiled for every target; shapes like MNIST's unless a dataset is given.
+
+    Raises ConfigError for a config that is wrong everywhere.
+    """
+    make_programs(config, dataset)
+    rows = []
+    for target in TARGETS.values():
+        try:
+            rows.append(Row(target.name, compile_for(target, config, dataset)))
+        except Exception as error:  # what a compiler refuses comes as errors of many kinds
+            rows.append(Row(target.name, None, str(error).strip().partition("\n")[0] or repr(error)))
+    return rows
+
+
+def compile_for(target: Target, config: TrainConfig, dataset: Dataset | None = None) -> Compilation:
+    """Compile an epoch and a step of this training. Raises DeviceError where the compiler is not here.
+
+    Of the dataset only shapes are used; without one they are MNIST's.
+    """
+    programs = make_programs(config, dataset, target)
+    epoch = compile_function(target, programs.epoch, *programs.epoch_arguments, donate=(0,))
+    memory: Any = epoch.memory_analysis()
+    chip = target.chip
+    by_hand = train_flops(programs.model.mlp) * config.batch_size / target.chips
+    # In one part: XLA counts the body of a loop once.
+    counted = _counted_flops(target, make_programs(replace(config, accumulate=1), dataset, target))
+    by_compiler = counted is not None and counted > 0.9 * by_hand
+    least_bytes = 2 * _bytes(programs.state) + _bytes(programs.batch) // target.chips
+    rate = chip.flops_per_s[_products(programs.model.policy)]
+    return Compilation(
+        target=target.name,
+        argument_bytes=memory.argument_size_in_bytes,
+        output_bytes=memory.output_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        alias_bytes=memory.alias_size_in_bytes,
+        peak_bytes=memory.peak_memory_in_bytes,
+        memory_bytes=chip.memory_bytes,
+        state_is_aliased=aliases(epoch.as_text() or "") >= len(jax.tree.leaves(programs.state)),
+        flops=counted if counted is not None and by_compiler else by_hand,
+        flops_by="compiler" if by_compiler else "hand",
+        least_bytes=least_bytes,
+        roofline_s=max(by_hand / rate, least_bytes / chip.bytes_per_s),
+    )
+
+
+def compile_function(
+    target: Target, f: Callable[..., Any], *arguments: Abstract, donate: tuple[int, ...] = ()
+) -> Compiled:
+    """Compile a function for a target; every chip has the whole of each argument.
+
+    Hand-written kernels and measured choices see the target as the device that they are made for.
+    """
+    mesh = target.mesh()
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), arguments)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        return jax.jit(f, donate_argnums=donate).lower(*placed).compile()
+
+
+KERNEL_CALLS = ("mosaic_gpu_v2", "mosaic_gpu", "__gpu$xla.gpu.triton", "triton_kernel_call")
+"""Names in a lowered program that stand for kernels of this project; `jax.export` knows no promise about them."""
+
+DEVICES = {
+    "tpu": AbstractDevice(device_kind="TPU v5 lite", num_cores=1, platform="tpu"),
+    "cuda": AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu"),
+}
+"""Platform → the device that kernels are lowered for."""
+
+
+def lower_function(platform: str, f: Callable[..., Any], *arguments: Abstract) -> jax.export.Exported:
+    """Lower a function for a platform, tpu or cuda, as far as StableHLO, which needs no package but jax."""
+    checks = [jax.export.DisabledSafetyCheck.custom_call(name) for name in KERNEL_CALLS]
+    mesh = AbstractMesh((1,), ("data",), abstract_device=DEVICES[platform])
+    with jax.sharding.use_abstract_mesh(mesh):
+        return jax.export.export(jax.jit(f), platforms=[platform], disabled_checks=checks)(*arguments)
+
+
+def make_programs(
+    config: TrainConfig,
+    dataset: Dataset | None = None,
+    target: Target | None = None,
+    implementation: str | None = None,
+) -> Programs:
+    """The programs of a training as they are on a target, with hand-written kernels where the config takes them.
+
+    implementation: of the layers, in the place of the config's. Raises ConfigError for a batch that does not divide
+    over the chips.
+    """
+    dataset = dataset or mnist_like()
+    backend = backends.find("optimized" if config.backend == "auto" else config.backend)
+    kernels = config.kernels or backend.kernels
+    if implementation is None:
+        implementation = target.chip.kernels if target and kernels == "pallas" else "xla"
+    precision = config.precision or ("bf16" if config.mixed_precision else backend.precision)
+    # Of a backend that any machine has: the platform of the named one need not be here.
+    plain = replace(
+        config, backend="optimized", precision=precision, kernels=None, mixed_precision=False, mesh=None
+    )
+    model = replace(assembly.make_model(plain, dataset), implementation=implementation)
+    training = assembly.make_training(plain, dataset)
+    step = make_step(make_parts(model, training))
+    if target and target.chips > 1:
+        step = divided(step, target.mesh(), config.batch_size)
+    samples = len(dataset.train)
+    return Programs(
+        model,
+        training,
+        step,
+        stretch_program(
+            step,
+            samples=samples,
+            batch_size=config.batch_size,
+            capacity=steps_per_epoch(samples, config.batch_size),
+        ),
+        _state_like(model, training),
+        _data_like(dataset.train),
+        _batch_like(dataset.train, config.batch_size),
+    )
+
+
+def divided(step: Step, mesh: Mesh, batch_size: int) -> Step:
+    """The same step with its samples spread over the axis "data" of a mesh, and its state on every chip."""
+    chips = mesh.size
+    if batch_size % chips:
+        below, above = batch_size // chips * chips, (batch_size // chips + 1) * chips
+        raise ConfigError(
+            f"batch size {batch_size} does not divide over {chips} chips; "
+            f"use {f'{below} or ' if below else ''}{above}"
+        )
+
+    def divided_step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        batch = lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("data")))
+        state, metrics = step(state, batch)
+        # Said of the result too: left free, the compiler may leave weights in pieces.
+        return lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec())), metrics
+
+    return divided_step
+
+
+def mnist_like() -> Dataset:
+    """A dataset with the shapes of MNIST and nothing in it, which takes no memory."""
+    pixel, label = np.uint8(0), np.int32(0)
+    train, test = (
+        Split(np.broadcast_to(pixel, (n, 784)), np.broadcast_to(label, (n,))) for n in (60_000, 10_000)
+    )
+    # Not 0 and 1, which the compiler would drop.
+    scaling = Scaling(np.asarray(33.3, np.float32), np.asarray(1 / 78.6, np.float32))
+    return Dataset("mnist-like", train, test, tuple("0123456789"), (28, 28), scaling)
+
+
+def aliases(hlo: str) -> int:
+    """How many results a compiled program writes to the memory of its arguments."""
+    header = hlo.partition("\n")[0]
+    return len(re.findall(r"\(\d+, \{[\d, ]*\}, (?:may|must)-alias\)", header))
+
+
+def _products(policy: Policy) -> str:
+    """The rate at which a policy multiplies, by its name in `Chip.flops_per_s`."""
+    return policy.matmul if policy.compute == jnp.float32 else "bf16"
+
+
+def _counted_flops(target: Target, programs: Programs) -> float | None:
+    """Of a step; None where the compiler counts nothing."""
+    if target.chip.platform != "tpu":
+        return None
+    counts: Any = compile_function(target, programs.step, *programs.step_arguments).cost_analysis()
+    return float(counts["flops"])
+
+
+def _bytes(tree: Abstract) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _state_like(model: Model, training: Training) -> Abstract:
+    return jax.eval_shape(
+        lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
+    )
+
+
+def _data_like(split: Split) -> Abstract:
+    samples, inputs = split.inputs.shape
+    packed = split.inputs.dtype == np.uint8
+    words: Abstract = (
+        jax.ShapeDtypeStruct((samples, words_wide(inputs)), jnp.uint32) if packed else _like(split.inputs)
+    )
+    return DeviceData(words, _like(split.targets), inputs)
+
+
+def _batch_like(split: Split, batch_size: int) -> Abstract:
+    weights: Abstract = jax.ShapeDtypeStruct((batch_size,), jnp.float32)
+    return Batch(_like(split.inputs, batch_size), _like(split.targets, batch_size), weights)
+
+
+def _like(array: np.ndarray, rows: int | None = None) -> Abstract:
+    return jax.ShapeDtypeStruct((rows or len(array), *array.shape[1:]), array.dtype)
