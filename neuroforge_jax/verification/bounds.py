@@ -16,6 +16,7 @@ kinks       Where φ′ jumps at 0 (relu), a sum that is off by e = √D·η of 
             with probability 0.4 · 0.8·e (density of a normal at 0, mean of |error|); half of the units are
             active, so each of H hidden layers changes 0.64·e of the gradient's squared norm: √(0.64·H·e).
             Standard cases have no such sums: their samples are drawn until none lies within `margin` of 0.
+kernels     Hand-written ones compute gelu with tanh (`kernels/forms.py`), and are off by as much as that is.
 steps       A step's update is off by what its gradient is off, in units of the distance travelled. Near a
             minimum descent shrinks what is between two paths, elsewhere it hardly grows in 20 steps: the
             distances add up. To them comes one rounding of the parameters a step: s·√n.

@@ -18,6 +18,7 @@ from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.order import sample_order, steps_per_epoch
 from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.precision.loss_scale import dynamic_scale, make_loss_scale, unscaled
 from neuroforge_jax.precision.policy import Policy
@@ -104,10 +105,20 @@ def unit_roundoff(policy: Policy) -> float:
     return max(UNIT[name] for name in doors | ({"float16"} if policy.matmul == "tf32" else set()))
 
 
+def _unit(backend: Backend, case: Case) -> float:
+    """The roundoff of a case: of the products or, where it is larger, what kernels' form of φ is off by."""
+    unit = unit_roundoff(backend.policy)
+    if backend.kernels == "xla":
+        return unit
+    form = FORMS[case.config.activation]
+    off = form.off + form.slope_off
+    return max(unit, off) if off > 2 * UNIT["float32"] else unit
+
+
 def _check_batch(
     backend: Backend, problem: Problem, parts: Parts, training: Training, tolerance: float
 ) -> Iterator[Check]:
-    case, samples, unit = problem.case, problem.batch, unit_roundoff(backend.policy)
+    case, samples, unit = problem.case, problem.batch, _unit(backend, problem.case)
 
     def program(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array, Params]:
         state = _state(problem, training, params)
@@ -141,7 +152,7 @@ def _check_batch(
 def _check_path(
     backend: Backend, problem: Problem, model: Model, parts: Parts, training: Training, tolerance: float
 ) -> Iterator[Check]:
-    case, path, unit = problem.case, problem.path, unit_roundoff(backend.policy)
+    case, path, unit = problem.case, problem.path, _unit(backend, problem.case)
     bounds = case.bounds(unit, kinks=not problem.path_avoided)
     allowed = bounds.parameters(problem.descent, path)
     adam = case.config.optimizer in ("adam", "adamw")

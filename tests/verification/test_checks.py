@@ -106,6 +106,15 @@ def test_every_backend_passes_every_case(backend):
 
 
 @pytest.mark.slow
+@pytest.mark.kernels
+@pytest.mark.parametrize("precision", ["f32", "bf16", "fp16"])
+def test_interpreted_kernels_pass_every_case(precision):
+    """In float32 too, where gelu's bounds are those of its form with tanh."""
+    verdict = verify_backend(replace(BACKENDS["pallas"], kernels="interpret", precision=precision))
+    assert verdict.passed, verdict.sentence()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["stepped", "mixed"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_found_in_every_precision(backend, fault):
