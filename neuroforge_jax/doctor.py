@@ -63,7 +63,7 @@ def _doctor(args: Sequence[str]) -> None:
 
     if flags.portability:
         rows = _portability_rows(flags.config)
-        _tell(flags.json, [asdict(row) for row in rows], lambda: _print_portability(rows))
+        _tell(flags.json, [_record(row) for row in rows], lambda: _print_portability(rows))
         return
     seen = diagnose(flags.data_dir)
     sentences = advice(seen)
@@ -91,6 +91,12 @@ def _portability_rows(path: Path | None) -> "list[Row]":
     from neuroforge_jax.portability.compiled import portability_table
 
     return portability_table(load_config(path) if path else TrainConfig())
+
+
+def _record(row: "Row") -> dict[str, Any]:
+    made = row.compilation
+    needed = {"needed_bytes": made.needed_bytes, "fits": made.fits} if made else {}
+    return asdict(row) | needed
 
 
 def _print_portability(rows: "Sequence[Row]") -> None:

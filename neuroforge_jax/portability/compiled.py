@@ -24,7 +24,7 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch, DeviceData, words_wide
 from neuroforge_jax.data.order import steps_per_epoch
 from neuroforge_jax.data.types import Dataset, Scaling, Split
-from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.errors import ConfigError, NotYetError
 from neuroforge_jax.execution.scanned import stretch_program
 from neuroforge_jax.nn.mlp import train_flops
 from neuroforge_jax.portability.targets import TARGETS, Target
@@ -195,7 +195,7 @@ def make_programs(
     """The programs of a training as they are on a target, with hand-written kernels where the config takes them.
 
     implementation: of the layers, in the place of the config's. Raises ConfigError for a batch that does not divide
-    over the chips.
+    over the chips, NotYetError for hand-written kernels on several of them.
     """
     dataset = dataset or mnist_like()
     backend = backends.find("optimized" if config.backend == "auto" else config.backend)
@@ -211,6 +211,8 @@ def make_programs(
     training = assembly.make_training(plain, dataset)
     step = make_step(make_parts(model, training))
     if target and target.chips > 1:
+        if implementation != "xla":
+            raise NotYetError("hand-written kernels on several chips are not built yet; use --kernels xla")
         step = divided(step, target.mesh(), config.batch_size)
     samples = len(dataset.train)
     return Programs(

@@ -139,10 +139,15 @@ class Target:
         return nearest[0] if nearest else None
 
     def mesh(self) -> Mesh:
-        """Its chips side by side, along the axis "data". Raises DeviceError where a package is missing."""
+        """Its chips side by side, along the axis "data". Raises DeviceError where the compiler is not to be had."""
         if package := self.missing():
             raise DeviceError(f"compiling for {self.name} needs the package {package}; pip install {package}")
-        return _mesh(self)
+        try:
+            return _mesh(self)
+        except NotImplementedError:  # jax refuses a plugin without the libraries that running takes
+            raise DeviceError(
+                f"jax has not loaded the compiler for {self.name}; set JAX_PLATFORMS=cpu before it starts"
+            ) from None
 
 
 TARGETS = {
@@ -163,8 +168,10 @@ TARGETS = {
 def _mesh(target: Target) -> Mesh:
     chip = target.chip
     if chip.platform == "tpu":
+        # All of them on one host: libtpu before jax 0.11 takes four a host for granted.
+        on_host = [*map(int, target.topology.partition(":")[2].split("x")), 1]
         with _libtpu_variables():
-            described = topologies.get_topology_desc(target.topology, "tpu")
+            described = topologies.get_topology_desc(target.topology, "tpu", chips_per_host_bounds=on_host)
     else:
         described = topologies.get_topology_desc(
             chip.name, "cuda", target_config=chip.xla, topology=target.topology
