@@ -145,14 +145,14 @@ def test_other_trainings_compile_too(name, change):
     assert compiled(name, replace(CONFIG, hidden=(64, 64), **change)).state_is_aliased
 
 
-@on_each("v5e", "v6e")
+@on_each("v5e", "v6e", "h200")
 def test_a_training_with_hand_written_kernels_compiles(name):
     compilation = compiled(name, replace(CONFIG, backend="pallas"))
     assert compilation.state_is_aliased
     assert compilation.flops_by == "hand"
 
 
-KERNEL_CALLS = r'custom_call_target="(?:tpu_custom_call|__gpu\$xla\.gpu\.triton)"'
+KERNEL_CALLS = r'custom_call_target="(?:tpu_custom_call|__gpu\$xla\.gpu\.triton|mosaic_gpu_v2)"'
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,21 @@ def test_the_kernels_of_a_layer_compile_forward_and_backward(name, activation, p
     assert len(re.findall(KERNEL_CALLS, hlo)) == 5
 
 
-@on_each("v5e")
+@pytest.mark.parametrize("activation", FORMS)
+def test_the_hopper_kernels_of_a_layer_compile_forward_and_backward(activation):
+    """Those of dz, for dx and for dW, are the same and are made once."""
+    target, how = here("h200"), "hopper"
+
+    def loss(x, kernel, bias):
+        y = kernels.dense(x, kernel, bias, activation, POLICIES["bf16"], how)
+        return (y * kernels.bias_activation(y, bias, activation, how)).sum()
+
+    operands = floats((129, 61), (61, 10), (10,))
+    hlo = compile_function(target, jax.grad(loss, argnums=(0, 1, 2)), *operands).as_text()
+    assert len(re.findall(KERNEL_CALLS, hlo)) == 6
+
+
+@on_each("v5e", "h200")
 @pytest.mark.parametrize("activation", FORMS)
 def test_the_kernels_of_a_narrow_mlp_compile_forward_and_backward(name, activation):
     target = here(name)
