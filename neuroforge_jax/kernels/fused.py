@@ -225,7 +225,9 @@ def _target(
     target = TARGETS[implementation]
     if isinstance(operand, jax.Array) and not isinstance(operand, jax.core.Tracer):
         check_device(target, next(iter(operand.devices())))
-    return target if target.multiplies(policy.compute) and part in target.parts else "xla"
+    # Wherever there are vectors they are float32.
+    able = target.multiplies(policy.compute) or (part == "bias_activation" and policy.compute == jnp.float32)
+    return target if able and part in target.parts else "xla"
 
 
 def _tiles(target: Target, part: str, policy: Policy, size: tuple[int, int, int]) -> Tiles | None:
