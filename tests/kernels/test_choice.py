@@ -12,8 +12,6 @@ from neuroforge_jax.kernels.choice import Measured, entry_name, measured
 from neuroforge_jax.kernels.targets import TARGETS, check_device, target_of
 from neuroforge_jax.kernels.tiling import Tiles
 
-pytestmark = pytest.mark.kernels
-
 SIZE = (60, 24, 30)
 
 
