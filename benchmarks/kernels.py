@@ -33,7 +33,7 @@ from neuroforge_jax.precision.policy import POLICIES, Policy
 
 CANDIDATES = {
     "tpu": (Tiles(256, 256, 512), Tiles(512, 512, 512), Tiles(512, 1024, 512), Tiles(1024, 1024, 256)),
-    "hopper": (Tiles(128, 128, 64), Tiles(128, 256, 64), Tiles(256, 128, 64), Tiles(64, 256, 64)),
+    "hopper": (Tiles(128, 64, 64), Tiles(64, 128, 64), Tiles(64, 256, 64)),
     "triton": (Tiles(64, 64, 32), Tiles(128, 64, 32), Tiles(128, 128, 32)),
     "interpret": (Tiles(64, 64, 64),),
 }

@@ -8,13 +8,15 @@ registers, where bias and activation are applied before it is written:
     gradient    dz = dy ⊙ φ′, and its sums over the rows of a group, in one pass over dy and what is kept
     inputs      dx = dz·Wᵀ
     weights     dW = xᵀ·dz
-    mlp         all layers of a tile of the batch, with the weights in shared memory
+    mlp         all layers of a tile of the batch, with the weights in shared memory; backward they are computed
+                again, down to every dz, which leaves the products dW
 
 dz is written, in the compute dtype, and not made in the prologue of both products: wgmma takes its operands from
 shared memory in 16 bits, and dy is float32. Operands are padded with zeros to whole tiles. A padded row of y is
 φ(b), and is cut off; one of dy is 0, and so is its part of every gradient. No sum depends on who is first.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,8 +45,12 @@ STEPS_AHEAD = 3
 ROWS, COLUMNS = 64, 128
 """The tile of elementwise kernels, and of the batch in an MLP."""
 
-SHARED_BYTES = 200 * 1024
-"""Of a multiprocessor's shared memory, what the weights of an MLP may fill with the rest beside them."""
+LEAST_STEPS = 8
+"""Of a part of a product whose terms are divided: each part writes a result of its own, to be read once more."""
+
+WEIGHT_BYTES = 160 * 1024
+"""Of a multiprocessor's shared memory, what the weights of an MLP may fill with the rest beside them; of more, each
+layer's are fetched as they are needed."""
 
 SWIZZLE_BYTES = 128
 """Rows of a tile in shared memory are broken at this width and their pieces permuted: no bank is hit twice."""
@@ -97,8 +103,7 @@ def weight_gradient(
 ) -> tuple[Float[Array, "I O"], Float[Array, " O"]]:
     """Gradients of W, xᵀ·(dy ⊙ φ′), and of b, both in float32."""
     dz, dbias = _sum_gradient(dy, kept, activation, x.dtype, interpret)
-    how = {"transposed": (True, False), "tiles": tiles, "interpret": interpret}
-    return _product(x, dz, [jnp.float32], lambda dkernel: [dkernel], **how)[0], dbias
+    return _weight_product(x, dz, tiles, interpret), dbias
 
 
 def bias_activation(
@@ -139,18 +144,13 @@ def mlp(
     *,
     interpret: Any = False,
 ) -> Float[Array, "B C"]:
-    """The logits of a narrow MLP; one whose weights shared memory does not hold goes layer by layer."""
-    width = padded(max(x.shape[1], *(kernel.shape[1] for kernel in kernels)), 64)
-    if 2 * width * width * len(kernels) > SHARED_BYTES - ROWS * width * 8:
-        *_, h = _inputs(x, kernels, biases, activation, output, interpret)
-        return forward(h[0], kernels[-1], biases[-1], "identity", output, interpret=interpret)[0]
-    weights = jnp.concatenate([_whole_tiles(kernel, width, width) for kernel in kernels])
-    rows = jnp.concatenate([_whole_tiles(bias[None], 1, width)[0] for bias in biases])
+    """The logits of a narrow MLP: the weights stay on chip, and so do the activations of a tile of the batch."""
+    x_whole, weights, rows = _of_one_width(x, kernels, biases)
 
     def run(x: Array, weights: Array, rows: Array) -> Array:
         return _mlp(x, weights, rows, FORMS[activation], output, interpret)
 
-    return sequential_vmap(run)(_whole_tiles(x, ROWS, width), weights, rows)[: len(x), : len(biases[-1])]
+    return sequential_vmap(run)(x_whole, weights, rows)[: len(x), : len(biases[-1])]
 
 
 def mlp_gradient(
@@ -165,35 +165,30 @@ def mlp_gradient(
 ) -> tuple[Float[Array, "B I"], list[Float[Array, "_ _"]], list[Float[Array, " _"]]]:
     """Gradients of x, in the compute dtype, and of every kernel and bias, in float32.
 
-    The activations are computed again, layer by layer: the float32 gradients of a few layers' weights fit neither
-    the registers nor the shared memory of a multiprocessor.
+    One kernel computes the activations again and the gradients of the sums, tile by tile of the batch, and writes
+    both for the products that follow: float32 gradients of a few layers' weights fit neither the registers nor the
+    shared memory of a multiprocessor.
     """
-    inputs = _inputs(x, kernels, biases, activation, output, interpret)
-    dkernels, dbiases, dy, form = [], [], dlogits, "identity"
-    for layer in reversed(range(len(kernels))):
-        # Nothing is kept of the logits, and the slope of the identity asks for nothing.
-        kept = inputs[layer + 1][1] if layer + 1 < len(kernels) else dlogits
-        dkernel, dbias = weight_gradient(inputs[layer][0], dy, kept, form, interpret=interpret)
-        dy, form = input_gradient(dy, kept, kernels[layer], form, interpret=interpret), activation
-        dkernels.append(dkernel)
-        dbiases.append(dbias)
-    return dy, dkernels[::-1], dbiases[::-1]
+    x_whole, weights, rows = _of_one_width(x, kernels, biases)
+
+    def run(x: Array, dlogits: Array, weights: Array, rows: Array) -> list[Array]:
+        return _mlp_gradient(x, dlogits, weights, rows, FORMS[activation], output, interpret)
+
+    dlogits = _whole_tiles(dlogits, ROWS, x_whole.shape[1])
+    dx, dbias, *made = sequential_vmap(run)(x_whole, dlogits, weights, rows)
+    inputs, dzs = [x_whole, *made[: len(kernels) - 1]], made[len(kernels) - 1 :]
+    products = (_weight_product(h, dz, None, interpret) for h, dz in zip(inputs, dzs, strict=True))
+    dkernels = [product[: len(w), : w.shape[1]] for product, w in zip(products, kernels, strict=True)]
+    dbiases = dbias.reshape(-1, len(kernels), dbias.shape[1]).sum(axis=0)
+    return dx[: len(x), : x.shape[1]], dkernels, [dbiases[k, : len(bias)] for k, bias in enumerate(biases)]
 
 
-def _inputs(
-    x: Array,
-    kernels: Sequence[Array],
-    biases: Sequence[Array],
-    activation: str,
-    output: DTypeLike,
-    interpret: Any,
-) -> list[tuple[Array, Array]]:
-    """What goes into each layer, in the compute dtype, and what the slope before it is computed from."""
-    inputs = [(x, x)]
-    for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
-        y, z = forward(inputs[-1][0], kernel, bias, activation, output, interpret=interpret)
-        inputs.append((y.astype(x.dtype), y if z is None else z))
-    return inputs
+def _of_one_width(x: Array, kernels: Sequence[Array], biases: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """Inputs, kernels and biases padded to the widest, the kernels one below the other, the biases too."""
+    width = padded(max(x.shape[1], *(kernel.shape[1] for kernel in kernels)), 64)
+    weights = jnp.concatenate([_whole_tiles(kernel, width, width) for kernel in kernels])
+    rows = jnp.concatenate([_whole_tiles(bias[None], 1, width)[0] for bias in biases])
+    return _whole_tiles(x, ROWS, width), weights, rows
 
 
 def _sum_gradient(
@@ -216,10 +211,15 @@ def _product(
     *,
     bias: Array | None = None,
     transposed: tuple[bool, bool] = (False, False),
+    parts: int = 1,
     tiles: Tiles | None = None,
     interpret: Any = False,
 ) -> list[Array]:
-    """Finish(a·b + bias), a result for each dtype; transposed: whether a and b lie so in memory."""
+    """Finish(a·b + bias), a result for each dtype; transposed: whether a and b lie so in memory.
+
+    parts: into which the terms are divided, where the tiles alone would leave processors without work. Each part is
+    finished by itself, and XLA adds them up.
+    """
     t = tiles or TILES
     a_tile, b_tile = _turned((t.rows, t.terms), transposed[0]), _turned((t.terms, t.columns), transposed[1])
     rows, columns = _turned(a.shape, transposed[0])[0], _turned(b.shape, transposed[1])[1]
@@ -227,14 +227,16 @@ def _product(
     def run(a: Array, b: Array, row: Array) -> list[Array]:
         m, terms = _turned(a.shape, transposed[0])
         n = _turned(b.shape, transposed[1])[1]
+        grid = (parts, m // t.rows, n // t.columns)
 
         def body(a: Ref, b: Ref, row: Ref, *refs: Ref) -> None:
             results, staged = refs[: len(dtypes)], refs[len(dtypes) :]
 
-            @plgpu.nd_loop((m // t.rows, n // t.columns), collective_axes="processor")
+            @plgpu.nd_loop(grid, collective_axes="processor")
             def _tile(loop: plgpu.NDLoopInfo) -> None:
-                i, j = loop.index
-                at = pl.ds(i * t.rows, t.rows), pl.ds(j * t.columns, t.columns)
+                part, i, j = loop.index
+                at = pl.ds((part * grid[1] + i) * t.rows, t.rows), pl.ds(j * t.columns, t.columns)
+                first, steps = _share(terms // t.terms, parts, part)
 
                 def multiplied(total: Ref) -> Array:
                     def step(_: Any, a_tile: Ref, b_tile: Ref) -> None:
@@ -247,10 +249,10 @@ def _product(
                     # over before that step has waited for it, hence the delay.
                     plgpu.emit_pipeline(
                         step,
-                        grid=(terms // t.terms,),
+                        grid=(steps,),
                         in_specs=[
-                            _tile_spec(a_tile, a.dtype, lambda k: _turned((i, k), transposed[0]), delay=1),
-                            _tile_spec(b_tile, b.dtype, lambda k: _turned((k, j), transposed[1]), delay=1),
+                            _tile_spec(a_tile, a.dtype, lambda k: _turned((i, first + k), transposed[0]), 1),
+                            _tile_spec(b_tile, b.dtype, lambda k: _turned((first + k, j), transposed[1]), 1),
                         ],
                         max_concurrent_steps=STEPS_AHEAD,
                     )(a, b)
@@ -267,9 +269,9 @@ def _product(
 
         return plgpu.kernel(
             body,
-            out_type=[jax.ShapeDtypeStruct((m, n), dtype) for dtype in dtypes],
+            out_type=[jax.ShapeDtypeStruct((parts * m, n), dtype) for dtype in dtypes],
             scratch_types=[_shared((t.rows, t.columns), dtype) for dtype in dtypes],
-            grid=(min(_processors(), m // t.rows * (n // t.columns)),),
+            grid=(min(_processors(), math.prod(grid)),),
             grid_names=("processor",),
             **interpreter(interpret),
         )(a, b, row)
@@ -277,7 +279,31 @@ def _product(
     row = jnp.zeros(columns, jnp.float32) if bias is None else bias
     padded_row = _whole_tiles(row[None], 1, t.columns)[0]
     made = sequential_vmap(run)(_whole_tiles(a, *a_tile), _whole_tiles(b, *b_tile), padded_row)
+    if parts > 1:
+        made = [result.reshape(parts, -1, result.shape[1]).sum(axis=0) for result in made]
     return [result[:rows, :columns] for result in made]
+
+
+def _weight_product(x: Array, dz: Array, tiles: Tiles | None, interpret: Any) -> Array:
+    """xᵀ·dz in float32. Its sum is as long as the batch and its tiles are few, so that it is divided."""
+    t = tiles or TILES
+    steps = blocks(len(x), t.terms)
+    idle = _processors() // (blocks(x.shape[1], t.rows) * blocks(dz.shape[1], t.columns))
+    parts = _parts(steps, min(idle, steps // LEAST_STEPS))
+    how = {"transposed": (True, False), "parts": parts, "tiles": tiles, "interpret": interpret}
+    return _product(x, dz, [jnp.float32], lambda dkernel: [dkernel], **how)[0]
+
+
+def _parts(length: int, wanted: int) -> int:
+    """Into how many equal parts to divide, of which the last is the shortest and not empty."""
+    return blocks(length, blocks(length, max(1, wanted)))
+
+
+def _share(length: int, parts: int, part: Array) -> tuple[Any, Any]:
+    """Where a part begins, and how long it is."""
+    each = blocks(length, parts)
+    first = part * each
+    return first, each if each * parts == length else jnp.minimum(each, length - first)
 
 
 def _elementwise(
@@ -294,13 +320,13 @@ def _elementwise(
     """
     rows, columns = operands[0].shape
     across = blocks(columns, COLUMNS)
-    groups = max(1, min(blocks(rows, ROWS), _processors() // across))
-    each = blocks(rows, groups * ROWS)
+    groups = _parts(blocks(rows, ROWS), min(blocks(rows, ROWS), _processors() // across))
 
     def run(row: Array, *operands: Array) -> list[Array]:
         def kernel(row: Ref, *refs: Ref) -> None:
             *operands, result, sums, made, summed = refs
             group, column = lax.axis_index("group"), lax.axis_index("column")
+            first, steps = _share(blocks(rows, ROWS), groups, group)
             columns = pl.ds(column * COLUMNS, COLUMNS)
             added = None if bias is None else _row(row.at[columns], (ROWS, COLUMNS))
 
@@ -312,15 +338,15 @@ def _elementwise(
                 slot = made.at[lax.rem(k, 2)]
                 slot[...] = value.astype(made.dtype)
                 plgpu.commit_smem()
-                plgpu.copy_smem_to_gmem(slot, result.at[pl.ds((group * each + k) * ROWS, ROWS), columns])
+                plgpu.copy_smem_to_gmem(slot, result.at[pl.ds((first + k) * ROWS, ROWS), columns])
                 return total + value
 
             def spec(dtype: DTypeLike) -> plgpu.BlockSpec:
-                return _tile_spec((ROWS, COLUMNS), dtype, lambda k: (group * each + k, column))
+                return _tile_spec((ROWS, COLUMNS), dtype, lambda k: (first + k, column))
 
             total = plgpu.emit_pipeline(
                 step,
-                grid=(each,),
+                grid=(steps,),
                 in_specs=[spec(operand.dtype) for operand in operands],
                 max_concurrent_steps=2,
                 init_carry=plgpu.layout_cast(jnp.zeros((ROWS, COLUMNS), jnp.float32), plgpu.Layout.WGMMA),
@@ -344,7 +370,7 @@ def _elementwise(
         )(row, *operands)
 
     row = jnp.zeros((1, columns), jnp.float32) if bias is None else bias[None]
-    whole = [_whole_tiles(operand, groups * each * ROWS, COLUMNS) for operand in operands]
+    whole = [_whole_tiles(operand, ROWS, COLUMNS) for operand in operands]
     made, sums = sequential_vmap(run)(_whole_tiles(row, 1, COLUMNS)[0], *whole)
     return made[:rows, :columns], sums.sum(axis=0)[:columns]
 
@@ -355,36 +381,27 @@ def _mlp(x: Array, weights: Array, rows: Array, form: Form, output: DTypeLike, i
     depth = len(weights) // width
 
     def body(x: Ref, weights: Ref, rows: Ref, logits: Ref, w: Ref, h: Ref, out: Ref, arrived: Ref) -> None:
-        for layer in range(depth):
-            plgpu.copy_gmem_to_smem(weights.at[pl.ds(layer * width, width)], w.at[layer], arrived)
-            plgpu.barrier_wait(arrived)
+        layers = _Layers(weights, rows, w, arrived)
 
         @plgpu.nd_loop((samples // ROWS,), collective_axes="processor")
         def _tile(loop: plgpu.NDLoopInfo) -> None:
-            (i,) = loop.index
-            plgpu.copy_gmem_to_smem(x.at[pl.ds(i * ROWS, ROWS)], h, arrived)
-            plgpu.barrier_wait(arrived)
+            at = pl.ds(loop.index[0] * ROWS, ROWS)
+            _fetch(x.at[at], h, arrived)
             for layer in range(depth):
-
-                def multiplied(total: Ref, layer: int = layer) -> Array:
-                    plgpu.wgmma(total, h, w.at[layer])
-                    return total[...]  # waits for the product
-
-                z = pl.run_scoped(multiplied, plgpu.ACC((ROWS, width), jnp.float32))
-                z = z + _row(rows.at[pl.ds(layer * width, width)], z.shape)
+                z = layers.sums(h, layer)
                 if layer < depth - 1:
                     h[...] = form.value(z).astype(output).astype(h.dtype)
                 else:
                     out[...] = z.astype(out.dtype)
                 plgpu.commit_smem()
-            plgpu.copy_smem_to_gmem(out, logits.at[pl.ds(i * ROWS, ROWS)])
+            plgpu.copy_smem_to_gmem(out, logits.at[at])
             plgpu.wait_smem_to_gmem(0)
 
     return plgpu.kernel(
         body,
         out_type=jax.ShapeDtypeStruct((samples, width), output),
         scratch_types=[
-            _shared((depth, width, width), weights.dtype),
+            _held(weights),
             _shared((ROWS, width), x.dtype),
             _shared((ROWS, width), output),
             plgpu.Barrier(),
@@ -393,6 +410,124 @@ def _mlp(x: Array, weights: Array, rows: Array, form: Form, output: DTypeLike, i
         grid_names=("processor",),
         **interpreter(interpret),
     )(x, weights, rows)
+
+
+def _mlp_gradient(
+    x: Array, dlogits: Array, weights: Array, rows: Array, form: Form, output: DTypeLike, interpret: Any
+) -> list[Array]:
+    """Gradients of x and, by processor and layer, of the biases; what goes into each layer; the sums' gradients."""
+    width, samples = weights.shape[1], len(x)
+    depth = len(weights) // width
+    processors = min(_processors(), samples // ROWS)
+
+    def body(x: Ref, dlogits: Ref, weights: Ref, rows: Ref, dx: Ref, dbias: Ref, *refs: Ref) -> None:
+        made, (w, h, dy, sums, arrived) = refs[:-5], refs[-5:]
+        inputs, dzs = made[: depth - 1], made[depth - 1 :]
+        layers = _Layers(weights, rows, w, arrived)
+        for layer in range(depth):
+            nothing = jnp.zeros((width,), jnp.float32)
+            sums.at[layer][...] = plgpu.layout_cast(nothing, plgpu.Layout.WGMMA.reduce(0))
+
+        @plgpu.nd_loop((samples // ROWS,), collective_axes="processor")
+        def _tile(loop: plgpu.NDLoopInfo) -> None:
+            at = pl.ds(loop.index[0] * ROWS, ROWS)
+
+            def put(values: Array, result: Ref) -> None:
+                """Into memory, and where the next product takes it from."""
+                plgpu.wait_smem_to_gmem(0, wait_read_only=True)
+                h[...] = values.astype(h.dtype)
+                plgpu.commit_smem()
+                plgpu.copy_smem_to_gmem(h, result.at[at])
+
+            _fetch(x.at[at], h, arrived)
+            _fetch(dlogits.at[at], dy, arrived)
+            kept = []
+            for layer in range(depth - 1):
+                z = layers.sums(h, layer)
+                y = form.value(z).astype(output).astype(jnp.float32)
+                kept.append(z if form.keeps_sum else y)
+                put(y, inputs[layer])
+            dz = load(dy, plgpu.Layout.WGMMA).astype(jnp.float32)
+            for layer in reversed(range(depth)):
+                put(dz, dzs[layer])
+                # Each warp reads and writes all of the row. The sum over rows lies between, in which warps wait for
+                # each other: without it a warp could read what another has added to already.
+                before = load(sums.at[layer], plgpu.Layout.WGMMA.reduce(0), optimized=False)
+                sums.at[layer][...] = before + dz.sum(axis=0)
+                dhidden = layers.product(h, layer, turned=True).astype(h.dtype)
+                if layer:
+                    dz = form.gradient(dhidden.astype(jnp.float32), kept[layer - 1])
+            put(dhidden, dx)
+            # The next tile of x comes into the same place.
+            plgpu.wait_smem_to_gmem(0)
+
+        plgpu.commit_smem()
+        plgpu.copy_smem_to_gmem(sums, dbias.at[pl.ds(lax.axis_index("processor") * depth, depth)])
+        plgpu.wait_smem_to_gmem(0)
+
+    activations = jax.ShapeDtypeStruct((samples, width), x.dtype)
+    sums = jax.ShapeDtypeStruct((processors * depth, width), jnp.float32)
+    return plgpu.kernel(
+        body,
+        out_type=[activations, sums] + [activations] * (2 * depth - 1),
+        scratch_types=[
+            _held(weights),
+            _shared((ROWS, width), x.dtype),
+            _shared((ROWS, width), dlogits.dtype),
+            plgpu.SMEM((depth, width), jnp.float32),
+            plgpu.Barrier(),
+        ],
+        grid=(processors,),
+        grid_names=("processor",),
+        **interpreter(interpret),
+    )(x, dlogits, weights, rows)
+
+
+def _held(weights: Array) -> Any:
+    """Place for the kernels of all layers or, where shared memory is too small for that, of one."""
+    width = weights.shape[1]
+    held = len(weights) // width if 2 * weights.size <= WEIGHT_BYTES else 1
+    return _shared((held, width, width), weights.dtype)
+
+
+class _Layers:
+    """The layers of an MLP of one width, as a warpgroup multiplies by them.
+
+    w: place for the kernels of all of them, fetched once, or of one, fetched each time.
+    """
+
+    def __init__(self, weights: Ref, rows: Ref, w: Ref, arrived: Ref) -> None:
+        self.weights, self.rows, self.w, self.arrived = weights, rows, w, arrived
+        self.width = w.shape[1]
+        self.all_held = w.shape[0] * self.width == weights.shape[0]
+        if self.all_held:
+            for layer in range(w.shape[0]):
+                self._fetch_kernel(layer, layer)
+
+    def sums(self, h: Ref, layer: int) -> Array:
+        """h·W + b of a layer, in float32."""
+        z = self.product(h, layer)
+        return z + _row(self.rows.at[pl.ds(layer * self.width, self.width)], z.shape)
+
+    def product(self, h: Ref, layer: int, turned: bool = False) -> Array:
+        """h·W or h·Wᵀ; of both all reading is done."""
+        if not self.all_held:
+            self._fetch_kernel(layer, 0)
+        kernel = self.w.at[layer if self.all_held else 0]
+
+        def multiplied(total: Ref) -> Array:
+            plgpu.wgmma(total, h, _turned_ref(kernel, turned))
+            return total[...]  # waits for the product
+
+        return pl.run_scoped(multiplied, plgpu.ACC(h.shape, jnp.float32))
+
+    def _fetch_kernel(self, layer: int, place: int) -> None:
+        _fetch(self.weights.at[pl.ds(layer * self.width, self.width)], self.w.at[place], self.arrived)
+
+
+def _fetch(source: Ref, place: Ref, arrived: Ref) -> None:
+    plgpu.copy_gmem_to_smem(source, place, arrived)
+    plgpu.barrier_wait(arrived)
 
 
 def _row(row: Ref, shape: tuple[int, ...]) -> Array:

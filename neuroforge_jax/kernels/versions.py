@@ -11,7 +11,7 @@ from neuroforge_jax.typing import Array
 
 def load(ref: Any, layout: Any, *, optimized: bool = True) -> Array:
     """What lies at a reference, in registers with this layout; some versions ask for an index."""
-    index = () if jax.__version_info__ >= (0, 12) else ((),)
+    index = () if jax.__version_info__ >= (0, 11) else ((),)
     return plgpu.load(ref, *index, layout=layout, optimized=optimized)
 
 
