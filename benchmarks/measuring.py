@@ -66,5 +66,7 @@ def write_sections(
         record[section] = measure[section]()
         record.setdefault("command", command)
         record["environment"] = environment.describe(BACKENDS["mixed"], batch_size=512)
+        # Sections that are measured on their own keep the commit that they are of.
+        record.setdefault("commits", {})[section] = record["environment"]["commit"]
         output.write_text(json.dumps(record, indent=2) + "\n")
     return record
