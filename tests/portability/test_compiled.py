@@ -204,6 +204,25 @@ def test_the_kernels_of_a_narrow_mlp_compile_forward_and_backward(name, activati
     compile_function(target, jax.grad(loss, argnums=1), *floats((4097, 64)), layers)
 
 
+@on_each("v5e-4", "v6e-4", "h200-8")
+def test_the_kernels_of_a_layer_compile_on_shards_of_a_batch(name):
+    target = here(name)
+    mesh, how, spec = target.mesh(), target.chip.kernels, jax.sharding.PartitionSpec
+
+    def gradient(x, kernel, bias):
+        def loss(kernel, bias):
+            return kernels.dense(x, kernel, bias, "gelu", POLICIES["bf16"], how).sum()
+
+        return jax.lax.psum(jax.grad(loss, argnums=(0, 1))(kernel, bias), "data")
+
+    split = jax.shard_map(
+        gradient, mesh=mesh, in_specs=(spec("data"), spec(), spec()), out_specs=spec(), check_vma=False
+    )
+    hlo = compile_function(target, split, *floats((1024, 784), (784, 512), (512,))).as_text()
+    assert re.findall(KERNEL_CALLS, hlo)
+    assert 784 * 512 + 512 <= reduced_over_chips(hlo) <= 784 * 512 + 1024
+
+
 def floats(*shapes):
     return [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
 
