@@ -29,7 +29,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jax.typing import DTypeLike
 
 from neuroforge_jax.kernels.forms import FORMS, Form
-from neuroforge_jax.kernels.tiling import Tiles, blocks, padded
+from neuroforge_jax.kernels.tiling import Tiles, blocks, padded, whole_tiles
 from neuroforge_jax.kernels.versions import interpreter, load
 from neuroforge_jax.typing import Array, Float
 
@@ -174,7 +174,7 @@ def mlp_gradient(
     def run(x: Array, dlogits: Array, weights: Array, rows: Array) -> list[Array]:
         return _mlp_gradient(x, dlogits, weights, rows, FORMS[activation], output, interpret)
 
-    dlogits = _whole_tiles(dlogits, ROWS, x_whole.shape[1])
+    dlogits = whole_tiles(dlogits, ROWS, x_whole.shape[1])
     dx, dbias, *made = sequential_vmap(run)(x_whole, dlogits, weights, rows)
     inputs, dzs = [x_whole, *made[: len(kernels) - 1]], made[len(kernels) - 1 :]
     products = (_weight_product(h, dz, None, interpret) for h, dz in zip(inputs, dzs, strict=True))
@@ -186,9 +186,9 @@ def mlp_gradient(
 def _of_one_width(x: Array, kernels: Sequence[Array], biases: Sequence[Array]) -> tuple[Array, Array, Array]:
     """Inputs, kernels and biases padded to the widest, the kernels one below the other, the biases too."""
     width = padded(max(x.shape[1], *(kernel.shape[1] for kernel in kernels)), 64)
-    weights = jnp.concatenate([_whole_tiles(kernel, width, width) for kernel in kernels])
-    rows = jnp.concatenate([_whole_tiles(bias[None], 1, width)[0] for bias in biases])
-    return _whole_tiles(x, ROWS, width), weights, rows
+    weights = jnp.concatenate([whole_tiles(kernel, width, width) for kernel in kernels])
+    rows = jnp.concatenate([whole_tiles(bias[None], 1, width)[0] for bias in biases])
+    return whole_tiles(x, ROWS, width), weights, rows
 
 
 def _sum_gradient(
@@ -277,8 +277,8 @@ def _product(
         )(a, b, row)
 
     row = jnp.zeros(columns, jnp.float32) if bias is None else bias
-    padded_row = _whole_tiles(row[None], 1, t.columns)[0]
-    made = sequential_vmap(run)(_whole_tiles(a, *a_tile), _whole_tiles(b, *b_tile), padded_row)
+    padded_row = whole_tiles(row[None], 1, t.columns)[0]
+    made = sequential_vmap(run)(whole_tiles(a, *a_tile), whole_tiles(b, *b_tile), padded_row)
     if parts > 1:
         made = [result.reshape(parts, -1, result.shape[1]).sum(axis=0) for result in made]
     return [result[:rows, :columns] for result in made]
@@ -370,8 +370,8 @@ def _elementwise(
         )(row, *operands)
 
     row = jnp.zeros((1, columns), jnp.float32) if bias is None else bias[None]
-    whole = [_whole_tiles(operand, ROWS, COLUMNS) for operand in operands]
-    made, sums = sequential_vmap(run)(_whole_tiles(row, 1, COLUMNS)[0], *whole)
+    whole = [whole_tiles(operand, ROWS, COLUMNS) for operand in operands]
+    made, sums = sequential_vmap(run)(whole_tiles(row, 1, COLUMNS)[0], *whole)
     return made[:rows, :columns], sums.sum(axis=0)[:columns]
 
 
@@ -559,12 +559,6 @@ def _turned(pair: tuple[Any, ...], turned: bool) -> tuple[Any, Any]:
 
 def _turned_ref(tile: Ref, turned: bool) -> Ref:
     return tile.T if turned else tile
-
-
-def _whole_tiles(array: Array, rows: int, columns: int) -> Array:
-    wanted = padded(array.shape[0], rows), padded(array.shape[1], columns)
-    short = [(0, full - length) for full, length in zip(wanted, array.shape, strict=True)]
-    return jnp.pad(array, short) if array.shape != wanted else array
 
 
 def _processors() -> int:

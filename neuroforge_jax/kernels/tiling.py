@@ -1,14 +1,10 @@
 """How a product is cut into tiles: sizes that fit a device's on-chip memory, and what is cut off at the edges."""
 
-import math
 from dataclasses import dataclass
 
-LANES = 128
-"""Numbers side by side in a TPU's vector register, and so the unit of a tile's last axis."""
+import jax.numpy as jnp
 
-NARROWEST = 16
-"""Rows that a TPU's register of a two-byte dtype holds, and so the unit of a tile's first axis; of four-byte dtypes
-it holds 8."""
+from neuroforge_jax.typing import Array
 
 
 @dataclass(frozen=True)
@@ -30,11 +26,7 @@ result, and the sum, are 5 MB."""
 
 def fitted(tiles: Tiles, m: int, n: int, k: int) -> Tiles:
     """These tiles for a product of this size; an axis no longer than its tile is one tile, as long as the axis."""
-    return Tiles(_fitted(m, tiles.rows), _fitted(n, tiles.columns), _fitted(k, tiles.terms))
-
-
-def _fitted(length: int, tile: int) -> int:
-    return length if length <= tile else tile
+    return Tiles(min(m, tiles.rows), min(n, tiles.columns), min(k, tiles.terms))
 
 
 def blocks(length: int, tile: int) -> int:
@@ -44,4 +36,11 @@ def blocks(length: int, tile: int) -> int:
 
 def padded(length: int, unit: int) -> int:
     """The next multiple of the unit."""
-    return math.ceil(length / unit) * unit
+    return blocks(length, unit) * unit
+
+
+def whole_tiles(array: Array, rows: int, columns: int) -> Array:
+    """A matrix, padded with zeros to whole tiles."""
+    wanted = padded(array.shape[0], rows), padded(array.shape[1], columns)
+    short = [(0, full - length) for full, length in zip(wanted, array.shape, strict=True)]
+    return jnp.pad(array, short) if array.shape != wanted else array

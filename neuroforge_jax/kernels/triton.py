@@ -22,7 +22,7 @@ from jax.experimental.pallas import triton as plgpu
 from jax.typing import DTypeLike
 
 from neuroforge_jax.kernels.forms import FORMS, Form
-from neuroforge_jax.kernels.tiling import Tiles, blocks, padded
+from neuroforge_jax.kernels.tiling import Tiles, blocks, whole_tiles
 from neuroforge_jax.typing import Array, Float
 
 Ref = Any
@@ -47,7 +47,7 @@ def forward(
 ) -> tuple[Float[Array, "B O"], Float[Array, "B O"] | None]:
     """The layer's y in the output dtype and, where φ′ needs it, its sum z in the compute dtype."""
     (rows, columns), form, t = (len(x), len(bias)), FORMS[activation], tiles or TILES
-    x, kernel = _whole_tiles(x, t.rows, t.terms), _whole_tiles(kernel, t.terms, t.columns)
+    x, kernel = whole_tiles(x, t.rows, t.terms), whole_tiles(kernel, t.terms, t.columns)
     terms, shape = x.shape[1], (len(x), kernel.shape[1])
 
     def body(x: Ref, kernel: Ref, bias: Ref, y: Ref, *kept: Ref) -> None:
@@ -75,7 +75,7 @@ def forward(
         compiler_params=_parameters(),
         interpret=interpret,
         name="dense_forward",
-    )(x, kernel, _whole_tiles(bias[None], 1, t.columns))
+    )(x, kernel, whole_tiles(bias[None], 1, t.columns))
     return y[:rows, :columns], z[0][:rows, :columns] if z else None
 
 
@@ -90,8 +90,8 @@ def input_gradient(
 ) -> Float[Array, "B I"]:
     """Gradient of x, (dy ⊙ φ′)·Wᵀ, rounded to the compute dtype."""
     (rows, columns), form, t = (len(dy), len(kernel)), FORMS[activation], tiles or TILES
-    dy, kept = (_whole_tiles(array, t.rows, t.terms) for array in (dy, kept))
-    kernel = _whole_tiles(kernel, t.columns, t.terms)
+    dy, kept = (whole_tiles(array, t.rows, t.terms) for array in (dy, kept))
+    kernel = whole_tiles(kernel, t.columns, t.terms)
     terms, shape = dy.shape[1], (len(dy), len(kernel))
 
     def body(dy: Ref, kept: Ref, kernel: Ref, dx: Ref) -> None:
@@ -127,8 +127,8 @@ def weight_gradient(
 ) -> tuple[Float[Array, "I O"], Float[Array, " O"]]:
     """Gradients of W, xᵀ·(dy ⊙ φ′), and of b, both in float32."""
     (rows, columns), form, t = (x.shape[1], dy.shape[1]), FORMS[activation], tiles or TILES
-    x = _whole_tiles(x, t.terms, t.rows)
-    dy, kept = (_whole_tiles(array, t.terms, t.columns) for array in (dy, kept))
+    x = whole_tiles(x, t.terms, t.rows)
+    dy, kept = (whole_tiles(array, t.terms, t.columns) for array in (dy, kept))
     terms, shape = len(x), (x.shape[1], dy.shape[1])
 
     def body(x: Ref, dy: Ref, kept: Ref, dkernel: Ref, dbias: Ref) -> None:
@@ -167,7 +167,7 @@ def bias_activation(
 ) -> Float[Array, "B O"]:
     """φ(z + b) in one pass, in the dtype of z."""
     rows, columns = z.shape
-    z, bias = _whole_tiles(z, ROWS, COLUMNS), _whole_tiles(bias[None], 1, COLUMNS)
+    z, bias = whole_tiles(z, ROWS, COLUMNS), whole_tiles(bias[None], 1, COLUMNS)
 
     def body(z: Ref, bias: Ref, y: Ref) -> None:
         y[...] = FORMS[activation].value(z[...].astype(jnp.float32) + bias[...]).astype(y.dtype)
@@ -196,7 +196,7 @@ def bias_activation_gradient(
 ) -> tuple[Float[Array, "B O"], Float[Array, " O"]]:
     """Gradients of z, in its dtype, and of b, in float32, in one pass; XLA adds up the sums of the tiles."""
     (rows, columns), form = z.shape, FORMS[activation]
-    z, dy = (_whole_tiles(array, ROWS, COLUMNS) for array in (z, dy))
+    z, dy = (whole_tiles(array, ROWS, COLUMNS) for array in (z, dy))
 
     def body(z: Ref, bias: Ref, dy: Ref, dz: Ref, partial_sum: Ref) -> None:
         added = z[...].astype(jnp.float32) + bias[...]
@@ -217,7 +217,7 @@ def bias_activation_gradient(
         compiler_params=_parameters(),
         interpret=interpret,
         name="bias_activation_gradient",
-    )(z, _whole_tiles(bias[None], 1, COLUMNS), dy)
+    )(z, whole_tiles(bias[None], 1, COLUMNS), dy)
     return dz[:rows, :columns], sums.sum(axis=0)[:columns]
 
 
@@ -234,13 +234,6 @@ def _product(a: Array, b: Array) -> Array:
 def _dz(dy: Array, kept: Array, form: Form) -> Array:
     """The gradient of the sum, dy ⊙ φ′, in float32."""
     return form.gradient(dy.astype(jnp.float32), kept.astype(jnp.float32))
-
-
-def _whole_tiles(array: Array, rows: int, columns: int) -> Array:
-    short = [
-        (0, padded(length, tile) - length) for length, tile in zip(array.shape, (rows, columns), strict=True)
-    ]
-    return jnp.pad(array, short) if any(after for _, after in short) else array
 
 
 def _elementwise() -> tuple[pl.BlockSpec, pl.BlockSpec]:
