@@ -20,6 +20,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 import neuroforge_jax.kernels.reference as reference
 import neuroforge_jax.kernels.xla as xla
@@ -51,7 +52,7 @@ def dense(
     lookup(ACTIVATIONS, activation, "activation")
     _check_layer(x, kernel, bias)
     size = (len(x), kernel.shape[1], x.shape[1])
-    target = _target(implementation, "dense", policy, size, x)
+    target = _target(implementation, "dense", policy.compute, size, x)
     if isinstance(target, Target):
         return _dense(x, kernel, bias, activation, policy, target)
     return (reference if target == "reference" else xla).dense(x, kernel, bias, activation, policy)
@@ -67,8 +68,7 @@ def bias_activation(
     lookup(ACTIVATIONS, activation, "activation")
     if bias.shape != z.shape[1:]:
         raise ValueError(f"a bias {bias.shape} does not fit sums {z.shape}: it has a number for each column")
-    policy = next((p for p in POLICIES.values() if p.compute == z.dtype), POLICIES["f32"])
-    target = _target(implementation, "bias_activation", policy, (len(z), len(bias), 1), z)
+    target = _target(implementation, "bias_activation", z.dtype, (len(z), len(bias), 1), z)
     if isinstance(target, Target):
         return _bias_activation(z, bias, activation, target)
     return reference.bias_activation(z, bias, activation)
@@ -91,7 +91,7 @@ def mlp(
         _check_layer(jax.ShapeDtypeStruct((len(x), width), x.dtype), kernel, bias)
         width = kernel.shape[1]
     widest = max(x.shape[1], *(kernel.shape[1] for kernel, _ in layers))
-    target = _target(implementation, "mlp", policy, (len(x), widest, len(layers)), x)
+    target = _target(implementation, "mlp", policy.compute, (len(x), widest, len(layers)), x)
     if isinstance(target, Target):
         if widest > NARROW_MLP:
             raise ValueError(
@@ -212,11 +212,11 @@ _mlp.defvjp(_mlp_forward, _mlp_backward)
 
 
 def _target(
-    implementation: str, part: str, policy: Policy, size: tuple[int, int, int], operand: Array
+    implementation: str, part: str, dtype: DTypeLike, size: tuple[int, int, int], operand: Array
 ) -> Target | str:
     """What runs: a set of kernels, or "xla" or "reference"."""
     if implementation == "auto":
-        choice = measured(default_kind(), part, policy.compute, size)
+        choice = measured(default_kind(), part, dtype, size)
         implementation = choice.implementation if choice else "xla"
     if implementation in ("reference", "xla"):
         return implementation
@@ -226,7 +226,7 @@ def _target(
     if isinstance(operand, jax.Array) and not isinstance(operand, jax.core.Tracer):
         check_device(target, next(iter(operand.devices())))
     # Wherever there are vectors they are float32.
-    able = target.multiplies(policy.compute) or (part == "bias_activation" and policy.compute == jnp.float32)
+    able = target.multiplies(dtype) or (part == "bias_activation" and dtype == jnp.float32)
     return target if able and part in target.parts else "xla"
 
 

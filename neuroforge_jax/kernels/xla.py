@@ -55,11 +55,12 @@ def _forward(x: Array, kernel: Array, policy: Policy) -> tuple[Array, tuple[Arra
 def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: Array) -> tuple[Array, Array]:
     x_hat, kernel_hat, x_like, kernel_like = residuals
     small = len(x_hat) <= SMALL_BATCH
+    on_cpu = _few_samples if small else partial(_two_products, as_written=dy.shape[1] < NARROW)
     dx, dkernel = lax.platform_dependent(
         x_hat,
         kernel_hat,
         policy.to_compute(dy),
-        cpu=partial(_few_samples if small else _on_cpu, policy=policy),
+        cpu=partial(on_cpu, policy=policy),
         default=partial(_two_products, policy=policy, rounded_to=jnp.float32 if small else None),
     )
     return dx.astype(x_like.dtype), dkernel.astype(kernel_like.dtype)
@@ -69,20 +70,18 @@ product.defvjp(_forward, _backward)
 
 
 def _two_products(
-    x_hat: Array, kernel_hat: Array, dy_hat: Array, *, policy: Policy, rounded_to: DTypeLike | None
+    x_hat: Array,
+    kernel_hat: Array,
+    dy_hat: Array,
+    *,
+    policy: Policy,
+    rounded_to: DTypeLike | None = None,
+    as_written: bool = False,
 ) -> tuple[Float[Array, "B I"], Float[Array, "I O"]]:
-    """Both gradients as the equations say."""
+    """Both gradients as the equations say. as_written: XLA must not turn (dŷᵀ·x̂)ᵀ into another product."""
     dx = _multiplied(dy_hat, kernel_hat, (1, 1), policy)
-    return dx, _multiplied(dy_hat, x_hat, (0, 0), policy, rounded_to).T
-
-
-def _on_cpu(
-    x_hat: Array, kernel_hat: Array, dy_hat: Array, *, policy: Policy
-) -> tuple[Float[Array, "B I"], Float[Array, "I O"]]:
-    """The same, kept from being turned into a slow product where the layer is narrow."""
-    dx = _multiplied(dy_hat, kernel_hat, (1, 1), policy)
-    dkernel_transposed = _multiplied(dy_hat, x_hat, (0, 0), policy)
-    if dy_hat.shape[1] < NARROW:
+    dkernel_transposed = _multiplied(dy_hat, x_hat, (0, 0), policy, rounded_to)
+    if as_written:
         dkernel_transposed = lax.optimization_barrier(dkernel_transposed)
     return dx, dkernel_transposed.T
 
