@@ -9,6 +9,7 @@ from neuroforge_jax import kernels
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.kernels import hopper, reference
 from neuroforge_jax.kernels.tiling import Tiles
+from neuroforge_jax.portability.compiled import lower_function
 from neuroforge_jax.precision.policy import POLICIES
 from tests.kernels.test_fused import agree, both, bound, layer, normal
 
@@ -102,12 +103,8 @@ def test_without_an_interpreter_one_line_says_so():
 
 
 def lowered(function, *operands):
-    device = jax.sharding.AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
-    mesh = jax.sharding.AbstractMesh((1,), ("x",), abstract_device=device)
-    checks = [jax.export.DisabledSafetyCheck.custom_call("mosaic_gpu_v2")]
-    with jax.sharding.use_abstract_mesh(mesh):
-        exported = jax.export.export(jax.jit(function), platforms=["cuda"], disabled_checks=checks)(*operands)
-    return exported.mlir_module().count("@mosaic_gpu_v2")
+    """How many kernels of ours are in the program."""
+    return lower_function("cuda", function, *operands).mlir_module().count("@mosaic_gpu_v2")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
