@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from neuroforge_jax.diagnosis import BackendRow, Device, Diagnosis
-    from neuroforge_jax.portability.compiled import Row
 
 PROG = "python -m neuroforge_jax.doctor"
 STYLES = {"ready": "green", "not yet": "yellow", "absent": "dim", "unavailable": "red"}
@@ -62,8 +61,12 @@ def _doctor(args: Sequence[str]) -> None:
         raise DeviceError(f"jax cannot be imported ({error}); install this package again") from error
 
     if flags.portability:
-        rows = _portability_rows(flags.config)
-        _tell(flags.json, [_record(row) for row in rows], lambda: _print_portability(rows))
+        from neuroforge_jax.config import TrainConfig
+        from neuroforge_jax.loading import load_config
+        from neuroforge_jax.portability import table
+
+        rows = table.portability_table(load_config(flags.config) if flags.config else TrainConfig())
+        _tell(flags.json, [table.to_json(row) for row in rows], lambda: table.show(rows))
         return
     seen = diagnose(flags.data_dir)
     sentences = advice(seen)
@@ -83,46 +86,6 @@ def _tell(path: Path | None, record: Any, show: Callable[[], None]) -> None:
         except OSError as error:
             raise ConfigError(f"--json {path}: cannot be written ({error.strerror or error})") from None
         print(f"written to {_at_home(str(path))}")
-
-
-def _portability_rows(path: Path | None) -> "list[Row]":
-    from neuroforge_jax.config import TrainConfig
-    from neuroforge_jax.loading import load_config
-    from neuroforge_jax.portability.compiled import portability_table
-
-    return portability_table(load_config(path) if path else TrainConfig())
-
-
-def _record(row: "Row") -> dict[str, Any]:
-    made = row.compilation
-    needed = {"needed_bytes": made.needed_bytes, "fits": made.fits} if made else {}
-    return asdict(row) | needed
-
-
-def _print_portability(rows: "Sequence[Row]") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("target", "compiles", "memory", "MFLOP a step", "a step takes at least"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        made = row.compilation
-        if made is None:
-            table.add_row(row.target, f"no: {row.reason}")
-            continue
-        memory = f"{_size(made.needed_bytes)} of {_size(made.memory_bytes)}"
-        memory += "" if made.fits else ", does not fit"
-        table.add_row(
-            row.target, "yes", memory, f"{made.flops / 1e6:,.0f}", f"{1e6 * made.roofline_s:,.1f} µs"
-        )
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
-    console.print(
-        "A chip's memory and operations each; the least time is that of its products or of its memory, by the "
-        "maker's figures. Nothing has run on them."
-    )
 
 
 def _print(seen: "Diagnosis", sentences: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from neuroforge_jax.data.types import Dataset, Scaling, Split
 from neuroforge_jax.errors import ConfigError, NotYetError
 from neuroforge_jax.execution.scanned import stretch_program
 from neuroforge_jax.nn.mlp import train_flops
-from neuroforge_jax.portability.targets import TARGETS, Target
+from neuroforge_jax.portability.targets import Target
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState, init_state
@@ -75,15 +75,6 @@ class Compilation:
         return self.needed_bytes <= self.memory_bytes
 
 
-@dataclass(frozen=True)
-class Row:
-    """A target, and either what came out or the reason why it does not compile."""
-
-    target: str
-    compilation: Compilation | None
-    reason: str = ""
-
-
 @dataclass(frozen=True, eq=False)
 class Programs:
     """The programs of a training and the shapes of what they take."""
@@ -106,21 +97,6 @@ class Programs:
         """What `epoch` takes: state, data, first and last step."""
         number = jax.ShapeDtypeStruct((), jnp.int32)
         return self.state, self.data, number, number
-
-
-def portability_table(config: TrainConfig, dataset: Dataset | None = None) -> list[Row]:
-    """A training compiled for every target; shapes like MNIST's unless a dataset is given.
-
-    Raises ConfigError for a config that is wrong everywhere.
-    """
-    make_programs(config, dataset)
-    rows = []
-    for target in TARGETS.values():
-        try:
-            rows.append(Row(target.name, compile_for(target, config, dataset)))
-        except Exception as error:  # what a compiler refuses comes as errors of many kinds
-            rows.append(Row(target.name, None, str(error).strip().partition("\n")[0] or repr(error)))
-    return rows
 
 
 def compile_for(target: Target, config: TrainConfig, dataset: Dataset | None = None) -> Compilation:

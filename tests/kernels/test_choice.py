@@ -62,6 +62,10 @@ def test_auto_takes_what_was_measured_here_with_its_tiles(own, monkeypatch):
     assert used == [tiles]
 
 
+def table_of(entry):
+    return json.dumps({"format": 1, "devices": {"cpu": {"dense f32 64×32×32": entry}}})
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -69,7 +73,11 @@ def test_auto_takes_what_was_measured_here_with_its_tiles(own, monkeypatch):
         "[]",
         '{"format": 2, "devices": {}}',
         '{"format": 1}',
-        '{"format": 1, "devices": {"cpu": {"x": 3}}}',
+        table_of(3),
+        table_of({"implementation": "pallas", "tiles": None, "over_xla": 2.0}),
+        table_of({"implementation": "tpu", "tiles": {"rows": 0, "columns": 8, "terms": 8}, "over_xla": 2.0}),
+        table_of({"implementation": "tpu", "tiles": {"rows": 8}, "over_xla": 2.0}),
+        table_of({"implementation": "tpu", "tiles": None, "over_xla": "fast"}),
     ],
 )
 def test_a_damaged_table_of_ones_own_is_a_warning_and_left_out(own, text):

@@ -21,8 +21,8 @@ from neuroforge_jax.portability.compiled import (
     compile_for,
     compile_function,
     make_programs,
-    portability_table,
 )
+from neuroforge_jax.portability.table import portability_table
 from neuroforge_jax.portability.targets import TARGETS
 from neuroforge_jax.precision.policy import POLICIES
 
