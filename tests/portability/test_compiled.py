@@ -268,9 +268,7 @@ def test_a_plugin_that_jax_refuses_is_told_how_to_load(monkeypatch):
 
 
 def test_the_table_says_what_compiles_and_why_the_rest_does_not(monkeypatch):
-    monkeypatch.setattr(
-        "neuroforge_jax.portability.table.TARGETS", {n: TARGETS[n] for n in ("v5e", "h200")}
-    )
+    monkeypatch.setattr("neuroforge_jax.portability.table.TARGETS", {n: TARGETS[n] for n in ("v5e", "h200")})
     for row in portability_table(replace(CONFIG, hidden=(16,))):
         package = TARGETS[row.target].missing()
         assert (row.compilation is None) == bool(package)
