@@ -23,7 +23,7 @@ from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.execution.interface import Run
 from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.nn.mlp import MLP
-from neuroforge_jax.precision.loss_scale import make_loss_scale
+from neuroforge_jax.precision.loss_scale import make_loss_scale, static_scale
 from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
@@ -109,8 +109,13 @@ def make_model(config: TrainConfig, dataset: Dataset) -> Model:
     )
 
 
-def make_training(config: TrainConfig, dataset: Dataset, source: Source | None = None) -> Training:
-    """The optimizer and the sizes of a training. Raises ConfigError for a batch larger than the data."""
+def make_training(
+    config: TrainConfig, dataset: Dataset, source: Source | None = None, *, skips_non_finite: bool = False
+) -> Training:
+    """The optimizer and the sizes of a training. Raises ConfigError for a batch larger than the data.
+
+    skips_non_finite: a step whose gradients are not finite updates nothing, in float32 and bf16 too.
+    """
     samples = len(source or dataset.train)
     if config.batch_size > samples:
         raise ConfigError(
@@ -128,6 +133,9 @@ def make_training(config: TrainConfig, dataset: Dataset, source: Source | None =
         weight_decay=config.weight_decay,
         clip_norm=config.clip_norm,
     )
+    loss_scale = make_loss_scale(config.loss_scale, choose(config).backend.policy)
+    if loss_scale is None and skips_non_finite:
+        loss_scale = static_scale(1.0)
     return Training(
         optimizer,
         config.batch_size,
@@ -135,7 +143,7 @@ def make_training(config: TrainConfig, dataset: Dataset, source: Source | None =
         steps,
         config.label_smoothing,
         config.accumulate,
-        make_loss_scale(config.loss_scale, choose(config).backend.policy),
+        loss_scale,
     )
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from neuroforge_jax.errors import UserError
+from neuroforge_jax.signals import Stopped
 
 INTERRUPTED = 130
 
@@ -25,6 +26,9 @@ def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -140,9 +140,15 @@ class RunOptions:
     run_dir: Path | None = None
     """Folder to write the run to (else a new one under runs/)."""
     resume: str | None = None
-    """Continue the run in this folder, or auto."""
-    checkpoint_every: str | None = None
-    """Save every so many steps, epochs or minutes."""
+    """Continue the run in this folder, or auto: the one of --run-dir if it is there, else a new one."""
+    checkpoint_every: str = "1 minute"
+    """Save every '500 steps', '2 epochs', '10 minutes' or the like, and at the end; or never."""
+    keep_latest: int = 2
+    """Checkpoints to keep: the latest N."""
+    keep_best: int = 1
+    """Checkpoints to keep beside: the best M by validation, of those saved at the end of an epoch."""
+    on_save_error: str = "stop"
+    """What to do when a checkpoint cannot be written: stop, or continue and try again when the next one is due."""
     chunk_steps: int | None = None
     """Steps of one dispatch of a pipelined run (else about 8,192 samples)."""
     read_ahead: int = 2
@@ -166,9 +172,9 @@ class RunOptions:
     tolerance: float | None = None
     """Relative error in norm that --verify accepts in float32 (1e-6)."""
     on_divergence: str = "stop"
-    """What to do when the loss is no longer a number: stop."""
+    """What to do about a step whose gradients are no numbers: stop at it, or skip its update."""
     debug_nans: bool = False
-    """Replay a diverged step operation by operation."""
+    """Train a step that diverged again, operation by operation, and name the one that made the first NaN."""
     distributed: str | None = None
     """Join other processes, as host:port,count,rank."""
     debug: bool = False
@@ -181,6 +187,10 @@ class RunOptions:
             raise ConfigError("--tolerance is what --verify accepts; add --verify or leave it out")
         _whole(self, "chunk_steps", 1, 1_000_000, optional=True)
         _whole(self, "read_ahead", 1, 1000)
+        _whole(self, "keep_latest", 1, 1_000_000)
+        _whole(self, "keep_best", 0, 1_000_000)
+        _one_of(self, "on_save_error", "stop", "continue")
+        _one_of(self, "on_divergence", "stop", "skip")
 
 
 def _check_types(config: TrainConfig) -> None:
@@ -210,6 +220,11 @@ def _check_types(config: TrainConfig) -> None:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _one_of(config: object, name: str, *words: str) -> None:
+    if (value := getattr(config, name)) not in words:
+        raise ConfigError(f"{_flag(name)} {value}: it takes {' or '.join(words)}")
 
 
 def _whole(config: object, name: str, low: int, high: int, *, optional: bool = False) -> None:

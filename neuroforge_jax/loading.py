@@ -7,14 +7,15 @@ A `.py` file is code with a module-level `config = TrainConfig(...)`, and runs o
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.errors import ConfigError, NotYetError, unknown
+from neuroforge_jax.errors import CheckpointError, ConfigError, NotYetError, unknown
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,71 @@ class _Flags:
 
 
 @dataclass(frozen=True)
-class _ConfigFlag:
+class _FirstFlags:
+    """What decides from where the others start."""
+
     config: Path | None = None
+    run_dir: Path | None = None
+    resume: str | None = None
 
 
 def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
-    """The training and the run that a command line asks for.
+    """The training and the run that a command line asks for; a run that is continued starts from its own config.
 
-    Raises ConfigError for a file or value that cannot be used, NotYetError for a flag whose feature is not
-    built; a flag that does not exist ends the process with exit code 2, in tyro's words.
+    Raises ConfigError for a file or value that cannot be used, CheckpointError for a run that cannot be continued,
+    NotYetError for a flag whose feature is not built; a flag that does not exist ends the process with exit code 2,
+    in tyro's words.
     """
-    early, _ = tyro.cli(_ConfigFlag, args=args, return_unknown_args=True, add_help=False)
-    default = _Flags(training=load_config(early.config) if early.config else TrainConfig())
+    first, _ = tyro.cli(_FirstFlags, args=args, return_unknown_args=True, add_help=False)
+    default = _Flags(training=_first_config(first))
     flags = tyro.cli(_Flags, args=args, default=default, prog="python -m neuroforge_jax.train")
     _refuse_what_is_not_built(flags.run)
+    Schedule.parse(flags.run.checkpoint_every)
+    if first.resume == "auto" and flags.training.dataset == "auto" and _began(first.run_dir):
+        # What `auto` chose then stays chosen, whatever it would find now.
+        assert first.run_dir is not None
+        return replace(flags.training, dataset=saved_config(first.run_dir).dataset), flags.run
     return flags.training, flags.run
+
+
+def _first_config(first: _FirstFlags) -> TrainConfig:
+    """What the flags override."""
+    if first.resume is not None and first.resume != "auto":
+        if first.config is not None:
+            raise ConfigError(
+                f"--resume {first.resume} starts from that run's own config, and --config {first.config} names "
+                "another; leave one of them out"
+            )
+        if first.run_dir is not None and first.run_dir != Path(first.resume):
+            raise ConfigError(
+                f"--resume {first.resume} goes on in its own folder, and --run-dir {first.run_dir} names another; "
+                "leave one of them out"
+            )
+        return saved_config(Path(first.resume))
+    if first.config is not None:
+        return load_config(first.config)
+    if first.resume == "auto" and first.run_dir is not None and _began(first.run_dir):
+        return saved_config(first.run_dir)
+    return TrainConfig()
+
+
+def _began(folder: Path | None) -> bool:
+    return folder is not None and (folder / "config.json").exists()
+
+
+def saved_config(folder: Path) -> TrainConfig:
+    """The config of a run by its folder, without any Python being run. Raises CheckpointError."""
+    file = folder / "config.json"
+    if not file.is_file():
+        raise CheckpointError(
+            f"--resume {folder}: there is no run in this folder; give one that holds a config.json"
+        )
+    try:
+        return load_config(file)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{error}; restore it from a copy, or train anew in another --run-dir"
+        ) from None
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -119,13 +170,10 @@ def _reason(error: Exception) -> str:
 
 
 _LATER = {
-    "resume": "resuming",
-    "checkpoint_every": "checkpoints",
     "memory_profile": "memory profiles",
     "memory_fraction": "memory pools",
     "preallocate": "memory pools",
     "trace": "profiler traces",
-    "debug_nans": "replaying a diverged step",
     "distributed": "several processes",
 }
 
@@ -136,7 +184,3 @@ def _refuse_what_is_not_built(options: RunOptions) -> None:
         if getattr(options, name) != getattr(defaults, name):
             flag = "--" + name.replace("_", "-")
             raise NotYetError(f"{flag} ({feature}) is not built yet; leave it out")
-    if options.on_divergence == "skip":
-        raise NotYetError("--on-divergence skip is not built yet; use stop")
-    if options.on_divergence != "stop":
-        raise ConfigError(f"--on-divergence {options.on_divergence}: it takes stop")

@@ -7,30 +7,40 @@ clock, the loss and the keyboard; where a run is cut changes none of its bits.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuroforge_jax.assembly import make_model, make_state, make_training, steps_per_epoch
 from neuroforge_jax.backends import choose
+from neuroforge_jax.capacity import check_fits, estimate, told_in_bytes
+from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.divergence import REPLAY_SECONDS, NonFiniteLossError, Replay, blamed
 from neuroforge_jax.environment import describe
 from neuroforge_jax.errors import DivergedError
 from neuroforge_jax.execution.interface import Run, StretchMetrics
 from neuroforge_jax.execution.pipelined import Streaming
+from neuroforge_jax.keeper import Keeper
 from neuroforge_jax.observe.monitor import PerformanceMonitor
 from neuroforge_jax.observe.pace import Pace
-from neuroforge_jax.observe.sinks import JsonLines, Progress, Record, Sink
+from neuroforge_jax.observe.sinks import Progress, Record, Sink
 from neuroforge_jax.precision.loss_scale import PERMANENT
-from neuroforge_jax.run_folder import RunFolder, check_output, write_json
+from neuroforge_jax.run_folder import RunFolder, check_output, load, read_json, write_json
+from neuroforge_jax.signals import SignalWatch
 from neuroforge_jax.summary import final_figures, header_rows, result_rows, seconds_rows, test_predictions
 from neuroforge_jax.training.evaluate import prepare_evaluation
 from neuroforge_jax.training.model import Model
-from neuroforge_jax.training.selection import Best
+from neuroforge_jax.training.selection import score_of
+from neuroforge_jax.training.standing import EpochSums, Standing
 from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.training.step import Training
 from neuroforge_jax.typing import Params
 
 
@@ -38,8 +48,8 @@ from neuroforge_jax.typing import Params
 class Result:
     """What a run came to.
 
-    model, params: ready for `evaluate` and `predict`; the best weights where there was validation, else the
-    last. history: the records of the epochs. figures: what result.json holds, units in the names.
+    model, params: ready for `evaluate` and `predict`; the best weights where there was validation, else the last.
+    history: the records of the epochs. figures: what result.json holds, units in the names.
     """
 
     model: Model
@@ -47,6 +57,7 @@ class Result:
     history: tuple[Record, ...]
     figures: dict[str, Any]
     folder: RunFolder | None = None
+    trained: bool = True
 
     @property
     def test_accuracy(self) -> float | None:
@@ -68,61 +79,99 @@ def fit(
 ) -> Result:
     """Train as the config says, on `dataset` or else on the one that the config names.
 
-    With `options.run_dir` the run is saved there. Sinks listen: `[Console()]` shows what the command shows.
-    Raises ConfigError, DataError, DeviceError or DivergedError, each a sentence for the user.
+    With `options.run_dir` the run is saved there, with `options.resume` it is continued from there; a Ctrl-C or
+    SIGTERM saves it once more and raises Stopped, a KeyboardInterrupt. Sinks listen: `[Console()]` shows what the
+    command shows.
+    Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each a sentence for the user.
     """
-    options, monitor = options or RunOptions(), PerformanceMonitor()
-    choice = choose(config)
-    backend = choice.backend
+    options = options or RunOptions()
+    with SignalWatch() if options.run_dir or options.resume else nullcontext() as signals:
+        return _fit(config, dataset, options, list(sinks), signals)
+
+
+def _fit(
+    config: TrainConfig,
+    dataset: Dataset | None,
+    options: RunOptions,
+    sinks: list[Sink],
+    signals: SignalWatch | None,
+) -> Result:
+    monitor, choice = PerformanceMonitor(), choose(config)
+    backend, device = choice.backend, choice.backend.device
     if options.benchmark_output:
         check_output(options.benchmark_output, "--benchmark-output")
+    Schedule.parse(options.checkpoint_every)
     if dataset is None:
         with monitor.track("load"):
             dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
+        if config.dataset == "auto":
+            config = replace(config, dataset=dataset.name)  # what is continued must not choose again
     dataset, validation = dataset.first(config.train_samples).hold_out(config.held_out_fraction, config.seed)
-    model, training = make_model(config, dataset), make_training(config, dataset)
+    model = make_model(config, dataset)
+    training = make_training(config, dataset, skips_non_finite=options.on_divergence == "skip")
+    streaming = Streaming(options.chunk_steps, options.read_ahead)
+    needed = estimate(config, backend, dataset, model, training, streaming)
+    check_fits(needed, device)
     # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
-    folder = RunFolder.create(options.run_dir) if options.run_dir else None
+    folder = open_folder(options)
+    keeper = None
     xla_options = backend.options(config.batch_size)
-    sinks = [*sinks, JsonLines(folder.path / "metrics.jsonl")] if folder else sinks
     try:
-        streaming = Streaming(options.chunk_steps, options.read_ahead)
+        state, standing = make_state(config, model, training), Standing()
+        if folder and signals:
+            signals.hint = f"go on with --resume {folder.path}"
+            keeper = Keeper(folder, config, options, dataset, signals, partial(_tell, sinks, "note"))
+            state, standing = keeper.restored(state)
+            if (
+                options.resume
+                and is_over(standing, config)
+                and folder.epochs_finished() == len(standing.history)
+            ):
+                return _finished(folder, standing, sinks)
+            sinks.append(keeper.open_metrics())
         environment = describe(backend, config.batch_size)
-        with monitor.track("compile"):
-            state = make_state(config, model, training)
-            _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state, streaming))
-            if folder:
-                folder.write_config(config)
-                folder.write_json("environment.json", environment)
-            run = backend.prepare(model, training, dataset, streaming=streaming)
-        compile_seconds = monitor.seconds["compile"]
+        with told_in_bytes(needed, device):
+            with monitor.track("compile"):
+                _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state, needed))
+                if folder:
+                    if options.resume:
+                        _tell(sinks, "note", _continued(folder, standing, config, dataset))
+                    folder.write_config(config)
+                    folder.write_json("environment.json", environment)
+                run = backend.prepare(model, training, dataset, streaming=streaming)
+            compile_seconds = monitor.seconds["compile"]
 
-        # Selection is on held-out data alone; test data are shown along the way and decide nothing.
-        shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
-        evaluate_epoch = prepare_evaluation(model, split, backend.device, xla_options)
-        pace, best = Pace(), Best()
-        history: list[Record] = []
-        for epoch in range(config.epochs):
-            with monitor.track("train"):
-                state, record = train_epoch(
-                    run, state, epoch, config, dataset, pace, options.log_every, sinks
-                )
+            # Selection is on held-out data alone; test data are shown along the way and decide nothing.
+            shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
+            evaluate_epoch = prepare_evaluation(model, split, device, xla_options)
+            with signals.deferred() if signals else nullcontext():
+                while not is_over(standing, config):
+                    with monitor.track("train"):
+                        state, record = train_epoch(
+                            run, state, standing, config, dataset, options.log_every, sinks, keeper
+                        )
+                    with monitor.track("evaluate"):
+                        evaluation = evaluate_epoch(state.params)
+                    record |= {f"{shown}_loss": evaluation.loss, f"{shown}_accuracy": evaluation.accuracy}
+                    epoch = len(standing.history)
+                    standing.history.append(record)
+                    standing.sums = EpochSums()
+                    _tell(sinks, "record", record)
+                    kept = None if validation is None else state.params
+                    standing.best = standing.best.updated(evaluation, epoch, kept)
+                    if keeper:
+                        score = None if validation is None else score_of(evaluation)
+                        keeper.look_up(state, standing, ends_epoch=True, score=score)
+                if keeper:
+                    with monitor.track("save"):
+                        keeper.finish(state, standing)
+
+            best = standing.best
+            params = best.params if best.params is not None else state.params
             with monitor.track("evaluate"):
-                evaluation = evaluate_epoch(state.params)
-            record |= {f"{shown}_loss": evaluation.loss, f"{shown}_accuracy": evaluation.accuracy}
-            history.append(record)
-            _tell(sinks, "record", record)
-            best = best.updated(evaluation, epoch, None if validation is None else state.params)
-            if best.is_enough(epoch, config.patience, config.target_accuracy):
-                break
-
-        params = best.params if best.params is not None else state.params
-        with monitor.track("evaluate"):
-            test = prepare_evaluation(model, dataset.test, backend.device, xla_options)(params)
-        with monitor.track("measure the peak"):
-            figures = final_figures(
-                config, dataset, model, backend, pace, compile_seconds, test, best, history
-            )
+                test = prepare_evaluation(model, dataset.test, device, xla_options)(params)
+            with monitor.track("measure the peak"):
+                figures = final_figures(config, dataset, model, backend, standing, compile_seconds, test)
         if folder:
             with monitor.track("save"):
                 folder.write_model(model, params)
@@ -135,64 +184,135 @@ def fit(
                 {"seconds": seconds, "result": figures, "environment": environment},
             )
         _tell(sinks, "result", [*result_rows(figures), *(seconds_rows(seconds) if options.benchmark else ())])
-        return Result(model, params, tuple(history), figures, folder)
+        return Result(model, params, tuple(standing.history), figures, folder)
+    except NonFiniteLossError as error:
+        replay = Replay(
+            run,
+            partial(_restarted, keeper, config, model, training),
+            model,
+            backend.parts(model, training),
+            dataset.train,
+            config.batch_size,
+        )
+        raise DivergedError(_explained(error, replay, standing, options)) from None
     finally:
+        if keeper:
+            keeper.close()
         for sink in sinks:
             sink.close()
+        if folder:
+            folder.release()
 
 
 def train_epoch(
     run: Run,
     state: TrainState,
-    epoch: int,
+    standing: Standing,
     config: TrainConfig,
     dataset: Dataset,
-    pace: Pace,
     log_every: int,
     sinks: Sequence[Sink],
+    keeper: Keeper | None,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Train one epoch, stretch by stretch; the record holds its means over samples."""
-    per_epoch = steps_per_epoch(config, dataset)
-    step, end = epoch * per_epoch, (epoch + 1) * per_epoch
-    before, loss_sum, correct_sum, counted, skipped = pace.train_seconds, 0.0, 0.0, 0.0, 0
-    while step < end:
+    """Train what is left of the epoch, stretch by stretch; the record holds its means over samples."""
+    per_epoch, pace, sums = steps_per_epoch(config, dataset), standing.pace, standing.sums
+    epoch = len(standing.history)
+    end = (epoch + 1) * per_epoch
+    while standing.step < end:
         begun = time.perf_counter()
-        state, metrics = run(state, step, step + pace.next_stretch(end - step))
+        left = keeper.steps_left(standing.step) if keeper else None
+        length = pace.next_stretch(end - standing.step)
+        state, metrics = run(
+            state, standing.step, standing.step + (length if left is None else min(length, left))
+        )
         stretch_samples = float(metrics.weights.sum())
         stretch_correct = float(metrics.correct.sum())  # waits for the device
-        pace.measured(metrics.last_step - step, stretch_samples, time.perf_counter() - begun)
-        step = metrics.last_step
-        _check_overflow(state, step, per_epoch)
+        seconds = time.perf_counter() - begun
+        pace.measured(metrics.last_step - metrics.first_step, stretch_samples, seconds)
+        standing.step = metrics.last_step
+        _check_overflow(state, standing.step, per_epoch)
         _check_finite(metrics, pace, per_epoch)
-        # Where the forward pass itself overflowed the step was skipped, and its loss says nothing.
-        weights = metrics.weights * np.isfinite(metrics.loss)
-        stretch_loss, stretch_counted = float(np.nan_to_num(metrics.loss) @ weights), float(weights.sum())
+        sums.add(metrics.loss, metrics.correct, metrics.weights, int(metrics.skipped.sum()), seconds)
         _log_steps(metrics, log_every, per_epoch, sinks)
         progress = Progress(
-            step=step,
+            step=standing.step,
             steps=config.epochs * per_epoch,
             epoch=epoch + 1,
             epochs=config.epochs,
-            loss=stretch_loss / stretch_counted if stretch_counted else math.nan,
+            loss=metrics.mean_loss,
             accuracy=stretch_correct / stretch_samples if dataset.classes else None,
-            samples_per_second=pace.samples / pace.train_seconds,
+            samples_per_second=stretch_samples / seconds,
         )
         _tell(sinks, "progress", progress)
-        loss_sum, correct_sum = loss_sum + stretch_loss, correct_sum + stretch_correct
-        counted, skipped = counted + stretch_counted, skipped + int(metrics.skipped.sum())
-    samples, seconds = len(dataset.train), pace.train_seconds - before
+        if keeper:
+            keeper.look_up(state, standing)
+    samples = len(dataset.train)
     record = {
         "event": "epoch",
         "epoch": epoch + 1,
-        "step": step,
-        "train_loss": loss_sum / counted if counted else None,
-        "train_accuracy": correct_sum / samples if dataset.classes else None,
+        "step": standing.step,
+        "train_loss": sums.mean_loss,
+        "train_accuracy": sums.correct / samples if dataset.classes else None,
         "train_seconds": pace.train_seconds,
-        "samples_per_second": samples / seconds,
+        "samples_per_second": samples / sums.seconds,
     }
     if state.loss_scale is not None:
-        record |= {"skipped_steps": skipped, "loss_scale": float(state.loss_scale.scale)}
+        record |= {"skipped_steps": sums.skipped, "loss_scale": float(state.loss_scale.scale)}
     return state, record
+
+
+def open_folder(options: RunOptions) -> RunFolder | None:
+    """The folder that the run is saved to, locked; the one of a run that began where it is to be continued."""
+    if options.resume in (None, "auto"):
+        if options.run_dir is None:
+            return None
+        if options.resume == "auto" and RunFolder.holds_run(options.run_dir):
+            return RunFolder.reopen(options.run_dir)
+        return RunFolder.create(options.run_dir)
+    return RunFolder.reopen(Path(options.resume))
+
+
+def is_over(standing: Standing, config: TrainConfig) -> bool:
+    """Whether the last epoch has been trained, or nothing better is to be expected."""
+    epochs = len(standing.history)
+    enough = epochs > 0 and standing.best.is_enough(epochs - 1, config.patience, config.target_accuracy)
+    return epochs >= config.epochs or enough
+
+
+def _finished(folder: RunFolder, standing: Standing, sinks: Sequence[Sink]) -> Result:
+    """A run that has nothing left to train, as it lies there."""
+    _tell(sinks, "note", f"{folder.path} is finished: there is nothing left to train")
+    model, params = load(folder.path)
+    figures = read_json(folder.path / "result.json")
+    return Result(model, params, tuple(standing.history), figures, folder, trained=False)
+
+
+def _continued(folder: RunFolder, standing: Standing, config: TrainConfig, dataset: Dataset) -> str:
+    if standing.step == 0:
+        return f"resume    no checkpoint in {folder.path} yet: starts at step 0"
+    steps = config.epochs * steps_per_epoch(config, dataset)
+    epoch = len(standing.history) + 1
+    return (
+        f"resume    {folder.path} at step {standing.step:,} of {steps:,}, in epoch {epoch} of {config.epochs}"
+    )
+
+
+def _restarted(
+    keeper: Keeper | None, config: TrainConfig, model: Model, training: Training
+) -> tuple[TrainState, int]:
+    """The state of the last save, or the one before the first step, and the steps behind it."""
+    first = make_state(config, model, training)
+    return keeper.latest(first) if keeper else (first, 0)
+
+
+def _explained(error: NonFiniteLossError, replay: Replay, standing: Standing, options: RunOptions) -> str:
+    """The whole sentence on a loss that is no number: what made it so, and what to do."""
+    seconds = standing.pace.train_seconds
+    if options.debug_nans or seconds <= REPLAY_SECONDS:
+        what = f": {blamed(replay, error.step, name_operation=options.debug_nans)}"
+    else:
+        what = "; --debug-nans trains its steps again and says where"
+    return f"{error}{what}; lower --learning-rate, set --clip-norm 1, or try --on-divergence skip"
 
 
 def _check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
@@ -214,11 +334,13 @@ def _check_finite(metrics: StretchMetrics, pace: Pace, per_epoch: int) -> None:
         at = int(np.argmin(finite))
         last = metrics.loss[at - 1] if at else pace.last_loss
         step = metrics.first_step + at
-        raise DivergedError(
-            f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}), after "
-            f"{last:.4g} in the step before; lower --learning-rate, or set --clip-norm 1"
+        before = f", after {last:.4g} in the step before" if math.isfinite(last) else ""
+        raise NonFiniteLossError(
+            f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}){before}",
+            step,
         )
-    pace.last_loss = float(metrics.loss[-1])
+    if len(metrics.loss):
+        pace.last_loss = float(metrics.loss[-1])
 
 
 def _log_steps(metrics: StretchMetrics, log_every: int, per_epoch: int, sinks: Sequence[Sink]) -> None:

@@ -4,14 +4,20 @@
     environment.json   versions, device, options      result.json          the final figures
     model.json         architecture, scaling, classes params.safetensors   the final parameters
     predictions.npz    what the model says of the test samples, and the worst mistakes with their inputs
+    checkpoints/       the steps that can be continued from
+    lock               held by the process that trains, and the number of the last one that did
 
 Every file is written beside its name and renamed, so that a file that is there is whole.
 """
 
+import contextlib
+import errno
+import fcntl
+import io
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from neuroforge_jax.checkpointing import files
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Column, Scaling
 from neuroforge_jax.errors import CheckpointError, ConfigError, UserError
@@ -32,24 +39,102 @@ from neuroforge_jax.typing import Params
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that is there and can be written."""
+    """A folder that is there, can be written, and is this process's alone until `release`."""
 
     path: Path
+    _lock: int = field(default=-1, repr=False, compare=False)
 
     @staticmethod
     def create(path: Path) -> "RunFolder":
-        """Make the folder. Raises ConfigError where it cannot be written or holds a run already."""
+        """Make the folder of a new run. Raises ConfigError where it cannot be written, is in use or holds a run."""
+        folder = RunFolder._taken(path, "--run-dir")
+        if RunFolder.holds_run(path):
+            folder.release()
+            raise ConfigError(
+                f"--run-dir {path} holds a run already; go on with it by --resume {path}, give a new folder, or "
+                "remove that one"
+            )
+        return folder
+
+    @staticmethod
+    def reopen(path: Path) -> "RunFolder":
+        """Take the folder of a run that began, and clear away what a killed process left in it.
+
+        Raises CheckpointError where there is none, ConfigError where it cannot be written or is in use.
+        """
+        if not RunFolder.holds_run(path):
+            raise CheckpointError(
+                f"--resume {path}: there is no run in this folder; give one that holds a config.json"
+            )
+        folder = RunFolder._taken(path, "--resume")
+        for left in path.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        files.clean(folder.checkpoints)
+        return folder
+
+    @staticmethod
+    def holds_run(path: Path) -> bool:
+        """Whether a run began in this folder."""
+        return (path / "config.json").exists()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its saved steps are."""
+        return self.path / "checkpoints"
+
+    def epochs_finished(self) -> int | None:
+        """Epochs of the run by its result.json; None where there is none that can be read."""
+        with contextlib.suppress(CheckpointError, KeyError):
+            return int(read_json(self.path / "result.json")["epochs"])
+        return None
+
+    def release(self) -> None:
+        """Let others have it; the end of the process does the same, however it ends."""
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
+
+    @staticmethod
+    def _taken(path: Path, flag: str) -> "RunFolder":
         try:
             path.mkdir(parents=True, exist_ok=True)
             _probe(path)
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ConfigError(
-                f"--run-dir {path}: this folder cannot be written ({reason}); give one that can"
+                f"{flag} {path}: this folder cannot be written ({reason}); give one that can"
             ) from None
-        if (path / "config.json").exists():
-            raise ConfigError(f"--run-dir {path} holds a run already; give a new folder, or remove that one")
-        return RunFolder(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(lock, 32).decode(errors="replace").strip()
+            os.close(lock)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise ConfigError(
+                    f"{flag} {path}: its file system has no locks ({error.strerror}); give a folder on another one"
+                ) from None
+            raise ConfigError(
+                f"{flag} {path} is in use by process {holder or 'unknown'}; wait until that has ended, or give "
+                "another folder"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        return RunFolder(path, lock)
+
+    def keep_metrics(self, size: int, history: Sequence[Mapping[str, Any]]) -> str:
+        """Cut metrics.jsonl to its first `size` bytes, those of the steps behind a checkpoint.
+
+        A file that is shorter, or not cut between two lines there, is written anew from the records of the epochs;
+        the sentence that is returned says so, and is empty otherwise.
+        """
+        path = self.path / "metrics.jsonl"
+        content = path.read_bytes() if path.exists() else b""
+        if len(content) >= size and (size == 0 or content[size - 1 : size] == b"\n"):
+            if len(content) > size:
+                _write(path, content[:size])
+            return ""
+        _write(path, "".join(json.dumps(record) + "\n" for record in history).encode())
+        return f"{path} was damaged, and is written anew from the epochs of the checkpoint"
 
     @staticmethod
     def unused(parent: Path, name: str) -> Path:
@@ -93,10 +178,9 @@ class RunFolder:
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Arrays of numbers, compressed."""
-        temporary = self.path / f".{name}.tmp"
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        temporary.replace(self.path / name)
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        _write(self.path / name, content.getvalue())
 
 
 def check_output(path: Path, flag: str) -> None:
@@ -123,11 +207,18 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise CheckpointError(
+            f"{path} could not be written ({error.strerror or type(error).__name__}); make room, and start again"
+        ) from None
 
 
 def load(path: str | Path) -> tuple[Model, Params]:

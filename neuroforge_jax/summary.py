@@ -1,6 +1,6 @@
 """What a person reads before and after a run: header, final figures, table; and what is kept for a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,19 +8,18 @@ import numpy as np
 
 from neuroforge_jax.assembly import predict, steps_per_epoch
 from neuroforge_jax.backends import Backend, Choice, precision_advice
+from neuroforge_jax.capacity import Estimate
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.environment import device_name
-from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.observe import memory
 from neuroforge_jax.observe.ceiling import matmul_peak_flops
-from neuroforge_jax.observe.pace import Pace
-from neuroforge_jax.observe.sinks import Record, Rows
+from neuroforge_jax.observe.sinks import Rows
 from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.training.evaluate import Evaluation
 from neuroforge_jax.training.model import Model
-from neuroforge_jax.training.selection import Best
+from neuroforge_jax.training.standing import Standing
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Params
 
@@ -34,7 +33,7 @@ def header_rows(
     validation: Split | None,
     model: Model,
     state: TrainState,
-    streaming: Streaming,
+    needed: Estimate,
 ) -> Rows:
     """What is going to be trained, on what, and why so."""
     backend, mlp = choice.backend, model.mlp
@@ -61,7 +60,7 @@ def header_rows(
             f"{config.batch_size:,}, {_epochs(config.epochs)} of {steps_per_epoch(config, dataset):,} steps",
         ),
         ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
-        ("memory", _memory_estimate(config, backend, dataset, model, state, streaming)),
+        ("memory", str(needed)),
     ]
     advice = precision_advice(backend, train_flops(mlp) * config.batch_size)
     return [*rows, ("note", advice)] if advice else rows
@@ -85,43 +84,17 @@ def _traits(config: TrainConfig) -> str:
     return ", ".join(traits)
 
 
-def _memory_estimate(
-    config: TrainConfig,
-    backend: Backend,
-    dataset: Dataset,
-    model: Model,
-    state: TrainState,
-    streaming: Streaming,
-) -> str:
-    sample = dataset.train.inputs[:1].nbytes
-    if backend.execution == "pipelined":
-        chunk = streaming.steps_of_chunk(config.batch_size, config.epochs * steps_per_epoch(config, dataset))
-        resident = streaming.buffers * chunk * config.batch_size
-    else:
-        resident = config.batch_size if backend.execution == "eager" else len(dataset.train)
-    data = resident * sample + dataset.test.inputs.nbytes
-    kept = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
-    # A gradient of every weight; of every unit its value in both dtypes and its gradient.
-    units = sum((model.mlp.inputs, *model.mlp.hidden, model.mlp.outputs))
-    passing = 4 * count(model.mlp) + config.batch_size // config.accumulate * units * 12
-    return (
-        f"about {memory.text(data + kept + passing)} on the device: data {memory.text(data)}, "
-        f"weights and optimizer {memory.text(kept)}, a step {memory.text(passing)}"
-    )
-
-
 def final_figures(
     config: TrainConfig,
     dataset: Dataset,
     model: Model,
     backend: Backend,
-    pace: Pace,
+    standing: Standing,
     compile_seconds: float,
     test: Evaluation,
-    best: Best,
-    history: Sequence[Record],
 ) -> dict[str, Any]:
     """The contents of result.json; the share of the peak is measured here, on the idle machine."""
+    pace, best, history = standing.pace, standing.best, standing.history
     selected = best.params is not None
     shown = "validation" if selected else "test"
     rate = pace.samples / pace.train_seconds

@@ -28,11 +28,17 @@ def _train(args: Sequence[str]) -> None:
 
     if options.run_dir is None:
         name = options.config.stem if options.config else Path(config.dataset).stem
-        options = replace(options, run_dir=RunFolder.unused(Path("runs"), name))
+        # --resume auto goes on in the folder that the same command began in.
+        path = Path("runs", name) if options.resume == "auto" else RunFolder.unused(Path("runs"), name)
+        options = replace(
+            options, run_dir=Path(options.resume) if options.resume not in (None, "auto") else path
+        )
     console = Console()
     if options.verify:
         console.note(_verified(config, options.tolerance))
     result = fit(config, options=options, sinks=[console])
+    if not result.trained:
+        return
 
     # Drawing is imported when there is something to draw.
     from neuroforge_jax.report.pictures import draw_pictures

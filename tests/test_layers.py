@@ -9,14 +9,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "neuroforge_jax"
 
 FLOORS = (
-    ("typing", "errors", "config"),
-    ("nn", "precision", "data", "observe"),
+    ("typing", "errors", "config", "signals"),
+    ("nn", "precision", "data", "observe", "machine"),
     ("kernels",),
     ("training",),
     ("execution",),
-    ("backends", "plugins", "run_folder", "loading", "environment", "assembly"),
-    ("run", "summary"),
-    ("report", "verification", "portability", "machine", "diagnosis", "advice"),
+    ("backends", "plugins", "run_folder", "loading", "environment", "assembly", "checkpointing"),
+    ("run", "summary", "capacity", "divergence", "keeper"),
+    ("report", "verification", "portability", "diagnosis", "advice"),
     ("train", "verify", "data.__main__", "doctor", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
@@ -24,11 +24,15 @@ ALLOWED_ON_ONE_FLOOR = {
     ("backends", "plugins"),
     ("environment", "backends"),
     ("assembly", "backends"),
+    ("run_folder", "checkpointing"),
+    ("loading", "checkpointing"),
     ("run", "summary"),
+    ("run", "capacity"),
+    ("run", "divergence"),
+    ("run", "keeper"),
+    ("summary", "capacity"),
     ("train", "command"),
-    ("diagnosis", "machine"),
     ("advice", "diagnosis"),
-    ("advice", "machine"),
     ("verify", "command"),
     ("data.__main__", "command"),
     ("doctor", "command"),

@@ -1,5 +1,6 @@
 """Datasets as plain arrays: splits, their scaling, and the checks that stand before any training."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -153,6 +154,15 @@ class Dataset:
             tuple(columns),
             origin,
         )
+
+    def identity(self) -> dict[str, str | int]:
+        """What tells its training data from others: name, sizes, and a SHA-256 over up to 4,096 samples of them."""
+        every = -(-len(self.train) // BLOCK)
+        digest = hashlib.sha256()
+        for array in (self.train.inputs[::every], self.train.targets[::every], self.scaling.shift):
+            digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        sizes = {"samples": len(self.train), "inputs": self.inputs, "outputs": self.outputs}
+        return {"name": self.name, **sizes, "sha256": digest.hexdigest()}
 
     def first(self, samples: int | None) -> "Dataset":
         """The same with only the first `samples` training samples, scaled by those alone."""

@@ -4,14 +4,17 @@ Nothing is compiled as a whole, nothing is donated, nothing lies on the device b
 executions gain, they gain over this.
 """
 
+from functools import lru_cache
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.order import order_on_host, round_keys, steps_per_epoch
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
-from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.training.step import Step
 from neuroforge_jax.typing import CompileOptions
 
@@ -28,22 +31,30 @@ def prepare(
 ) -> Run:
     """Nothing to prepare: jax compiles each operation when it first meets it, without these options."""
     samples = len(train)
-    per_epoch = steps_per_epoch(samples, batch_size)
 
     def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
         check_stretch(first_step, last_step)
         chunks = []
-        epoch, keys = -1, np.zeros(0, np.uint32)
         for index in range(first_step, last_step):
-            if index // per_epoch != epoch:
-                epoch = index // per_epoch
-                keys = np.asarray(round_keys(state.order_key, epoch))
-            positions = index % per_epoch * batch_size + np.arange(batch_size)
-            picked = train[order_on_host(keys, samples, positions)]
-            weights = (positions < samples).astype(np.float32)
-            batch = Batch(*jax.device_put((picked.inputs, picked.targets, weights), device))
-            state, metrics = step(state, batch)
+            state, metrics = step(state, batch_of_step(train, state, index, batch_size, device))
             chunks.append((metrics, 1))
         return state, StretchMetrics(tuple(chunks), first_step, last_step, samples, batch_size)
 
     return run
+
+
+def batch_of_step(
+    train: Split, state: TrainState, step: int, batch_size: int, device: jax.Device | None = None
+) -> Batch:
+    """The samples of one step of a training, counted from 0, copied to a device."""
+    epoch, in_epoch = divmod(step, steps_per_epoch(len(train), batch_size))
+    positions = in_epoch * batch_size + np.arange(batch_size)
+    picked = train[order_on_host(_keys(bytes(np.asarray(state.key_data)), epoch), len(train), positions)]
+    weights = (positions < len(train)).astype(np.float32)
+    return Batch(*jax.device_put((picked.inputs, picked.targets, weights), device))
+
+
+@lru_cache(maxsize=1)
+def _keys(key_data: bytes, epoch: int) -> np.ndarray:
+    """The round keys of an epoch, computed once for all its steps."""
+    return np.asarray(round_keys(order_key(jnp.asarray(np.frombuffer(key_data, np.uint32))), epoch))

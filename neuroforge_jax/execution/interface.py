@@ -1,5 +1,6 @@
 """What every execution is, and what it gives back: a function that runs any stretch of steps, and its metrics."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -44,6 +45,13 @@ class StretchMetrics:
         if any(metrics.skipped is None for metrics, _ in self.chunks):
             return np.zeros(self.last_step - self.first_step, np.float32)
         return self._read("skipped")
+
+    @property
+    def mean_loss(self) -> float:
+        """Over the samples of the steps whose loss is finite; NaN where there is none."""
+        finite = np.isfinite(self.loss)
+        counted = float(self.weights @ finite)
+        return float(np.where(finite, self.loss, 0) @ self.weights) / counted if counted else math.nan
 
     @cached_property
     def weights(self) -> Float[np.ndarray, " S"]:

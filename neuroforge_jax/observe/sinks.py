@@ -1,7 +1,9 @@
 """Sinks: what listens to a run. They are called between stretches of steps, never inside one."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -42,15 +44,25 @@ class Sink(Protocol):
     def result(self, rows: Rows) -> None:
         """The final table; called once."""
 
+    def note(self, text: str) -> None:
+        """A sentence about the run itself: what it continues, what could not be saved."""
+
     def close(self) -> None:
         """The run is over, well or badly."""
 
 
 class JsonLines:
-    """Appends each record to a file as one line of JSON."""
+    """Appends each record to a file as one line of JSON.
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+    Where the disk is full, `warn` hears of it once, and the lines wait in memory for room.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        self._path, self._warn = path, warn
+        self._file = path.open("ab", buffering=0)
+        self._size = path.stat().st_size
+        self._waiting = b""
+        self._warned = False
 
     def header(self, rows: Rows) -> None:
         """Nothing: the header is for people."""
@@ -59,9 +71,30 @@ class JsonLines:
         """Nothing: progress is for people."""
 
     def record(self, record: Record) -> None:
-        """One line, on disk at once."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """One line, handed to the system at once."""
+        line = json.dumps(record).encode() + b"\n"
+        self._size += len(line)
+        self._waiting += line
+        try:
+            # Where only a part fits, the rest of the line follows its beginning.
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
+            reason = "the disk is full" if self._waiting else ""
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        if reason and not self._warned:
+            self._warned = True
+            self._warn(
+                f"{self._path} cannot be written ({reason}); training goes on, and its lines wait for room"
+            )
+
+    def synced_size(self) -> int:
+        """Bytes of the file with all lines so far, those that are there brought to the disk."""
+        with contextlib.suppress(OSError):
+            os.fsync(self._file.fileno())
+        return self._size
+
+    def note(self, text: str) -> None:
+        """Nothing: notes are for people."""
 
     def result(self, rows: Rows) -> None:
         """Nothing: the result has a file of its own."""

@@ -25,7 +25,7 @@ class Best:
 
     def updated(self, evaluation: Evaluation, epoch: int, params: Params | None) -> "Best":
         """The new epoch where it is better, else this one."""
-        score = -evaluation.loss if evaluation.accuracy is None else evaluation.accuracy
+        score = score_of(evaluation)
         if not score > self.score:
             return self
         # The state is donated to the next step: what is to be kept must be copied.
@@ -35,6 +35,11 @@ class Best:
         """Whether to stop after this epoch: nothing better for `patience` epochs, or the target reached."""
         stale = patience is not None and epoch - self.epoch >= patience
         return stale or (target is not None and self.score >= target)
+
+
+def score_of(evaluation: Evaluation) -> float:
+    """What is to be as high as can be: the accuracy, or minus the loss of a regression."""
+    return -evaluation.loss if evaluation.accuracy is None else evaluation.accuracy
 
 
 _copy: Callable[[Params], Params] = jax.jit(lambda params: jax.tree.map(jnp.copy, params))

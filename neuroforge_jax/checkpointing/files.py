@@ -1,0 +1,269 @@
+"""How a saved step lies on disk, and orbax behind one adapter: nothing else imports it.
+
+    checkpoints/120/arrays/        orbax's own files, uncompressed: a flat table of named arrays
+                    progress.json  where the run stood: plain numbers and names
+                    manifest       its own SHA-256; then size and SHA-256 of every file, dtype, shape and SHA-256 of
+                                   every array, and the version of this format
+    checkpoints/.saving-120/       the same while it is being written
+
+A step is written beside its name, brought to the disk, and renamed: one that has its name is whole. Nothing is
+believed when it is read: a bit that differs anywhere is found before orbax looks at a file, and again in the arrays
+that it hands out. The names of the arrays are paths in the state, such as params/layer0/kernel; no name of a Python
+object is ours, and none is ever imported.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroforge_jax.errors import CheckpointError
+
+FORMAT = 1
+SAVING, REMOVED, DAMAGED = ".saving-", ".removed-", ".damaged-"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class DamagedError(CheckpointError):
+    """A saved step that is not what was written."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What is known of an array before it is read."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str = ""
+
+    @staticmethod
+    def of(array: np.ndarray) -> "Leaf":
+        """The description of this array, digest included."""
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return Leaf(array.dtype.name, array.shape, hashlib.sha256(content).hexdigest())
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class SavedStep:
+    """A step whose every file has been found to be what was written. progress: as it was given to `write`."""
+
+    path: Path
+    leaves: Mapping[str, Leaf]
+    progress: Mapping[str, Any]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Read the arrays. Raises DamagedError where one is not what was written."""
+        try:
+            loaded = _orbax().load((self.path / "arrays").absolute())
+        except Exception as error:
+            raise DamagedError(f"{self.path}: orbax cannot read its arrays ({_first_line(error)})") from None
+        for name, leaf in self.leaves.items():
+            if name not in loaded or Leaf.of(np.asarray(loaded[name])) != leaf:
+                raise DamagedError(f"{self.path}: the array {name} is not what was written")
+        return {name: np.asarray(loaded[name]) for name in self.leaves}
+
+
+def write(folder: Path, step: int, arrays: Arrays, progress: Mapping[str, Any]) -> Path:
+    """Save a step, whole or not at all; a step of that number that is there already is replaced.
+
+    Raises CheckpointError with the system's reason, and leaves every other step as it is.
+    """
+    final, temporary = folder / str(step), folder / f"{SAVING}{step}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        ocp = _orbax()
+        options = ocp.Context()
+        options.array.saving.use_compression = False
+        with options:
+            ocp.save(
+                (temporary / "arrays").absolute(), {name: np.asarray(array) for name, array in arrays.items()}
+            )
+        (temporary / "progress.json").write_text(json.dumps(progress, indent=1))
+        leaves = {name: Leaf.of(array) for name, array in arrays.items()}
+        _write_manifest(temporary, leaves)
+        if final.exists():
+            remove(folder, step)
+        temporary.replace(final)
+        _sync(folder)
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"the checkpoint of step {step} could not be written to {folder} ({_reason(error)})"
+        ) from error
+    return final
+
+
+def read(path: Path) -> SavedStep:
+    """A saved step, every file of it checked. Raises DamagedError, or CheckpointError for a later format."""
+    manifest = _read_manifest(path)
+    for name, (size, digest) in manifest["files"].items():
+        content = _bytes(path / name)
+        if len(content) != size:
+            raise DamagedError(f"{path / name}: holds {len(content):,} bytes, and {size:,} were written")
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise DamagedError(f"{path / name}: is not what was written")
+    leaves = {
+        name: Leaf(dtype, tuple(shape), digest) for name, (dtype, shape, digest) in manifest["leaves"].items()
+    }
+    return SavedStep(path, leaves, json.loads(_bytes(path / "progress.json")))
+
+
+def steps(folder: Path) -> list[int]:
+    """The numbers of the steps that are there, the latest first."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def newest(folder: Path) -> tuple[SavedStep | None, list[str]]:
+    """The latest step that is whole, or None where there is no step at all; and a sentence on each damaged one
+    before it, which is put aside as .damaged-<step>.
+
+    Raises CheckpointError where there are steps and none is whole, or where one is of a later format.
+    """
+    damaged: list[tuple[int, str]] = []
+    found = None
+    for step in steps(folder):
+        try:
+            found = read(folder / str(step))
+            break
+        except DamagedError as error:
+            damaged.append((step, str(error)))
+    sentences = [sentence for _, sentence in damaged]
+    if damaged and found is None:
+        raise CheckpointError(
+            f"no checkpoint of {folder} can be used: {'; '.join(sentences)}; restore one from a copy, or train "
+            "anew in another --run-dir"
+        )
+    for step, _ in damaged:
+        (folder / str(step)).replace(_unused(folder / f"{DAMAGED}{step}"))
+    return found, sentences
+
+
+def scores(folder: Path) -> dict[int, float]:
+    """What the steps that are there were measured at, where they were."""
+    found = {}
+    for step in steps(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a damaged step has no say
+            if (
+                score := json.loads((folder / str(step) / "progress.json").read_bytes())["score"]
+            ) is not None:
+                found[step] = float(score)
+    return found
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed run left behind. Only for who holds the lock of the run."""
+    for path in (*folder.glob(f"{SAVING}*"), *folder.glob(f"{REMOVED}*")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove(folder: Path, step: int) -> None:
+    """Remove a step: renamed first, so that half of one is never met under its name."""
+    gone = folder / f"{REMOVED}{step}"
+    shutil.rmtree(gone, ignore_errors=True)
+    (folder / str(step)).replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _write_manifest(path: Path, leaves: Mapping[str, Leaf]) -> None:
+    files = {name: _synced(path / name) for name in sorted(_files(path))}
+    content = json.dumps(
+        {
+            "format": FORMAT,
+            "files": files,
+            "leaves": {name: (leaf.dtype, leaf.shape, leaf.sha256) for name, leaf in leaves.items()},
+        },
+        indent=1,
+    )
+    (path / "manifest").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
+    _sync(path / "manifest")
+    for folder in {file.parent for file in path.rglob("*")}:
+        _sync(folder)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / "manifest"
+    digest, _, content = _bytes(file).partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise DamagedError(f"{file}: is not what was written")
+    manifest: dict[str, Any] = json.loads(content)
+    if manifest["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {manifest['format']}, and this version reads {FORMAT}; continue it with the "
+            "version that wrote it, or a later one"
+        )
+    return manifest
+
+
+def _files(path: Path) -> Iterator[str]:
+    return (str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+def _synced(file: Path) -> tuple[int, str]:
+    """Size and digest of a file as it was read back, once it is on the disk."""
+    _sync(file)
+    content = file.read_bytes()
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{file}: {_reason(error).lower()}") from None
+
+
+def _unused(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def _reason(error: Exception) -> str:
+    """The system's word for it: tensorstore wraps the one for a full disk into several lines of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        if "No space left" in str(cause) or "File too large" in str(cause):
+            return "No space left on device" if "No space left" in str(cause) else "File too large"
+        cause = cause.__cause__ or cause.__context__
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+@cache
+def _orbax() -> Any:
+    """Orbax's recommended interface, whose names still move; loading it takes half a second."""
+    from orbax.checkpoint import v1
+
+    # Its threads log the traceback of an error that is raised as well, and told here in a sentence.
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
+    return v1

@@ -1,0 +1,115 @@
+"""What a run does when the host looks up between two stretches: save when it is due, stop when it is asked to."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from neuroforge_jax.checkpointing import files
+from neuroforge_jax.checkpointing.restore import described, restored
+from neuroforge_jax.checkpointing.saver import Saver
+from neuroforge_jax.checkpointing.schedule import Schedule
+from neuroforge_jax.config import RunOptions, TrainConfig
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.errors import CheckpointError
+from neuroforge_jax.observe.sinks import JsonLines
+from neuroforge_jax.run_folder import RunFolder
+from neuroforge_jax.signals import SignalWatch
+from neuroforge_jax.training.standing import Standing
+from neuroforge_jax.training.state import TrainState
+
+
+class Keeper:
+    """Keeps the run in `folder`; tell: called with each sentence that the user should read.
+
+    metrics: the log of the run, which is cut to what a checkpoint has seen when that is continued.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: TrainConfig,
+        options: RunOptions,
+        dataset: Dataset,
+        signals: SignalWatch,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.folder, self._signals, self._tell = folder, signals, tell
+        self._config, self._identity = config, dataset.identity()
+        saved, damaged = files.newest(folder.checkpoints)
+        for sentence in damaged:
+            tell(f"{sentence}; the step before it is used")
+        self._saved = saved
+        self.schedule = Schedule.parse(options.checkpoint_every)
+        self._saver = Saver(
+            folder.checkpoints,
+            self.schedule,
+            keep_latest=options.keep_latest,
+            keep_best=options.keep_best,
+            warn=tell if options.on_save_error == "continue" else None,
+        )
+        self._metrics: JsonLines | None = None
+
+    def restored(self, state: TrainState) -> tuple[TrainState, Standing]:
+        """The state and standing of the last save in the place of this first state; the metrics are cut to it."""
+        if self._saved is None:
+            self.folder.keep_metrics(0, ())
+            return state, Standing()
+        state, standing = restored(self._saved, self._config, self._identity, state)
+        if sentence := self.folder.keep_metrics(self._saved.progress["metrics_bytes"], standing.history):
+            self._tell(sentence)
+        return state, standing
+
+    def open_metrics(self) -> JsonLines:
+        """The log of the run, to be appended to."""
+        self._metrics = JsonLines(self.folder.path / "metrics.jsonl", self._tell)
+        return self._metrics
+
+    def steps_left(self, step: int) -> int | None:
+        """Steps until the next save, where saves are counted in steps."""
+        return self.schedule.steps_left(step)
+
+    def look_up(
+        self, state: TrainState, standing: Standing, *, ends_epoch: bool = False, score: float | None = None
+    ) -> None:
+        """Save this state if that is due; where a signal has come, save it and raise Stopped.
+
+        Raises CheckpointError for a save that has failed since the last look.
+        """
+        self._saver.check()
+        if self._signals.received is not None:
+            self._save(state, standing, score)
+            self._saver.wait()
+            raise self._signals.stopped(f"saved at step {standing.step:,}; {self._signals.hint}")
+        if self._saver.saves(standing.step, len(standing.history), ends_epoch=ends_epoch):
+            self._save(state, standing, score)
+
+    def finish(self, state: TrainState, standing: Standing) -> None:
+        """Save the last state, unless saving is off, and wait until all is written."""
+        if self.schedule.unit != "never":
+            self._save(state, standing, None)
+        self._saver.wait()
+
+    def latest(self, state: TrainState) -> tuple[TrainState, int]:
+        """The state that was saved last and its step, or this first one and 0."""
+        self._saver.wait()
+        saved, _ = files.newest(self.folder.checkpoints)
+        if saved is None:
+            return state, 0
+        state, standing = restored(saved, self._config, self._identity, state)
+        return state, standing.step
+
+    def close(self) -> None:
+        """Wait for a save that is being written; what went wrong in it no longer matters."""
+        with suppress(CheckpointError):
+            self._saver.wait()
+
+    def _save(self, state: TrainState, standing: Standing, score: float | None) -> None:
+        assert self._metrics is not None
+        progress: dict[str, Any] = {
+            **standing.to_json(),
+            "config": described(self._config),
+            "data": self._identity,
+            "metrics_bytes": self._metrics.synced_size(),
+        }
+        tree = {"state": state, "best": standing.best.params}
+        self._saver.save(standing.step, tree, progress, score)

@@ -1,0 +1,113 @@
+"""Ctrl-C and SIGTERM: the first asks a run to stop where nothing is lost, the second ends it at once.
+
+    with SignalWatch() as signals:
+        prepare()                     # a signal raises Stopped wherever it arrives
+        with signals.deferred():
+            while training():         # a signal is noted, and the loop asks for it between two stretches
+                if signals.received:
+                    save()
+                    raise signals.stopped("saved")
+
+Python runs a handler only between two of its own instructions, and XLA compiles for seconds without one. So a
+thread listens too, through the descriptor that the interpreter's C handler writes to: it ends the process on a
+second signal, and on a first one that nobody has answered for PATIENCE_SECONDS outside of `deferred`.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_SECONDS = 8.0
+"""How long a program that is being compiled may keep a signal waiting."""
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run; the text says what was saved. Like any Ctrl-C it passes `except Exception`."""
+
+    def __init__(self, signum: int, what: str = "") -> None:
+        word = "interrupted" if signum == signal.SIGINT else "terminated"
+        super().__init__(f"{word}: {what}" if what else word)
+        self.exit_code = EXIT_CODES[signal.Signals(signum)]
+
+
+class SignalWatch:
+    """Listens while its block runs, and puts everything back after it; in other threads than the main one, where
+    there are no signals, it does nothing. A signal that is ignored, as Ctrl-C is by a job in the background, stays
+    ignored.
+
+    received: the number of the first signal, or None. hint: what a Stopped raised at once says.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.hint = ""
+        self._deferred = 0
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "SignalWatch":
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        listened = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._mouth, False)
+        self._mouth_before = signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
+        self._before = {signum: signal.signal(signum, self._note) for signum in listened}
+        self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._mouth_before)
+        os.close(self._mouth)  # the thread reads the end of the pipe, and ends
+        self._thread.join()
+        os.close(self._ear)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a first signal raises nothing: the block looks at `received` itself."""
+        self._deferred += 1
+        try:
+            yield
+        finally:
+            self._deferred -= 1
+
+    def stopped(self, what: str) -> Stopped:
+        """What to raise for the signal that was received, with a word on what was saved."""
+        assert self.received is not None
+        return Stopped(self.received, what)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.received = self.received or signum
+        if not self._deferred:
+            raise Stopped(signum, self.hint)
+
+    def _listen(self) -> None:
+        heard: list[int] = []
+        while True:
+            ready, _, _ = select.select([self._ear], [], [], PATIENCE_SECONDS if heard else None)
+            numbers = os.read(self._ear, 64) if ready else b""
+            if ready and not numbers:
+                return
+            heard += [number for number in numbers if number in EXIT_CODES]
+            if len(heard) > 1 or (not ready and not self._deferred):
+                _end(heard[-1])
+
+
+def _end(signum: int) -> None:
+    """Leave at once: whatever is being written has not got its name yet, and never will."""
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), SHOW_CURSOR)
+    os._exit(EXIT_CODES[signal.Signals(signum)])
