@@ -8,6 +8,7 @@ layer is known:
     not finite                             → the step before: the gradient that was not, or else its update
 """
 
+import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DivergedError
 from neuroforge_jax.execution.eager import batch_of_step
-from neuroforge_jax.execution.interface import Run
+from neuroforge_jax.execution.interface import Run, StretchMetrics
 from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.observe.pace import Pace
+from neuroforge_jax.precision.loss_scale import PERMANENT
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Parts, make_step
@@ -40,6 +43,45 @@ class NonFiniteLossError(DivergedError):
     def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step
+
+
+def check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
+    """A run whose every step is skipped ends, as soon as no smaller loss scale is left to be tried.
+
+    step: steps done. Raises DivergedError.
+    """
+    if state.loss_scale is None or int(state.loss_scale.failed) < PERMANENT:
+        return
+    scale = float(state.loss_scale.scale)
+    if scale == 1 and state.loss_scale.is_static:
+        raise DivergedError(
+            f"the gradients were not finite in {PERMANENT} steps in a row, before step {step + 1} (epoch "
+            f"{step // per_epoch + 1}), and skipping them did not help; lower --learning-rate, or set --clip-norm 1"
+        )
+    lower = "set --loss-scale dynamic" if state.loss_scale.is_static and scale > 1 else "use --precision bf16"
+    raise DivergedError(
+        f"the gradients overflowed in {PERMANENT} steps in a row at the lowest loss scale, "
+        f"{scale:,.10g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
+    )
+
+
+def check_finite(metrics: StretchMetrics, pace: Pace, per_epoch: int) -> None:
+    """Every step that updated something must have had a finite loss; a skipped one may have had any.
+
+    Raises NonFiniteLossError.
+    """
+    finite = np.isfinite(metrics.loss) | (metrics.skipped > 0)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        last = metrics.loss[at - 1] if at else pace.last_loss
+        step = metrics.first_step + at
+        before = f", after {last:.4g} in the step before" if math.isfinite(last) else ""
+        raise NonFiniteLossError(
+            f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}){before}",
+            step,
+        )
+    if len(metrics.loss):
+        pace.last_loss = float(metrics.loss[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +107,20 @@ class Replay:
     def batch(self, state: TrainState, step: int) -> Batch:
         """The samples of this step."""
         return batch_of_step(self.train, state, step, self.batch_size)
+
+
+def explained(error: NonFiniteLossError, replay: Replay, seconds: float, debug_nans: bool) -> DivergedError:
+    """The whole sentence on a loss that is no number: what made it so, and what to do.
+
+    seconds: of training so far; the steps are not trained again where they took too long, unless debug_nans asks.
+    """
+    if debug_nans or seconds <= REPLAY_SECONDS:
+        what = f": {blamed(replay, error.step, name_operation=debug_nans)}"
+    else:
+        what = "; --debug-nans trains its steps again and says where"
+    return DivergedError(
+        f"{error}{what}; lower --learning-rate, set --clip-norm 1, or try --on-divergence skip"
+    )
 
 
 def blamed(replay: Replay, step: int, *, name_operation: bool) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from neuroforge_jax.checkpointing import files
@@ -10,12 +11,36 @@ from neuroforge_jax.checkpointing.saver import Saver
 from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.errors import CheckpointError
+from neuroforge_jax.errors import CheckpointError, ConfigError
 from neuroforge_jax.observe.sinks import JsonLines
 from neuroforge_jax.run_folder import RunFolder
 from neuroforge_jax.signals import SignalWatch
 from neuroforge_jax.training.standing import Standing
 from neuroforge_jax.training.state import TrainState
+
+
+def open_folder(options: RunOptions) -> RunFolder | None:
+    """The folder that the run is saved to, locked; the one of a run that began where that is to be continued.
+
+    None where nothing is to be saved. Raises ConfigError or CheckpointError.
+    """
+    if options.resume not in (None, "auto"):
+        return RunFolder.reopen(Path(options.resume))
+    if options.run_dir is None:
+        if options.resume == "auto":
+            raise ConfigError("--resume auto needs the folder of the run; give it as --run-dir")
+        return None
+    if options.resume == "auto" and RunFolder.holds_run(options.run_dir):
+        return RunFolder.reopen(options.run_dir)
+    return RunFolder.create(options.run_dir)
+
+
+def continued(folder: RunFolder, standing: Standing, epochs: int, per_epoch: int) -> str:
+    """A line for the header of a run that goes on."""
+    if standing.step == 0:
+        return f"resume    no checkpoint in {folder.path} yet: starts at step 0"
+    steps, epoch = epochs * per_epoch, len(standing.history) + 1
+    return f"resume    {folder.path} at step {standing.step:,} of {steps:,}, in epoch {epoch} of {epochs}"
 
 
 class Keeper:
@@ -91,7 +116,7 @@ class Keeper:
 
     def latest(self, state: TrainState) -> tuple[TrainState, int]:
         """The state that was saved last and its step, or this first one and 0."""
-        self._saver.wait()
+        self.close()
         saved, _ = files.newest(self.folder.checkpoints)
         if saved is None:
             return state, 0
@@ -113,3 +138,8 @@ class Keeper:
         }
         tree = {"state": state, "best": standing.best.params}
         self._saver.save(standing.step, tree, progress, score)
+
+
+def restarted(keeper: Keeper | None, first: Callable[[], TrainState]) -> tuple[TrainState, int]:
+    """The state of the last save, or the one before the first step, and the steps behind it."""
+    return keeper.latest(first()) if keeper else (first(), 0)

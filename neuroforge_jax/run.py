@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from neuroforge_jax.assembly import make_model, make_state, make_training, steps_per_epoch
 from neuroforge_jax.backends import choose
@@ -22,16 +19,19 @@ from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.divergence import REPLAY_SECONDS, NonFiniteLossError, Replay, blamed
+from neuroforge_jax.divergence import (
+    NonFiniteLossError,
+    Replay,
+    check_finite,
+    check_overflow,
+    explained,
+)
 from neuroforge_jax.environment import describe
-from neuroforge_jax.errors import DivergedError
 from neuroforge_jax.execution.interface import Run, StretchMetrics
 from neuroforge_jax.execution.pipelined import Streaming
-from neuroforge_jax.keeper import Keeper
+from neuroforge_jax.keeper import Keeper, continued, open_folder, restarted
 from neuroforge_jax.observe.monitor import PerformanceMonitor
-from neuroforge_jax.observe.pace import Pace
 from neuroforge_jax.observe.sinks import Progress, Record, Sink
-from neuroforge_jax.precision.loss_scale import PERMANENT
 from neuroforge_jax.run_folder import RunFolder, check_output, load, read_json, write_json
 from neuroforge_jax.signals import SignalWatch
 from neuroforge_jax.summary import final_figures, header_rows, result_rows, seconds_rows, test_predictions
@@ -40,7 +40,6 @@ from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.selection import score_of
 from neuroforge_jax.training.standing import EpochSums, Standing
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Training
 from neuroforge_jax.typing import Params
 
 
@@ -135,7 +134,8 @@ def _fit(
                 _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state, needed))
                 if folder:
                     if options.resume:
-                        _tell(sinks, "note", _continued(folder, standing, config, dataset))
+                        steps = steps_per_epoch(config, dataset)
+                        _tell(sinks, "note", continued(folder, standing, config.epochs, steps))
                     folder.write_config(config)
                     folder.write_json("environment.json", environment)
                 run = backend.prepare(model, training, dataset, streaming=streaming)
@@ -186,15 +186,9 @@ def _fit(
         _tell(sinks, "result", [*result_rows(figures), *(seconds_rows(seconds) if options.benchmark else ())])
         return Result(model, params, tuple(standing.history), figures, folder)
     except NonFiniteLossError as error:
-        replay = Replay(
-            run,
-            partial(_restarted, keeper, config, model, training),
-            model,
-            backend.parts(model, training),
-            dataset.train,
-            config.batch_size,
-        )
-        raise DivergedError(_explained(error, replay, standing, options)) from None
+        restart = partial(restarted, keeper, partial(make_state, config, model, training))
+        replay = Replay(run, restart, model, backend.parts(model, training), dataset.train, config.batch_size)
+        raise explained(error, replay, standing.pace.train_seconds, options.debug_nans) from None
     finally:
         if keeper:
             keeper.close()
@@ -230,8 +224,8 @@ def train_epoch(
         seconds = time.perf_counter() - begun
         pace.measured(metrics.last_step - metrics.first_step, stretch_samples, seconds)
         standing.step = metrics.last_step
-        _check_overflow(state, standing.step, per_epoch)
-        _check_finite(metrics, pace, per_epoch)
+        check_overflow(state, standing.step, per_epoch)
+        check_finite(metrics, pace, per_epoch)
         sums.add(metrics.loss, metrics.correct, metrics.weights, int(metrics.skipped.sum()), seconds)
         _log_steps(metrics, log_every, per_epoch, sinks)
         progress = Progress(
@@ -241,7 +235,7 @@ def train_epoch(
             epochs=config.epochs,
             loss=metrics.mean_loss,
             accuracy=stretch_correct / stretch_samples if dataset.classes else None,
-            samples_per_second=stretch_samples / seconds,
+            samples_per_second=pace.samples / pace.train_seconds,
         )
         _tell(sinks, "progress", progress)
         if keeper:
@@ -261,17 +255,6 @@ def train_epoch(
     return state, record
 
 
-def open_folder(options: RunOptions) -> RunFolder | None:
-    """The folder that the run is saved to, locked; the one of a run that began where it is to be continued."""
-    if options.resume in (None, "auto"):
-        if options.run_dir is None:
-            return None
-        if options.resume == "auto" and RunFolder.holds_run(options.run_dir):
-            return RunFolder.reopen(options.run_dir)
-        return RunFolder.create(options.run_dir)
-    return RunFolder.reopen(Path(options.resume))
-
-
 def is_over(standing: Standing, config: TrainConfig) -> bool:
     """Whether the last epoch has been trained, or nothing better is to be expected."""
     epochs = len(standing.history)
@@ -285,62 +268,6 @@ def _finished(folder: RunFolder, standing: Standing, sinks: Sequence[Sink]) -> R
     model, params = load(folder.path)
     figures = read_json(folder.path / "result.json")
     return Result(model, params, tuple(standing.history), figures, folder, trained=False)
-
-
-def _continued(folder: RunFolder, standing: Standing, config: TrainConfig, dataset: Dataset) -> str:
-    if standing.step == 0:
-        return f"resume    no checkpoint in {folder.path} yet: starts at step 0"
-    steps = config.epochs * steps_per_epoch(config, dataset)
-    epoch = len(standing.history) + 1
-    return (
-        f"resume    {folder.path} at step {standing.step:,} of {steps:,}, in epoch {epoch} of {config.epochs}"
-    )
-
-
-def _restarted(
-    keeper: Keeper | None, config: TrainConfig, model: Model, training: Training
-) -> tuple[TrainState, int]:
-    """The state of the last save, or the one before the first step, and the steps behind it."""
-    first = make_state(config, model, training)
-    return keeper.latest(first) if keeper else (first, 0)
-
-
-def _explained(error: NonFiniteLossError, replay: Replay, standing: Standing, options: RunOptions) -> str:
-    """The whole sentence on a loss that is no number: what made it so, and what to do."""
-    seconds = standing.pace.train_seconds
-    if options.debug_nans or seconds <= REPLAY_SECONDS:
-        what = f": {blamed(replay, error.step, name_operation=options.debug_nans)}"
-    else:
-        what = "; --debug-nans trains its steps again and says where"
-    return f"{error}{what}; lower --learning-rate, set --clip-norm 1, or try --on-divergence skip"
-
-
-def _check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
-    """A run whose every step is skipped ends, as soon as no smaller loss scale is left to be tried."""
-    if state.loss_scale is None or int(state.loss_scale.failed) < PERMANENT:
-        return
-    scale = float(state.loss_scale.scale)
-    lower = "set --loss-scale dynamic" if state.loss_scale.is_static and scale > 1 else "use --precision bf16"
-    raise DivergedError(
-        f"the gradients overflowed in {PERMANENT} steps in a row at the lowest loss scale, "
-        f"{scale:,.10g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
-    )
-
-
-def _check_finite(metrics: StretchMetrics, pace: Pace, per_epoch: int) -> None:
-    """Every step that updated something must have had a finite loss; a skipped one may have had any."""
-    finite = np.isfinite(metrics.loss) | (metrics.skipped > 0)
-    if not finite.all():
-        at = int(np.argmin(finite))
-        last = metrics.loss[at - 1] if at else pace.last_loss
-        step = metrics.first_step + at
-        before = f", after {last:.4g} in the step before" if math.isfinite(last) else ""
-        raise NonFiniteLossError(
-            f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}){before}",
-            step,
-        )
-    if len(metrics.loss):
-        pace.last_loss = float(metrics.loss[-1])
 
 
 def _log_steps(metrics: StretchMetrics, log_every: int, per_epoch: int, sinks: Sequence[Sink]) -> None:

@@ -32,6 +32,9 @@ class Recorder:
     def result(self, rows):
         self.events.append(("result", dict(rows)))
 
+    def note(self, text):
+        self.events.append(("note", text))
+
     def close(self):
         self.events.append(("close", None))
 
@@ -206,7 +209,9 @@ def test_the_folder_holds_what_was_promised(saved, config):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.json",
+        "checkpoints",
         "environment.json",
+        "lock",
         "metrics.jsonl",
         "model.json",
         "params.safetensors",

@@ -102,7 +102,8 @@ def write(folder: Path, step: int, arrays: Arrays, progress: Mapping[str, Any]) 
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
-            f"the checkpoint of step {step} could not be written to {folder} ({_reason(error)})"
+            f"the checkpoint of step {step} could not be written to {folder} ({_reason(error)}); the steps before "
+            "it are whole: make room and go on by --resume, or train on all the same by --on-save-error continue"
         ) from error
     return final
 

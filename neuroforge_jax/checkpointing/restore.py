@@ -19,8 +19,8 @@ FIXED = (
     "target", "train_samples", "held_out_fraction", "hidden", "activation", "normalization", "residual", "loss",
     "batch_size", "optimizer", "seed",
 )  # fmt: skip
-"""What a run cannot change on its way. All else may, and takes effect from the next step on: epochs, learning rate
-and schedule, decay, clipping, dropout, smoothing, patience, and the backend with its precision."""
+"""What a run cannot change on its way. All else may that leaves the optimizer the same arrays, and takes effect
+from the next step on: epochs, learning rate, momentum, dropout, smoothing, patience, backend and precision."""
 
 SHOWN = 6
 LOSS_SCALE = "loss_scale/"

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -184,7 +185,13 @@ MISTAKES = [
     ("--config none.py", 2, "none.py: no such config file"),
     ("--dataset none.csv", 3, "none.csv"),
     ("--dataset mnist", 3, "by hand"),
-    ("--resume runs/x", 2, "--resume (resuming) is not built yet"),
+    ("--resume runs/x", 4, "there is no run in this folder"),
+    ("--resume runs/x --run-dir runs/y", 2, "leave one of them out"),
+    ("--checkpoint-every 7x", 2, "it takes whole steps or epochs or some minutes"),
+    ("--checkpoint-every -1steps", 2, "it takes whole steps"),
+    ("--keep-latest 0", 2, "from 1 to"),
+    ("--on-save-error ignore", 2, "it takes stop or continue"),
+    ("--on-divergence pray", 2, "it takes stop or skip"),
     ("--mesh data=2", 2, "--mesh (several devices) is not built yet"),
     ("--kernels pallas", 5, "there are none for cpu"),
     (
@@ -342,7 +349,7 @@ def test_ctrl_c_ends_with_one_line_and_code_130(tmp_path):
         begun = time.monotonic()
         _, error = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert error == "interrupted\n"
+        assert re.fullmatch(r"interrupted: saved at step [\d,]+; go on with --resume runs/digits\n", error)
         assert time.monotonic() - begun < 10
     finally:
         process.kill()

@@ -1,0 +1,136 @@
+"""kill -9 at any moment: the newest whole step is there, and the run goes on to the end it would have had."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from neuroforge_jax.checkpointing import files
+from tests.reliability.processes import QUICK, kill, run, start, steps, wait_for, write_data
+
+pytestmark = pytest.mark.faults
+
+RUN = [
+    *QUICK,
+    "--epochs",
+    "600",
+    "--backend",
+    "stepped",
+    "--checkpoint-every",
+    "40 steps",
+    "--resume",
+    "auto",
+]
+"""30,000 steps, a few seconds of them, saved as fast as the disk takes it."""
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The parameters of the run that nobody kills, and the folder of its data."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_data(folder)
+    code, _, err = run([*RUN, "--run-dir", "run"], folder)
+    assert (code, err) == (0, "")
+    return folder, load_file(folder / "run" / "params.safetensors")
+
+
+def killed_at_random(folder, rng):
+    """Start the run, or go on with it, and kill it after a random time; the steps saved before and after."""
+    before = max(steps(folder / "run"), default=0)
+    process = start([*RUN, "--run-dir", "run"], folder)
+    if rng.random() < 0.3:  # while it starts, compiles or reads its checkpoint
+        try:
+            process.wait(rng.uniform(0.2, 3.0))
+        except TimeoutError:
+            pass
+        except Exception as error:
+            assert "timed out" in str(error)
+    else:
+        wait_for(lambda: max(steps(folder / "run"), default=0) > before, process)
+        try:
+            process.wait(rng.uniform(0, 0.5))
+        except Exception as error:
+            assert "timed out" in str(error)
+    seen = max(steps(folder / "run"), default=0)
+    kill(process)
+    return process.returncode, seen
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_moments_and_continued_it_is_the_same_run(seed, expected, tmp_path):
+    """Six times five kills: nothing that was saved is lost, every step that has its name is whole."""
+    data, params = expected
+    shutil.copy(data / "data.npz", tmp_path)
+    rng = random.Random(seed)
+    killed = 0
+    for _ in range(5):
+        code, seen = killed_at_random(tmp_path, rng)
+        killed += code == -9
+        checkpoints = tmp_path / "run" / "checkpoints"
+        if not checkpoints.is_dir():
+            continue
+        saved, damaged = files.newest(checkpoints)
+        assert damaged == []
+        assert (saved.progress["step"] if saved else 0) >= seen
+        if saved:
+            saved.arrays()
+    assert killed >= 3
+    code, out, err = run([*RUN, "--run-dir", "run"], tmp_path)
+    assert (code, err) == (0, "")
+    final = load_file(tmp_path / "run" / "params.safetensors")
+    for name, array in params.items():
+        np.testing.assert_array_equal(final[name], array)
+    left = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert all(name.isdecimal() for name in left), left
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+POINTS = {
+    "before orbax has written": "files._orbax = die",
+    "before the digests": "files._write_manifest = die",
+    "between the digests and the name": "files._write_manifest = then_die(files._write_manifest)",
+    "after the name": "files._sync = lambda path, sync=files._sync: die() if path.name == 'checkpoints' else sync(path)",
+    "while an old step is removed": "files.shutil.rmtree = lambda path, **_: die() if '.removed' in str(path) and path.exists() else None",
+}
+PLANT = """
+from neuroforge_jax.checkpointing import files
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+def then_die(function):
+    return lambda *args: (function(*args), die())
+write, count = files.write, [0]
+def counted(*args):
+    count[0] += 1
+    if count[0] == {save}:
+        {point}
+    return write(*args)
+files.write = counted
+"""
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_within_a_save_the_step_before_is_whole(point, tmp_path):
+    write_data(tmp_path)
+    args = [
+        *QUICK,
+        "--epochs",
+        "60",
+        "--run-dir",
+        "run",
+        "--checkpoint-every",
+        "20 steps",
+        "--resume",
+        "auto",
+    ]
+    code, _, _ = run(args, tmp_path, PLANT.format(save=4, point=POINTS[point]))
+    assert code == -9
+    folder = tmp_path / "run" / "checkpoints"
+    saved, damaged = files.newest(folder)
+    assert damaged == []
+    saved.arrays()
+    code, out, err = run(args, tmp_path)
+    assert (code, err) == (0, "")
+    assert f"at step {saved.progress['step']:,} of 3,000" in out
+    assert all(path.name.isdecimal() for path in folder.iterdir())

@@ -1,0 +1,142 @@
+"""Ctrl-C and SIGTERM in every phase of a run: saved once, told in a line, over within seconds."""
+
+import os
+import signal
+import socket
+import threading
+
+import pytest
+
+from neuroforge_jax.checkpointing import files
+from tests.reliability.processes import QUICK, run, start, steps, stop, wait_for, write_data
+
+pytestmark = pytest.mark.faults
+
+LONG = [*QUICK, "--epochs", "20000", "--run-dir", "run", "--checkpoint-every", "never"]
+EXIT = {signal.SIGTERM: 143, signal.SIGINT: 130}
+WORD = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}
+
+PHASES = {
+    # A compiler that hears nothing: it holds no lock of Python's, and does not come back for a minute.
+    "compile": (
+        "import hashlib\n"
+        "from neuroforge_jax.backends import Backend\n"
+        "def prepare(*_, **__):\n"
+        "    open('here', 'w').close()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n"
+        "Backend.prepare = prepare\n"
+    ),
+    "load": (
+        "from neuroforge_jax import run\n"
+        "def load_dataset(*_, **__):\n"
+        "    open('here', 'w').close()\n"
+        "    time.sleep(60)\n"
+        "run.load_dataset = load_dataset\n"
+    ),
+    "step": (
+        "from neuroforge_jax.observe.pace import Pace\n"
+        "measured = Pace.measured\n"
+        "Pace.measured = lambda *args: (measured(*args), open('here', 'w').close())\n"
+    ),
+    "evaluation": (
+        "from neuroforge_jax import run\n"
+        "prepare = run.prepare_evaluation\n"
+        "def slow(*args):\n"
+        "    evaluate = prepare(*args)\n"
+        "    return lambda params: (open('here', 'w').close(), time.sleep(1.5), evaluate(params))[2]\n"
+        "run.prepare_evaluation = slow\n"
+    ),
+    "save": (
+        "from neuroforge_jax.checkpointing import files\n"
+        "write = files.write\n"
+        "files.write = lambda *args: (open('here', 'w').close(), time.sleep(1.5), write(*args))[2]\n"
+        "sys.argv += ['--checkpoint-every', '100 steps']\n"
+    ),
+}
+SAVED = {"step", "evaluation", "save"}
+
+
+def begun(phase, folder):
+    """A run that is in this phase."""
+    write_data(folder)
+    process = start(LONG, folder, PHASES[phase])
+    wait_for((folder / "here").exists, process)
+    return process
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_ends_the_run_with_its_code_and_nothing_is_lost(phase, signum, tmp_path):
+    code, err, seconds = stop(begun(phase, tmp_path), signum)
+    assert code == EXIT[signum]
+    assert seconds < 11
+    if phase in SAVED:
+        assert err.startswith(f"{WORD[signum]}: saved at step ")
+        assert err.endswith("; go on with --resume run\n")
+        assert len(err.splitlines()) == 1
+        saved, damaged = files.newest(tmp_path / "run" / "checkpoints")
+        assert damaged == []
+        assert saved.progress["step"] == int(err.split("step ")[1].split(";")[0].replace(",", "")) > 0
+    else:
+        assert steps(tmp_path / "run") == []
+        assert "Traceback" not in err
+    assert not list((tmp_path / "run").glob("checkpoints/.saving*"))
+
+
+@pytest.mark.parametrize("phase", ["step", "compile", "save"])
+def test_a_second_signal_ends_it_at_once_and_corrupts_nothing(phase, tmp_path):
+    """Within a save that never ends, and within a compiler that does not listen."""
+    never_ends = (
+        "from neuroforge_jax.checkpointing import files\n"
+        "write = files.write\n"
+        "def endless(*args):\n"
+        "    write(*args) if not os.path.exists('run/checkpoints') else time.sleep(600)\n"
+        "files.write = endless\n"
+    )
+    write_data(tmp_path)
+    process = start(LONG, tmp_path, PHASES[phase] + (never_ends if phase != "compile" else ""))
+    wait_for((tmp_path / "here").exists, process)
+    if phase == "save":
+        wait_for(lambda: steps(tmp_path / "run"), process)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(1)
+    except Exception as error:
+        assert "timed out" in str(error)
+    code, _, seconds = stop(process, signal.SIGTERM)
+    assert code == 143
+    assert seconds < 3
+    _, damaged = files.newest(tmp_path / "run" / "checkpoints")
+    assert damaged == []
+
+
+def test_a_run_that_was_terminated_goes_on_where_it_was(tmp_path):
+    code, err, _ = stop(begun("step", tmp_path), signal.SIGTERM)
+    assert code == 143
+    step = steps(tmp_path / "run")[0]
+    code, out, err = run(["--resume", "run", "--epochs", str(step // 50 + 2)], tmp_path)
+    assert (code, err) == (0, "")
+    assert f"run at step {step:,} of" in out
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_a_download_that_stalls(signum, tmp_path):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        connected = threading.Event()
+        threading.Thread(target=lambda: (server.accept(), connected.set()), daemon=True).start()
+        plant = (
+            "from dataclasses import replace\n"
+            "from neuroforge_jax.data import datasets\n"
+            f"address = 'http://127.0.0.1:{server.getsockname()[1]}/'\n"
+            "datasets.ARCHIVES['mnist'] = replace(datasets.ARCHIVES['mnist'], mirrors=(address,))\n"
+        )
+        process = start(["--dataset", "mnist", "--data-dir", "data", "--run-dir", "run"], tmp_path, plant)
+        wait_for(connected.is_set, process)
+        code, err, seconds = stop(process, signum)
+    assert code == EXIT[signum]
+    assert err == f"{WORD[signum]}\n"
+    assert seconds < 11
+    assert [name for _, _, names in os.walk(tmp_path / "data") for name in names] == []
+    assert not (tmp_path / "run").exists()
