@@ -18,6 +18,9 @@ from neuroforge_jax.observe import memory
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.step import Training
 
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
+"""XLA's words for it; a CPU's come as an internal error."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -110,7 +113,7 @@ def told_in_bytes(needed: Estimate, device: jax.Device) -> Iterator[None]:
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in OUT_OF_MEMORY):
             raise
         # The estimate knows nothing of fragments and of other programs: less than half of it must go.
         fits = needed.largest_batch(

@@ -128,7 +128,7 @@ class RunFolder:
         the sentence that is returned says so, and is empty otherwise.
         """
         path = self.path / "metrics.jsonl"
-        content = path.read_bytes() if path.exists() else b""
+        content = path.read_bytes() if path.is_file() else b""
         if len(content) >= size and (size == 0 or content[size - 1 : size] == b"\n"):
             if len(content) > size:
                 _write(path, content[:size])

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -265,6 +266,13 @@ def _orbax() -> Any:
     """Orbax's recommended interface, whose names still move; loading it takes half a second."""
     from orbax.checkpoint import v1
 
-    # Its threads log the traceback of an error that is raised as well, and told here in a sentence.
+    # After a save that failed its threads log and print what is raised as well, and told here in a sentence.
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
+    tell = sys.unraisablehook
+
+    def tell_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":  # of writes that nobody waits for any more
+            tell(unraisable)
+
+    sys.unraisablehook = tell_others
     return v1

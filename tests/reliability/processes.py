@@ -36,11 +36,11 @@ def write_data(folder, samples=400, inputs=12, classes=3):
     )
 
 
-def start(args, cwd, plant=""):
-    """A training process that is running."""
+def start(args, cwd, plant="", stdout=subprocess.DEVNULL):
+    """A training process that is running; nobody would read what it prints, and a full pipe would stop it."""
     return subprocess.Popen(
         [sys.executable, "-c", START.format(plant=plant), *args],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
@@ -50,7 +50,7 @@ def start(args, cwd, plant=""):
 
 def run(args, cwd, plant="", timeout=120):
     """Exit code, standard output and standard error."""
-    process = start(args, cwd, plant)
+    process = start(args, cwd, plant, subprocess.PIPE)
     try:
         out, err = process.communicate(timeout=timeout)
     finally:
@@ -89,7 +89,7 @@ def kill(process):
 def steps(folder):
     """The saved steps of a run's folder, the latest first."""
     checkpoints = folder / "checkpoints"
-    names = os.listdir(checkpoints) if checkpoints.is_dir() else []
+    names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 

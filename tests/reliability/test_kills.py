@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import subprocess
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -41,18 +43,12 @@ def killed_at_random(folder, rng):
     before = max(steps(folder / "run"), default=0)
     process = start([*RUN, "--run-dir", "run"], folder)
     if rng.random() < 0.3:  # while it starts, compiles or reads its checkpoint
-        try:
-            process.wait(rng.uniform(0.2, 3.0))
-        except TimeoutError:
-            pass
-        except Exception as error:
-            assert "timed out" in str(error)
+        delay = rng.uniform(0.2, 3.0)
     else:
         wait_for(lambda: max(steps(folder / "run"), default=0) > before, process)
-        try:
-            process.wait(rng.uniform(0, 0.5))
-        except Exception as error:
-            assert "timed out" in str(error)
+        delay = rng.uniform(0, 0.5)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
     seen = max(steps(folder / "run"), default=0)
     kill(process)
     return process.returncode, seen
@@ -77,7 +73,7 @@ def test_killed_at_random_moments_and_continued_it_is_the_same_run(seed, expecte
         if saved:
             saved.arrays()
     assert killed >= 3
-    code, out, err = run([*RUN, "--run-dir", "run"], tmp_path)
+    code, _, err = run([*RUN, "--run-dir", "run"], tmp_path)
     assert (code, err) == (0, "")
     final = load_file(tmp_path / "run" / "params.safetensors")
     for name, array in params.items():
@@ -91,8 +87,8 @@ POINTS = {
     "before orbax has written": "files._orbax = die",
     "before the digests": "files._write_manifest = die",
     "between the digests and the name": "files._write_manifest = then_die(files._write_manifest)",
-    "after the name": "files._sync = lambda path, sync=files._sync: die() if path.name == 'checkpoints' else sync(path)",
-    "while an old step is removed": "files.shutil.rmtree = lambda path, **_: die() if '.removed' in str(path) and path.exists() else None",
+    "after the name": "files._sync = die_at(files._sync, lambda path: path.name == 'checkpoints')",
+    "while an old step is removed": "files.shutil.rmtree = die_at(files.shutil.rmtree, is_removed)",
 }
 PLANT = """
 from neuroforge_jax.checkpointing import files
@@ -100,6 +96,10 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 def then_die(function):
     return lambda *args: (function(*args), die())
+def die_at(function, condition):
+    return lambda path, **options: die() if condition(path) else function(path, **options)
+def is_removed(path):
+    return '.removed' in str(path) and path.exists()
 write, count = files.write, [0]
 def counted(*args):
     count[0] += 1
