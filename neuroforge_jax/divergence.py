@@ -9,6 +9,7 @@ layer is known:
 """
 
 import math
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,16 +162,19 @@ def _in_forward(replay: Replay, state: TrainState, step: int) -> str:
 
 
 def _operation(replay: Replay, state: TrainState, step: int) -> str:
-    """Run one step operation by operation; jax stops at the first that makes a NaN or an infinity."""
+    """Run one step operation by operation; jax stops at the first that makes a NaN, or else an infinity.
+
+    An infinity alone may be meant, as the start of a maximum: it is looked for only where no NaN is found.
+    """
     batch = replay.batch(state, step)
-    try:
-        with jax.disable_jit(), jax.debug_nans(True), jax.debug_infs(True):
-            make_step(replay.parts)(state, batch)
-    except FloatingPointError as error:
-        words = str(error).split()
-        operation = words[words.index("in") + 1].rstrip(".") if "in" in words else "an operation"
-        value = "nan" if "(nan)" in str(error) else "infinity"
-        return f"operation by operation, {operation} made the first {value}, in {_place(error)}"
+    for what, watch in (("NaN", jax.debug_nans), ("infinity", jax.debug_infs)):
+        try:
+            with jax.disable_jit(), watch(True):
+                make_step(replay.parts)(state, batch)
+        except FloatingPointError as error:
+            named = re.search(r"encountered in (\w+)", str(error))
+            operation = named[1] if named else "an operation"
+            return f"operation by operation, {operation} made the first {what}, in {_place(error)}"
     return "operation by operation, every number stayed finite"
 
 

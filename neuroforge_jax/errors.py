@@ -5,7 +5,7 @@ Each message says what is wrong, what is allowed and what to do. The commands pr
 | code | meaning |
 |---|---|
 | 0 | done |
-| 2 | usage, configuration, unknown names, a run folder that cannot be written |
+| 2 | usage, configuration, unknown names, a run folder that cannot be written or is in use |
 | 3 | data files and downloads |
 | 4 | checkpoints and saved runs |
 | 5 | backend, device or memory |
@@ -42,7 +42,7 @@ class DataError(UserError):
 
 
 class CheckpointError(UserError):
-    """A saved run that cannot be read back (exit code 4)."""
+    """A saved run or checkpoint that cannot be read, written or continued so (exit code 4)."""
 
     exit_code = 4
 

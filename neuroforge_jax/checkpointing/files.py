@@ -93,6 +93,8 @@ def write(folder: Path, step: int, arrays: Arrays, progress: Mapping[str, Any]) 
             ocp.save(
                 (temporary / "arrays").absolute(), {name: np.asarray(array) for name, array in arrays.items()}
             )
+        # It names the folder where it was written, which is nobody's business, and is needed by nobody.
+        (temporary / "arrays" / "commit_success.txt").unlink(missing_ok=True)
         (temporary / "progress.json").write_text(json.dumps(progress, indent=1))
         leaves = {name: Leaf.of(array) for name, array in arrays.items()}
         _write_manifest(temporary, leaves)

@@ -185,6 +185,12 @@ def test_saved_metadata_names_nothing_that_could_be_imported(folder):
         assert modules - handlers - {"orbax.checkpoint"} == set(), path
 
 
+def test_a_saved_step_does_not_say_where_it_was_written(folder, written):
+    for path in content_of(folder):
+        assert str(written).encode() not in path.read_bytes(), path
+        assert b"/tmp" not in path.read_bytes(), path
+
+
 def test_scores_are_read_from_the_steps_that_have_one(folder):
     assert files.scores(folder) == {}
     progress = folder / "7" / "progress.json"
