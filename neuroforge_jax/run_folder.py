@@ -281,8 +281,15 @@ def _model(described: dict[str, Any]) -> Model:
         mlp=MLP(**{**mlp, "hidden": tuple(mlp["hidden"])}),
         policy=policy(described["precision"]),
         loss=described["loss"],
-        scaling=Scaling(*(np.asarray(described["scaling"][name], np.float32) for name in ("shift", "scale"))),
+        scaling=Scaling(*(_float32(described["scaling"][name]) for name in ("shift", "scale"))),
         shape=tuple(described["shape"]),
         classes=tuple(described["classes"]),
         columns=tuple(Column(item["name"], tuple(item["categories"])) for item in described["columns"]),
     )
+
+
+def _float32(numbers: Any) -> np.ndarray:
+    values = np.asarray(numbers, np.float64)
+    if not (np.abs(values) <= np.finfo(np.float32).max).all():  # a NaN is not either
+        raise ValueError("a number of its scaling is no finite float32 number")
+    return values.astype(np.float32)

@@ -180,14 +180,10 @@ def test_the_originals_advanced_command_parses_up_to_what_is_not_built():
 
 
 NOT_YET = [
-    "--resume runs/x",
-    "--checkpoint-every 5epochs",
     "--memory-profile",
     "--memory-fraction 0.5",
     "--preallocate True",
     "--trace 5",
-    "--on-divergence skip",
-    "--debug-nans",
     "--distributed localhost:1,2,0",
 ]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax import run as run_module
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import CheckpointError, ConfigError, DivergedError
+from neuroforge_jax.observe.pace import Pace
 from tests.conftest import make_blobs
 
 
@@ -293,7 +293,7 @@ def test_parameters_of_another_shape_are_refused(saved):
 
 
 def test_the_pace_fills_a_stretch_and_never_leaps():
-    pace = run_module.Pace()
+    pace = Pace()
     assert pace.next_stretch(1000) == 1
     pace.measured(1, 32, 0.0001)
     assert pace.next_stretch(1000) == 8

@@ -82,6 +82,7 @@ def test_a_continued_run_is_the_uninterrupted_one(backend, step, tmp_path, blobs
         assert again.figures[name] == whole.figures[name], name
 
 
+@pytest.mark.faults
 def test_operation_by_operation_too(tmp_path):
     dataset, config = make_blobs(40), dataclasses.replace(CONFIG, backend="naive", epochs=3, hidden=(4,))
     whole = nf.fit(config, dataset)
@@ -89,6 +90,7 @@ def test_operation_by_operation_too(tmp_path):
     assert_same(whole, resumed(config, dataset, tmp_path / "cut"))
 
 
+@pytest.mark.faults
 def test_a_loss_scale_goes_on_from_where_it_was(tmp_path, blobs):
     config = dataclasses.replace(CONFIG, precision="fp16", dropout=0.0)
     whole = nf.fit(config, blobs, nf.RunOptions(run_dir=tmp_path / "whole", log_every=1))
@@ -97,6 +99,7 @@ def test_a_loss_scale_goes_on_from_where_it_was(tmp_path, blobs):
     assert records(tmp_path / "cut") == records(tmp_path / "whole")
 
 
+@pytest.mark.faults
 def test_the_best_weights_and_the_patience_go_on_too(tmp_path):
     """The best epoch lies before the interruption: its weights are the result."""
     dataset = make_blobs(400, seed=3)
@@ -113,6 +116,7 @@ def test_the_best_weights_and_the_patience_go_on_too(tmp_path):
     assert len(again.history) == len(whole.history)
 
 
+@pytest.mark.faults
 def test_a_run_can_be_interrupted_any_number_of_times(tmp_path, blobs):
     whole = nf.fit(CONFIG, blobs)
     folder = tmp_path / "cut"
@@ -209,6 +213,7 @@ def test_other_data_are_refused_even_under_the_same_name(tmp_path, blobs):
         resumed(CONFIG, make_blobs(150), tmp_path / "run")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "change",
     [
@@ -229,6 +234,7 @@ def test_what_a_run_may_change_takes_effect_from_there(change, tmp_path, blobs):
     assert change.items() <= written.items()
 
 
+@pytest.mark.faults
 def test_a_run_that_diverged_goes_on_with_such_steps_skipped(tmp_path, blobs):
     """Skipping keeps counts of its own, which the run did not have: they begin anew."""
     interrupted(CONFIG, blobs, tmp_path / "run", 9)
@@ -239,6 +245,7 @@ def test_a_run_that_diverged_goes_on_with_such_steps_skipped(tmp_path, blobs):
     assert result.figures["skipped_steps"] == 0
 
 
+@pytest.mark.faults
 def test_an_optimizer_with_the_same_arrays_is_another_optimizer_all_the_same(tmp_path, blobs):
     config = dataclasses.replace(CONFIG, optimizer="momentum")
     interrupted(config, blobs, tmp_path / "run", 9)
@@ -260,6 +267,7 @@ def test_arrays_of_another_dtype_are_refused_not_cast(tmp_path, blobs):
         resumed(CONFIG, blobs, tmp_path / "run")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["cut", "missing"])
 def test_a_damaged_log_is_written_anew_from_the_checkpoint(damage, tmp_path, blobs):
     interrupted(CONFIG, blobs, tmp_path / "run", 18)
