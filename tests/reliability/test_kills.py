@@ -124,7 +124,7 @@ def test_killed_within_a_save_the_step_before_is_whole(point, tmp_path):
         "--resume",
         "auto",
     ]
-    code, _, _ = run(args, tmp_path, PLANT.format(save=4, point=POINTS[point]))
+    code, _, _ = run(args, tmp_path, PLANT.format(save=2, point=POINTS[point]))
     assert code == -9
     folder = tmp_path / "run" / "checkpoints"
     saved, damaged = files.newest(folder)
