@@ -113,17 +113,8 @@ files.write = counted
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_within_a_save_the_step_before_is_whole(point, tmp_path):
     write_data(tmp_path)
-    args = [
-        *QUICK,
-        "--epochs",
-        "60",
-        "--run-dir",
-        "run",
-        "--checkpoint-every",
-        "20 steps",
-        "--resume",
-        "auto",
-    ]
+    args = [*QUICK, "--epochs", "200", "--run-dir", "run", "--resume", "auto", "--keep-latest", "1"]
+    args += ["--checkpoint-every", "20 steps"]
     code, _, _ = run(args, tmp_path, PLANT.format(save=2, point=POINTS[point]))
     assert code == -9
     folder = tmp_path / "run" / "checkpoints"
@@ -132,5 +123,5 @@ def test_killed_within_a_save_the_step_before_is_whole(point, tmp_path):
     saved.arrays()
     code, out, err = run(args, tmp_path)
     assert (code, err) == (0, "")
-    assert f"at step {saved.progress['step']:,} of 3,000" in out
+    assert f"at step {saved.progress['step']:,} of 10,000" in out
     assert all(path.name.isdecimal() for path in folder.iterdir())
