@@ -214,11 +214,9 @@ def train_epoch(
     end = (epoch + 1) * per_epoch
     while standing.step < end:
         begun = time.perf_counter()
-        left = keeper.steps_left(standing.step) if keeper else None
-        length = pace.next_stretch(end - standing.step)
-        state, metrics = run(
-            state, standing.step, standing.step + (length if left is None else min(length, left))
-        )
+        until_save = (keeper and keeper.steps_left(standing.step)) or end
+        last = standing.step + min(pace.next_stretch(end - standing.step), until_save)
+        state, metrics = run(state, standing.step, last)
         stretch_samples = float(metrics.weights.sum())
         stretch_correct = float(metrics.correct.sum())  # waits for the device
         seconds = time.perf_counter() - begun

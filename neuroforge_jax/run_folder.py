@@ -226,8 +226,9 @@ def load(path: str | Path) -> tuple[Model, Params]:
     folder = Path(path)
     described = read_json(folder / "model.json")
     try:
-        model = _model(described)
-    except (KeyError, TypeError, ValueError, UserError) as error:
+        with np.errstate(over="raise"):  # a number that float32 does not hold
+            model = _model(described)
+    except (KeyError, TypeError, ValueError, ArithmeticError, UserError) as error:
         raise CheckpointError(f"{folder / 'model.json'} does not describe a model ({error!r})") from None
     file = folder / "params.safetensors"
     try:
@@ -281,15 +282,8 @@ def _model(described: dict[str, Any]) -> Model:
         mlp=MLP(**{**mlp, "hidden": tuple(mlp["hidden"])}),
         policy=policy(described["precision"]),
         loss=described["loss"],
-        scaling=Scaling(*(_float32(described["scaling"][name]) for name in ("shift", "scale"))),
+        scaling=Scaling(*(np.asarray(described["scaling"][name], np.float32) for name in ("shift", "scale"))),
         shape=tuple(described["shape"]),
         classes=tuple(described["classes"]),
         columns=tuple(Column(item["name"], tuple(item["categories"])) for item in described["columns"]),
     )
-
-
-def _float32(numbers: Any) -> np.ndarray:
-    values = np.asarray(numbers, np.float64)
-    if not (np.abs(values) <= np.finfo(np.float32).max).all():  # a NaN is not either
-        raise ValueError("a number of its scaling is no finite float32 number")
-    return values.astype(np.float32)
