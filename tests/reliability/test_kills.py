@@ -14,9 +14,9 @@ from tests.reliability.processes import QUICK, kill, run, start, steps, wait_for
 
 pytestmark = pytest.mark.faults
 
-RUN = [*QUICK, "--epochs", "1200", "--backend", "stepped", "--resume", "auto"]
+RUN = [*QUICK, "--epochs", "700", "--backend", "stepped", "--resume", "auto"]
 RUN += ["--checkpoint-every", "40 steps"]
-"""60,000 steps, a few seconds of them, saved as fast as the disk takes it."""
+"""35,000 steps, a few seconds of them, saved as fast as the disk takes it."""
 
 
 @pytest.fixture(scope="module")
