@@ -1,11 +1,11 @@
-"""What all commands share: an error becomes one line and an exit code, a broken pipe or Ctrl-C ends quietly."""
+"""What all commands share: an error or a signal becomes one line and an exit code, a broken pipe ends quietly."""
 
 import os
 import sys
 from collections.abc import Callable
 
 from neuroforge_jax.errors import UserError
-from neuroforge_jax.signals import Stopped
+from neuroforge_jax.signals import SignalWatch, Stopped
 
 INTERRUPTED = 130
 
@@ -18,7 +18,8 @@ def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
         if reconfigure is not None:
             reconfigure(errors="replace")
     try:
-        code = body() or 0
+        with SignalWatch():
+            code = body() or 0
         sys.stdout.flush()
         return code
     except UserError as error:

@@ -104,7 +104,7 @@ class Keeper:
         if self._signals.received is not None:
             self._save(state, standing, score)
             self._saver.wait()
-            raise self._signals.stopped(f"saved at step {standing.step:,}; {self._signals.hint}")
+            raise self._signals.stopped(f"saved at step {self._saver.written:,}; {self._signals.hint}")
         if self._saver.saves(standing.step, len(standing.history), ends_epoch=ends_epoch):
             self._save(state, standing, score)
 

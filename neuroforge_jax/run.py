@@ -116,7 +116,8 @@ def _fit(
     keeper = None
     xla_options = backend.options(config.batch_size)
     try:
-        state, standing = make_state(config, model, training), Standing()
+        with told_in_bytes(needed, device), monitor.track("compile"):
+            state, standing = make_state(config, model, training), Standing()
         if folder and signals:
             signals.hint = f"go on with --resume {folder.path}"
             keeper = Keeper(folder, config, options, dataset, signals, partial(_tell, sinks, "note"))

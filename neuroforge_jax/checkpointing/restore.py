@@ -98,9 +98,9 @@ def _check_data(saved: SavedStep, identity: Mapping[str, Any]) -> None:
             f"{data['name']} ({data['samples']:,} samples of {data['inputs']} numbers)"
             for data in (before, identity)
         )
-        again = "other samples of the same name" if was == now else now
+        found = "other samples of the same name" if was == now else now
         raise CheckpointError(
-            f"{saved.path} was trained on {was}, and the data are {again}; give it the data that it was trained on"
+            f"{saved.path} was trained on {was}, and the data are {found}; give it the data that it was trained on"
         )
 
 

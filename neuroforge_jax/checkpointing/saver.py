@@ -38,7 +38,8 @@ class Saver:
     """Writes steps to `folder` when they fall due, keeps the latest and the best, and removes the others.
 
     keep_latest: the last steps, at least 1; keep_best: those with the highest scores. warn: called with a
-    sentence for a save that failed where the run goes on; None ends the run instead.
+    sentence for a save that failed where the run goes on; None ends the run instead. written: the last step that
+    lies on the disk, 0 before the first.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Saver:
         self._writing = False
         self._failures: list[CheckpointError] = []
         self._scores = files.scores(folder)
-        self._last_step = max(files.steps(folder), default=-1)
+        self.written = self._last_step = max(files.steps(folder), default=0)
         self._last_time = time.monotonic()
 
     def saves(self, step: int, epoch: int, *, ends_epoch: bool) -> bool:
@@ -107,17 +108,20 @@ class Saver:
             try:
                 self._write(taken)
             except CheckpointError as error:
-                self._failures.append(error)
+                self._failed(error)
             except Exception as error:  # a device that failed while the copy was made
-                self._failures.append(
-                    CheckpointError(f"the checkpoint of step {taken.step} failed ({error})")
-                )
+                self._failed(CheckpointError(f"the checkpoint of step {taken.step} failed ({error})"))
+
+    def _failed(self, error: CheckpointError) -> None:
+        with self._change:
+            self._failures.append(error)
 
     def _write(self, taken: _Snapshot) -> None:
         if not bool(taken.finite):
             return  # the run finds it too, at the loss; what is not finite is never the latest
         arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(taken.tree).items()}
         files.write(self._folder, taken.step, arrays, taken.progress)
+        self.written = taken.step
         if taken.progress["score"] is not None:
             self._scores[taken.step] = taken.progress["score"]
         self._remove_old()
