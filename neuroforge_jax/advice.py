@@ -114,22 +114,9 @@ def _about_settings(seen: Diagnosis) -> list[str]:
         for name in ("NPROC", "PJRT_NPROC")
         if variables.get(name, "").isdecimal() and int(variables[name]) < seen.cores.allowed
     ]
-    return told + _about_the_cache(seen)
-
-
-def _about_the_cache(seen: Diagnosis) -> list[str]:
-    # jax 0.11 and 0.12 cannot write a program that calls oneDNN (std::bad_alloc); 0.10 can.
-    uses_onednn = any("onednn" in name for row in seen.compile_options for name in row.options)
-    keeps = not uses_onednn or _numbers(seen.versions["jax"] or "") < (0, 11)
-    if seen.compilation_cache and not keeps:
-        return [
-            "jax's compilation cache cannot keep programs that use oneDNN, and warns at each; turn it off"
-        ]
-    if keeps and not seen.compilation_cache:
-        return [
-            "JAX_COMPILATION_CACHE_DIR=$HOME/.cache/jax would spare a second run of a training its compilation"
-        ]
-    return []
+    if variables.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() in ("0", "false", "no", "off"):
+        told.append("JAX_ENABLE_COMPILATION_CACHE is false, so that every run compiles anew; unset it")
+    return told
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from neuroforge_jax.backends import (
     local_devices,
     plugged_in,
 )
+from neuroforge_jax.compilation_cache import Place, place
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import DATASETS, data_folder, find_files
 from neuroforge_jax.data.download import ARCHIVES
@@ -38,8 +39,8 @@ PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "orbax-checkpoint")
 PLATFORM_PACKAGES = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
 VARIABLES = (
     "JAX_PLATFORMS", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_DEBUG_NANS", "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS", "XLA_PYTHON_CLIENT_MEM_FRACTION", "CUDA_VISIBLE_DEVICES",
-    "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "NPROC", "PJRT_NPROC",
+    "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE", "XLA_FLAGS", "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "CUDA_VISIBLE_DEVICES", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "NPROC", "PJRT_NPROC",
 )  # fmt: skip
 """Of the environment, those that change what jax does, or how fast."""
 
@@ -135,7 +136,7 @@ class Diagnosis:
     kernels: Kernels
     data_folder: Path
     datasets: tuple[Files, ...]
-    compilation_cache: str | None
+    compilation_cache: Place
 
 
 def diagnose(data_dir: Path | None = None) -> Diagnosis:
@@ -168,7 +169,7 @@ def diagnose(data_dir: Path | None = None) -> Diagnosis:
         kernels=_kernels(devices[0]),
         data_folder=folder,
         datasets=tuple(_files(name, folder) for name in DATASETS if name != "auto"),
-        compilation_cache=jax.config.jax_compilation_cache_dir,
+        compilation_cache=place(devices[0]),
     )
 
 
@@ -234,7 +235,10 @@ def to_json(seen: Diagnosis, advice: Sequence[str]) -> dict[str, Any]:
     """The diagnosis and the advice for programs: nothing in it names a host, a user or a path."""
     record = asdict(seen)
     del record["data_folder"]
-    record["compilation_cache"] = seen.compilation_cache is not None
+    record["compilation_cache"] = {
+        "on": seen.compilation_cache.folder is not None,
+        "reason": seen.compilation_cache.reason,
+    }
     return _without_paths({**record, "advice": advice})
 
 

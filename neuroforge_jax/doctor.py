@@ -128,7 +128,7 @@ def _facts(seen: "Diagnosis") -> Iterator[tuple[str, str]]:
     yield from _options(seen)
     variables = ", ".join(f"{name}={value}" for name, value in seen.variables.items())
     yield "settings", variables or "no variable of jax, XLA or oneDNN is set"
-    yield "cache", f"jax keeps compiled programs in {seen.compilation_cache or 'memory only'}"
+    yield "cache", _cache(seen)
     datasets = (
         f"{files.name} {files.state}" + (f" ({_size(files.size_bytes)})" if files.size_bytes else "")
         for files in seen.datasets
@@ -162,6 +162,17 @@ def _memory(seen: "Diagnosis") -> str:
         return "this system does not say"
     text = f"{_size(memory.available_bytes)} of {_size(memory.total_bytes)} free"
     return text if memory.limit_bytes is None else f"{text}; {_size(memory.limit_bytes)} by its control group"
+
+
+def _cache(seen: "Diagnosis") -> str:
+    folder, reason = seen.compilation_cache.folder, seen.compilation_cache.reason
+    if folder is None:
+        return f"compiled programs are not kept: {reason}"
+    from neuroforge_jax.execution.compiler import ONEDNN  # with jax
+
+    onednn = any(ONEDNN in row.options for row in seen.compile_options)
+    but = "; those through oneDNN cannot be kept" if onednn else ""
+    return f"compiled programs are kept in {folder}{f' ({reason})' if reason else ''}{but}"
 
 
 def _size(count: int) -> str:

@@ -64,6 +64,7 @@ class Keeper:
         for sentence in damaged:
             tell(f"{sentence}; the step before it is used")
         self._saved = saved
+        files.load_orbax()
         self.schedule = Schedule.parse(options.checkpoint_every)
         self._saver = Saver(
             folder.checkpoints,

@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 from neuroforge_jax.assembly import make_model, make_state, make_training, steps_per_epoch
-from neuroforge_jax.backends import choose
+from neuroforge_jax.backends import Choice, choose
 from neuroforge_jax.capacity import check_fits, estimate, told_in_bytes
 from neuroforge_jax.checkpointing.schedule import Schedule
+from neuroforge_jax.compilation_cache import programs_kept
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset
@@ -83,20 +84,22 @@ def fit(
     command shows.
     Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each a sentence for the user.
     """
-    options = options or RunOptions()
-    with SignalWatch() if options.run_dir or options.resume else nullcontext() as signals:
-        return _fit(config, dataset, options, list(sinks), signals)
+    options, choice, listening = options or RunOptions(), choose(config), list(sinks)
+    watching = SignalWatch() if options.run_dir or options.resume else nullcontext()
+    compiling = choice.backend.device, choice.backend.options(config.batch_size)
+    with watching as signals, programs_kept(*compiling, partial(_tell, listening, "note")):
+        return _fit(config, choice, dataset, options, listening, signals)
 
 
 def _fit(
     config: TrainConfig,
+    choice: Choice,
     dataset: Dataset | None,
     options: RunOptions,
     sinks: list[Sink],
     signals: SignalWatch | None,
 ) -> Result:
-    monitor, choice = PerformanceMonitor(), choose(config)
-    backend, device = choice.backend, choice.backend.device
+    monitor, backend, device = PerformanceMonitor(), choice.backend, choice.backend.device
     if options.benchmark_output:
         check_output(options.benchmark_output, "--benchmark-output")
     Schedule.parse(options.checkpoint_every)
@@ -113,8 +116,7 @@ def _fit(
     check_fits(needed, device)
     # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
     folder = open_folder(options)
-    keeper = None
-    xla_options = backend.options(config.batch_size)
+    keeper, xla_options = None, backend.options(config.batch_size)
     try:
         with told_in_bytes(needed, device), monitor.track("compile"):
             state, standing = make_state(config, model, training), Standing()
@@ -122,11 +124,8 @@ def _fit(
             signals.hint = f"go on with --resume {folder.path}"
             keeper = Keeper(folder, config, options, dataset, signals, partial(_tell, sinks, "note"))
             state, standing = keeper.restored(state)
-            if (
-                options.resume
-                and is_over(standing, config)
-                and folder.epochs_finished() == len(standing.history)
-            ):
+            saved = folder.epochs_finished() == len(standing.history)
+            if options.resume and saved and is_over(standing, config):
                 return _finished(folder, standing, sinks)
             sinks.append(keeper.open_metrics())
         environment = describe(backend, config.batch_size)
@@ -140,7 +139,6 @@ def _fit(
                     folder.write_config(config)
                     folder.write_json("environment.json", environment)
                 run = backend.prepare(model, training, dataset, streaming=streaming)
-            compile_seconds = monitor.seconds["compile"]
 
             # Selection is on held-out data alone; test data are shown along the way and decide nothing.
             shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
@@ -172,6 +170,7 @@ def _fit(
             with monitor.track("evaluate"):
                 test = prepare_evaluation(model, dataset.test, device, xla_options)(params)
             with monitor.track("measure the peak"):
+                compile_seconds = monitor.seconds["compile"]
                 figures = final_figures(config, dataset, model, backend, standing, compile_seconds, test)
         if folder:
             with monitor.track("save"):

@@ -10,6 +10,7 @@ import pytest
 from neuroforge_jax import machine
 from neuroforge_jax.advice import advice
 from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.compilation_cache import Place
 from neuroforge_jax.diagnosis import Device, Kernels, diagnose, to_json
 from tests.test_plugins import offer
 
@@ -37,7 +38,7 @@ def seen(tmp_path_factory):
             reason="",
         ),
         kernels=Kernels(None, (), ("f32", "bf16", "fp16"), 0),
-        compilation_cache=None,
+        compilation_cache=Place("here", ""),
     )
 
 
@@ -133,7 +134,7 @@ ADVICE = {
     "a TPU": ({"accelerators": (machine.Accelerator("TPU", None),)}, ".[tpu]"),
     "an AMD GPU": ({"accelerators": (machine.Accelerator("AMD", None),)}, "jax has packages for ROCm"),
     "a device that fails": (
-        {"devices": (Device("gpu", "NVIDIA H100", 1, 0, "out of memory"),), "cached": "here"},
+        {"devices": (Device("gpu", "NVIDIA H100", 1, 0, "out of memory"),)},
         "the NVIDIA H100 fails: out of memory",
     ),
     "no jit": ({"variables": {"JAX_DISABLE_JIT": "1"}}, "JAX_DISABLE_JIT runs every operation on its own"),
@@ -142,10 +143,9 @@ ADVICE = {
         "XLA_FLAGS has xla_cpu_multi_thread_eigen=false",
     ),
     "few threads": ({"variables": {"NPROC": "1"}}, "NPROC=1 keeps jax to fewer threads"),
-    "a cache for what it cannot keep": ({"cached": "here"}, "cannot keep programs that use oneDNN"),
-    "no cache for what it can keep": (
-        {"compile_options": ()},
-        "JAX_COMPILATION_CACHE_DIR=$HOME/.cache/jax would",
+    "no cache": (
+        {"variables": {"JAX_ENABLE_COMPILATION_CACHE": "false"}},
+        "JAX_ENABLE_COMPILATION_CACHE is false",
     ),
 }
 
@@ -153,11 +153,11 @@ ADVICE = {
 @pytest.mark.parametrize(("changes", "sentence"), ADVICE.values(), ids=ADVICE)
 def test_advice_names_what_is_wrong_and_what_to_do(changes, sentence, seen):
     changes = dict(changes)
-    slow, units, cached = changes.pop("slow", ""), changes.pop("units", True), changes.pop("cached", None)
+    slow, units = changes.pop("slow", ""), changes.pop("units", True)
     precision = replace(
         seen.precision, bf16_units=units, reason=slow, bf16_from_step_flops=None if slow else 5e7
     )
-    told = advice(replace(seen, precision=precision, compilation_cache=cached, **changes))
+    told = advice(replace(seen, precision=precision, **changes))
     assert any(sentence in line for line in told), told
     assert all("\n" not in line for line in told)
 
@@ -173,11 +173,12 @@ def test_the_record_has_everything_and_no_path(seen):
     home = str(Path.home())
     broken = replace(seen.backends[0], reason=f"OSError: {home}/lib/x.so: cannot open 'a/b.so', 3 samples/s")
     variables = {"XLA_FLAGS": "--xla_dump_to=/tmp/dump --xla_x=1", "JAX_COMPILATION_CACHE_DIR": "/tmp/cache"}
+    variables["JAX_DISABLE_JIT"] = "1"
     seen = replace(
         seen,
         backends=(broken,),
         variables=variables,
-        compilation_cache="/tmp/cache",
+        compilation_cache=Place("/tmp/cache", "by JAX_COMPILATION_CACHE_DIR"),
         data_folder=Path(home),
     )
     record = to_json(seen, advice(seen))
@@ -186,6 +187,6 @@ def test_the_record_has_everything_and_no_path(seen):
     assert "/tmp" not in text
     assert record["backends"][0]["reason"] == "OSError: <path>: cannot open 'a/b.so', 3 samples/s"
     assert record["variables"]["XLA_FLAGS"] == "--xla_dump_to=<path> --xla_x=1"
-    assert record["compilation_cache"] is True
+    assert record["compilation_cache"] == {"on": True, "reason": "by JAX_COMPILATION_CACHE_DIR"}
     assert record["advice"]
     assert {"versions", "devices", "cores", "memory", "precision", "datasets"} <= record.keys()

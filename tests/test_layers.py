@@ -14,7 +14,16 @@ FLOORS = (
     ("kernels",),
     ("training",),
     ("execution",),
-    ("backends", "plugins", "run_folder", "loading", "environment", "assembly", "checkpointing"),
+    (
+        "backends",
+        "plugins",
+        "run_folder",
+        "loading",
+        "environment",
+        "assembly",
+        "checkpointing",
+        "compilation_cache",
+    ),
     ("run", "summary", "capacity", "divergence", "keeper"),
     ("report", "verification", "portability", "diagnosis", "advice"),
     ("train", "verify", "data.__main__", "doctor", "cli", "command"),
@@ -105,8 +114,16 @@ def lines_of_code(path: Path) -> int:
     return len(lines)
 
 
-WATCHES_OVER = {"checkpointing", "keeper", "signals", "divergence", "capacity", "machine"}
-"""What a run is kept safe by. Training is understood without it: `run` names each of them once."""
+WATCHES_OVER = {
+    "checkpointing",
+    "keeper",
+    "signals",
+    "divergence",
+    "capacity",
+    "machine",
+    "compilation_cache",
+}
+"""What keeps a run safe, and quick to start. Training is understood without it: `run` names each of them once."""
 
 
 def test_the_afternoon_stays_an_afternoon():
@@ -120,7 +137,7 @@ def test_the_afternoon_stays_an_afternoon():
 
 
 def test_what_watches_over_a_run_is_read_in_an_hour():
-    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) in WATCHES_OVER) <= 950
+    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) in WATCHES_OVER) <= 1_050
 
 
 def test_the_kernels_are_an_evening():

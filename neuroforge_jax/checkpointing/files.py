@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -263,9 +264,22 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
-@cache
+def load_orbax() -> None:
+    """Have a thread import it, so that it is there when the first step is saved: it takes half a second."""
+    threading.Thread(target=_orbax, name="orbax", daemon=True).start()
+
+
 def _orbax() -> Any:
-    """Orbax's recommended interface, whose names still move; loading it takes half a second."""
+    """Orbax's recommended interface, whose names still move."""
+    with _loading:
+        return _loaded()
+
+
+_loading = threading.Lock()
+
+
+@cache
+def _loaded() -> Any:
     from orbax.checkpoint import v1
 
     # After a save that failed its threads log and print what is raised as well, and told here in a sentence.
