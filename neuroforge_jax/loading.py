@@ -33,6 +33,7 @@ class _FirstFlags:
     config: Path | None = None
     run_dir: Path | None = None
     resume: str | None = None
+    dataset: str = TrainConfig().dataset
 
 
 def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
@@ -43,19 +44,24 @@ def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
     in tyro's words.
     """
     first, _ = tyro.cli(_FirstFlags, args=args, return_unknown_args=True, add_help=False)
-    default = _Flags(training=_first_config(first))
+    if first.resume == "auto" and first.run_dir is None:
+        # It goes on in the folder that the same command began in.
+        first = replace(first, run_dir=Path("runs", Path(first.config or first.dataset).stem))
+    file = (first.run_dir or Path()) / "config.json"
+    saved = saved_config(file.parent) if first.resume == "auto" and file.exists() else None
+    default = _Flags(training=_first_config(first, saved))
     flags = tyro.cli(_Flags, args=args, default=default, prog="python -m neuroforge_jax.train")
     _refuse_what_is_not_built(flags.run)
     Schedule.parse(flags.run.checkpoint_every)
-    if first.resume == "auto" and flags.training.dataset == "auto" and _began(first.run_dir):
+    training = flags.training
+    if saved and training.dataset == "auto":
         # What `auto` chose then stays chosen, whatever it would find now.
-        assert first.run_dir is not None
-        return replace(flags.training, dataset=saved_config(first.run_dir).dataset), flags.run
-    return flags.training, flags.run
+        training = replace(training, dataset=saved.dataset)
+    return training, replace(flags.run, run_dir=first.run_dir)
 
 
-def _first_config(first: _FirstFlags) -> TrainConfig:
-    """What the flags override."""
+def _first_config(first: _FirstFlags, saved: TrainConfig | None) -> TrainConfig:
+    """What the flags override; saved: of the run that --resume auto has found."""
     if first.resume is not None and first.resume != "auto":
         if first.config is not None:
             raise ConfigError(
@@ -70,13 +76,7 @@ def _first_config(first: _FirstFlags) -> TrainConfig:
         return saved_config(Path(first.resume))
     if first.config is not None:
         return load_config(first.config)
-    if first.resume == "auto" and first.run_dir is not None and _began(first.run_dir):
-        return saved_config(first.run_dir)
-    return TrainConfig()
-
-
-def _began(folder: Path | None) -> bool:
-    return folder is not None and (folder / "config.json").exists()
+    return saved or TrainConfig()
 
 
 def saved_config(folder: Path) -> TrainConfig:

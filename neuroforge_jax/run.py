@@ -179,10 +179,8 @@ def _fit(
                 folder.write_json("result.json", figures)
         seconds = monitor.seconds
         if options.benchmark_output:
-            write_json(
-                options.benchmark_output,
-                {"seconds": seconds, "result": figures, "environment": environment},
-            )
+            timed = {"seconds": seconds, "result": figures, "environment": environment}
+            write_json(options.benchmark_output, timed)
         _tell(sinks, "result", [*result_rows(figures), *(seconds_rows(seconds) if options.benchmark else ())])
         return Result(model, params, tuple(standing.history), figures, folder)
     except NonFiniteLossError as error:

@@ -26,13 +26,11 @@ def _train(args: Sequence[str]) -> None:
     from neuroforge_jax.run import fit
     from neuroforge_jax.run_folder import RunFolder
 
-    if options.run_dir is None:
-        name = options.config.stem if options.config else Path(config.dataset).stem
-        # --resume auto goes on in the folder that the same command began in.
-        path = Path("runs", name) if options.resume == "auto" else RunFolder.unused(Path("runs"), name)
-        options = replace(
-            options, run_dir=Path(options.resume) if options.resume not in (None, "auto") else path
-        )
+    if options.resume not in (None, "auto"):
+        options = replace(options, run_dir=Path(options.resume))
+    elif options.run_dir is None:
+        name = Path(options.config or config.dataset).stem
+        options = replace(options, run_dir=RunFolder.unused(Path("runs"), name))
     console = Console()
     if options.verify:
         console.note(_verified(config, options.tolerance))

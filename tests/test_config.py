@@ -193,3 +193,16 @@ def test_a_flag_of_a_later_feature_says_not_yet(words):
     with pytest.raises(ConfigError, match="is not built yet") as caught:
         parse_flags(words.split())
     assert words.split()[0] in str(caught.value)
+
+
+def test_auto_goes_on_in_the_folder_and_from_the_config_that_the_same_command_began(tmp_path, monkeypatch):
+    """Without --run-dir too: runs/<name of the config file or the dataset>."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "digits"
+    config, options = parse_flags(["--dataset", "digits", "--hidden", "7", "--resume", "auto"])
+    assert (config.hidden, options.run_dir) == ((7,), folder.relative_to(tmp_path))
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"dataset": "digits", "hidden": [7], "seed": 5}))
+    config, options = parse_flags(["--dataset", "digits", "--epochs", "3", "--resume", "auto"])
+    assert (config.hidden, config.seed, config.epochs) == ((7,), 5, 3)
+    assert options.run_dir == folder.relative_to(tmp_path)

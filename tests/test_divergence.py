@@ -110,3 +110,17 @@ def test_where_every_step_is_lost_skipping_ends():
     dataset = poisoned(slice(0, 203))
     message = diverged(dataclasses.replace(CONFIG, epochs=10), dataset, on_divergence="skip")
     assert "the gradients were not finite in 20 steps in a row" in message
+
+
+def test_a_loss_that_overflows_while_its_gradients_do_not_is_skipped_too():
+    """The square of 1e25 is beyond float32, its derivative is not: such a step would throw the weights away."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(203, 5)).astype(np.float32)
+    y = x.sum(axis=1)
+    y[3] = 1e25
+    dataset = Dataset.from_arrays(x[:160], y[:160], x[160:], y[160:], name="outlier", classes=None)
+    config = dataclasses.replace(CONFIG, loss="mse", learning_rate=0.01)
+    assert "loss" in diverged(config, dataset)
+    result = nf.fit(config, dataset, nf.RunOptions(on_divergence="skip"))
+    assert result.figures["skipped_steps"] == CONFIG.epochs
+    assert result.test_loss < 2.5  # of targets with a variance of 5

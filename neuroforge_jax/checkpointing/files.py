@@ -220,9 +220,9 @@ def _files(path: Path) -> Iterator[str]:
 
 def _synced(file: Path) -> tuple[int, str]:
     """Size and digest of a file as it was read back, once it is on the disk."""
-    _sync(file)
-    content = file.read_bytes()
-    return len(content), hashlib.sha256(content).hexdigest()
+    with file.open("rb", buffering=0) as content:
+        os.fsync(content.fileno())
+        return file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

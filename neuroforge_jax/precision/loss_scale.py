@@ -84,8 +84,9 @@ def make_loss_scale(spec: str, policy: Policy) -> LossScale | None:
 
 
 def scaled(loss: Float[Array, ""], scale: LossScale | None) -> Float[Array, ""]:
-    """s·ℓ, in float32."""
-    return loss if scale is None else loss * scale.scale
+    """s·ℓ, in float32; where ℓ is not finite, neither is any gradient of it."""
+    # A sum that overflows may have finite derivatives. 0·ℓ is 0, or else NaN, and a factor of them all.
+    return loss if scale is None else loss * (scale.scale + 0 * jax.lax.stop_gradient(loss))
 
 
 def unscaled(gradients: Params, scale: LossScale) -> Params:

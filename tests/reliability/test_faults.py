@@ -348,3 +348,32 @@ def test_memory_that_runs_out_is_told_with_the_estimate(tmp_path):
     assert "the memory ran out: this training was estimated at about" in err
     assert "; --batch-size 16 fits" in err or "; --batch-size 32 fits" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_plugin_that_raises_at_import_is_a_line_and_costs_the_run_before_nothing(terminated):
+    """A run of a backend that was there once; it goes on when another is named."""
+    from tests.test_plugins import offer
+
+    folder = terminated.parent
+    offer(folder, "broken", {"broken": ":backend"}, "raise RuntimeError('no licence')")
+    plant = "sys.path.insert(0, os.getcwd())\n"
+    code, out, err = run(["--resume", "run", "--backend", "broken"], folder, plant)
+    assert (code, out) == (5, "")
+    assert err.startswith("error: backend 'broken' of broken 1.0 is unavailable: RuntimeError: no licence")
+    assert len(err.splitlines()) == 1
+    assert resume(terminated)[0] == 0
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly_and_it_goes_on_by_resume(tmp_path):
+    """`train | head`: the pipe is closed before it trains."""
+    process = start(SAVING, tmp_path, stdout=subprocess.PIPE)
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    saved, damaged = files.newest(tmp_path / "run" / "checkpoints")
+    assert damaged == []
+    assert saved is None or saved.progress["step"] > 0
+    process = start(["--resume", "run"], tmp_path)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
+    assert epochs(tmp_path / "run") == list(range(1, 31))

@@ -54,6 +54,13 @@ PHASES = {
         "files.write = lambda *args: (open('here', 'w').close(), time.sleep(1.5), write(*args))[2]\n"
         "sys.argv += ['--checkpoint-every', '100 steps']\n"
     ),
+    "pictures": (
+        "from neuroforge_jax.report import pictures\n"
+        "draw = pictures.draw_pictures\n"
+        "pictures.draw_pictures = lambda *args: (open('here', 'w').close(), time.sleep(60))\n"
+        "sys.argv[sys.argv.index('20000')] = '2'\n"
+        "sys.argv[sys.argv.index('never')] = 'epoch'\n"
+    ),
 }
 SAVED = {"step", "evaluation", "save"}
 
@@ -80,7 +87,8 @@ def test_a_signal_ends_the_run_with_its_code_and_nothing_is_lost(phase, signum, 
         assert damaged == []
         assert saved.progress["step"] == int(err.split("step ")[1].split(";")[0].replace(",", "")) > 0
     else:
-        assert steps(tmp_path / "run") == []
+        # Nothing was trained yet, or all of it is saved.
+        assert steps(tmp_path / "run") == ([100, 50] if phase == "pictures" else [])
         assert "Traceback" not in err
     assert not list((tmp_path / "run").glob("checkpoints/.saving*"))
 
