@@ -1,9 +1,9 @@
 """kill -9 at any moment: the newest whole step is there, and the run goes on to the end it would have had."""
 
 import random
-import shutil
 import subprocess
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,25 +14,34 @@ from tests.reliability.processes import QUICK, kill, run, start, steps, wait_for
 
 pytestmark = pytest.mark.faults
 
-RUN = [*QUICK, "--epochs", "700", "--backend", "stepped", "--resume", "auto"]
-RUN += ["--checkpoint-every", "40 steps"]
-"""35,000 steps, a few seconds of them, saved as fast as the disk takes it."""
+EPOCHS = {"stepped": 700, "optimized": 700, "async": 700, "mixed": 700, "naive": 60}
+"""Of 50 steps each: a few seconds, saved as fast as the disk takes it."""
+
+
+def command(backend):
+    flags = ["--epochs", str(EPOCHS[backend]), "--backend", backend, "--resume", "auto", "--run-dir", "run"]
+    return [*QUICK, *flags, "--checkpoint-every", "40 steps"]
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """The parameters of the run that nobody kills, and the folder of its data."""
-    folder = tmp_path_factory.mktemp("whole")
-    write_data(folder)
-    code, _, err = run([*RUN, "--run-dir", "run"], folder)
-    assert (code, err) == (0, "")
-    return folder, load_file(folder / "run" / "params.safetensors")
+    """By a backend, the parameters of the run that nobody kills."""
+
+    @cache
+    def parameters(backend):
+        folder = tmp_path_factory.mktemp("whole")
+        write_data(folder)
+        code, _, err = run(command(backend), folder)
+        assert (code, err) == (0, "")
+        return load_file(folder / "run" / "params.safetensors")
+
+    return parameters
 
 
-def killed_at_random(folder, rng):
-    """Start the run, or go on with it, and kill it after a random time; the steps saved before and after."""
+def killed_at_random(folder, backend, rng):
+    """Start the run, or go on with it, and kill it; its exit code and the last step that was saved by then."""
     before = max(steps(folder / "run"), default=0)
-    process = start([*RUN, "--run-dir", "run"], folder)
+    process = start(command(backend), folder)
     if rng.random() < 0.3:  # while it starts, compiles or reads its checkpoint
         delay = rng.uniform(0.2, 3.0)
     else:
@@ -45,17 +54,14 @@ def killed_at_random(folder, rng):
     return process.returncode, seen
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_killed_at_random_moments_and_continued_it_is_the_same_run(seed, expected, tmp_path):
-    """Six times five kills: nothing that was saved is lost, every step that has its name is whole."""
-    data, params = expected
-    shutil.copy(data / "data.npz", tmp_path)
-    rng = random.Random(seed)
+def survives(folder, backend, params, kills, rng):
+    """Nothing that was saved is lost, every step that has its name is whole, and the end is the one it had."""
+    write_data(folder)
     killed = 0
-    for _ in range(5):
-        code, seen = killed_at_random(tmp_path, rng)
+    for _ in range(kills):
+        code, seen = killed_at_random(folder, backend, rng)
         killed += code == -9
-        checkpoints = tmp_path / "run" / "checkpoints"
+        checkpoints = folder / "run" / "checkpoints"
         if not checkpoints.is_dir():
             continue
         saved, damaged = files.newest(checkpoints)
@@ -64,14 +70,28 @@ def test_killed_at_random_moments_and_continued_it_is_the_same_run(seed, expecte
         if saved:
             saved.arrays()
     assert killed >= 2
-    code, _, err = run([*RUN, "--run-dir", "run"], tmp_path)
+    code, _, err = run(command(backend), folder)
     assert (code, err) == (0, "")
-    final = load_file(tmp_path / "run" / "params.safetensors")
+    final = load_file(folder / "run" / "params.safetensors")
     for name, array in params.items():
         np.testing.assert_array_equal(final[name], array)
-    left = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    left = {path.name for path in (folder / "run" / "checkpoints").iterdir()}
     assert all(name.isdecimal() for name in left), left
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list((folder / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_moments_and_continued_it_is_the_same_run(seed, expected, tmp_path):
+    """Six times five kills."""
+    survives(tmp_path, "stepped", expected("stepped"), 5, random.Random(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 103))
+@pytest.mark.parametrize("backend", EPOCHS)
+def test_whatever_the_execution_it_survives_ten_kills(backend, seed, expected, tmp_path):
+    """Five executions, three times ten kills each."""
+    survives(tmp_path, backend, expected(backend), 10, random.Random(seed))
 
 
 POINTS = {
