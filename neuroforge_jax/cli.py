@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": ("neuroforge_jax.train", "train a multilayer perceptron"),
     "verify": ("neuroforge_jax.verify", "compare backends with a float64 oracle"),
+    "bench": ("neuroforge_jax.bench", "measure how fast, compared with what, how close to the limit"),
     "data": ("neuroforge_jax.data.__main__", "list, download and show datasets"),
     "doctor": ("neuroforge_jax.doctor", "show what this machine has, and what would make it faster"),
 }

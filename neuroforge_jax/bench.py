@@ -1,0 +1,173 @@
+"""How fast, compared with what, how close to the limit: `python -m neuroforge_jax.bench --suite quick`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from neuroforge_jax.command import run_command
+from neuroforge_jax.errors import ConfigError, VerificationError, lookup
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PROG = "python -m neuroforge_jax.bench"
+
+
+@dataclass(frozen=True)
+class BenchFlags:
+    """Measure a suite of trainings side by side, or compare two records."""
+
+    suite: str = "quick"
+    """What to measure; --list shows the suites."""
+    list: bool = False
+    """Show the suites, and measure nothing."""
+    only: str = "*"
+    """Measure the cases of these names alone, such as 'backends/b64/*', and the baselines that they need."""
+    output: Path | None = None
+    """Write the record to this file, as JSON."""
+    report: Path | None = None
+    """Write a page about the record to this file, as HTML that needs nothing else."""
+    compare: tuple[Path, Path] | None = None
+    """Compare two records, OLD and NEW, and measure nothing; exit code 7 where a case is slower."""
+    margin: float = 0.05
+    """Of --compare: the change that is still called the same."""
+    repetitions: int | None = None
+    """Turns of each contender (else the suite's own)."""
+    turn_seconds: float | None = None
+    """About how long a turn lasts (else the suite's own)."""
+    peer_python: Path | None = None
+    """The Python that has the peers: torch and tensorflow (else this one)."""
+    seeds: int = 30
+    """Of the suite speedrun."""
+    data_dir: Path | None = None
+    """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("repetitions", self.repetitions), ("seeds", self.seeds)):
+            if value is not None and not 1 <= value <= 1000:
+                raise ConfigError(f"--{name} {value}: it takes a whole number from 1 to 1000")
+        if self.turn_seconds is not None and not 0.001 <= self.turn_seconds <= 60:
+            raise ConfigError(f"--turn-seconds {self.turn_seconds}: it takes a number from 0.001 to 60")
+        if not 0 <= self.margin < 1:
+            raise ConfigError(f"--margin {self.margin}: it takes a number from 0 to below 1")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, write; returns the exit code, 7 where --compare finds a case slower."""
+    args = sys.argv[1:] if argv is None else [*argv]
+    return run_command(lambda: _bench(args), debug="--debug" in args)
+
+
+def _bench(args: Sequence[str]) -> None:
+    flags = tyro.cli(BenchFlags, args=args, prog=PROG)
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if flags.compare is not None:
+        _compare(flags, console)
+        return
+
+    # What follows imports jax.
+    from neuroforge_jax.benchmarking.suites import SUITES
+
+    if flags.list:
+        for name, suite in SUITES.items():
+            console.print(f"{name:<10} {suite.purpose}")
+        return
+    lookup(SUITES, flags.suite, "suite")
+    _measure(flags, console)
+
+
+def _measure(flags: BenchFlags, console: "Console") -> None:
+    from neuroforge_jax.benchmarking.running import Options, Progress, run_suite
+    from neuroforge_jax.run_folder import check_output
+
+    for path, flag in ((flags.output, "--output"), (flags.report, "--report")):
+        if path is not None:
+            check_output(path, flag)
+    options = Options(
+        flags.only,
+        flags.repetitions,
+        flags.turn_seconds,
+        flags.peer_python,
+        flags.data_dir,
+        flags.seeds,
+    )
+    record = run_suite(
+        flags.suite, options, Progress(console.print, lambda case: console.print(_line(case), soft_wrap=True))
+    )
+    for note in record["notes"]:
+        console.print(f"note: {note}")
+    if flags.output is not None:
+        flags.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        console.print(f"written to {flags.output}")
+    if flags.report is not None:
+        from neuroforge_jax.report.bench_page import bench_page
+
+        flags.report.write_text(bench_page(record), encoding="utf-8")
+        console.print(f"written to {flags.report}")
+
+
+def _line(case: dict[str, Any]) -> str:
+    """A case in a line of 80 columns."""
+    contender = f"  {case['contender']:<22}"
+    if "skipped" in case:
+        return f"{contender} skipped: {case['skipped']}"
+    if "seconds" in case:
+        seconds, accuracy = case["seconds"], case.get("accuracy")
+        reached = "" if accuracy is None else f"   {accuracy['mean']:.2%} on average"
+        return f"{contender} {_time(seconds['median'])} {_interval(seconds)}{reached}"
+    step = case["seconds_per_step"]
+    share = f"{case['share_of_peak']:>5.0%} of peak" if case.get("share_of_peak") else " " * 13
+    ratio = f"{case['ratio']['median']:6.2f} ×" if case.get("ratio") else ""
+    interval = _interval(step) if "interval" in step else ""
+    return f"{contender} {_time(step['median'])} a step {interval:<8} {share} {ratio}"
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s ", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:6.4g} {unit}"
+    return f"{seconds * 1e6:6.4g} µs"
+
+
+def _interval(spread: dict[str, Any]) -> str:
+    """Half the width of the interval, as a share of the median."""
+    low, high = spread["interval"]
+    return f"± {(high - low) / 2 / spread['median']:.1%}"
+
+
+def _compare(flags: BenchFlags, console: "Console") -> None:
+    from rich.table import Table
+
+    from neuroforge_jax.benchmarking.records import compare, read_record
+
+    assert flags.compare is not None
+    old, new = map(read_record, flags.compare)
+    comparison = compare(old, new, margin=flags.margin)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("case", "new / old", "95 % interval", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("case", "verdict") else "right")
+    for verdict in comparison.verdicts:
+        low, high = verdict.ratio.interval
+        table.add_row(verdict.name, f"{verdict.ratio.median:.3f}", f"{low:.3f} to {high:.3f}", verdict.kind)
+    console.print(table)
+    for note in comparison.notes:
+        console.print(f"note: {note}")
+    for names, where in ((comparison.missing, "old"), (comparison.added, "new")):
+        if names:
+            console.print(f"only in the {where} record: {', '.join(names)}")
+    if comparison.slower:
+        cases = ", ".join(f"{verdict.name} ({verdict.ratio.median:.2f} ×)" for verdict in comparison.slower)
+        raise VerificationError(f"slower by more than {flags.margin:.0%}: {cases}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How fast, compared with what, and how close to the limit: measured so that a sceptic believes it."""

@@ -1,0 +1,155 @@
+"""What is measured: trainings of ours, each with a name, a config and what the record says of it."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from neuroforge_jax.assembly import init, make_model, make_training, prepare
+from neuroforge_jax.backends import Backend, choose
+from neuroforge_jax.benchmarking.ceiling import Ceiling, step_bytes, step_flops, working_set_bytes
+from neuroforge_jax.benchmarking.harness import Measured, Started
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.observe.memory import peak_device_bytes
+from neuroforge_jax.precision.policy import short_name
+
+PIXELS, CLASSES = 784, 10
+SAMPLES = 16_384
+OPTIMIZER_SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
+
+
+def random_pixels(samples: int = SAMPLES, inputs: int = PIXELS) -> Dataset:
+    """Noise of MNIST's shape: speed does not depend on what the pictures show, and a fresh machine has none."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (samples + 64, inputs), np.uint8)
+    labels = rng.integers(0, CLASSES, samples + 64).astype(np.int32)
+    classes = [str(index) for index in range(CLASSES)]
+    return Dataset.from_arrays(
+        pixels[:-64], labels[:-64], pixels[-64:], labels[-64:], name="random pixels", classes=classes
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A training to be timed.
+
+    name: group/what/contender. axis: where it lies on a curve. baseline: the name of the case that it is compared
+    with, in the same round.
+    """
+
+    name: str
+    config: TrainConfig
+    dataset: Dataset
+    axis: dict[str, float] = field(default_factory=dict)
+    baseline: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The first part of the name."""
+        return self.name.partition("/")[0]
+
+    @property
+    def contender(self) -> str:
+        """The last part of the name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def backend(self) -> Backend:
+        """Raises DeviceError where it cannot train here."""
+        return choose(self.config).backend
+
+    @property
+    def dtype(self) -> str:
+        """What the large products are multiplied in."""
+        return short_name(self.backend.policy.multiplied_in(self.backend.device.platform))
+
+    def start(self) -> Started:
+        """Compile the training, and take its first step."""
+        begun = time.perf_counter()
+        model, state = init(self.config, self.dataset)
+        run = prepare(self.config, model, self.dataset)
+        compiled = time.perf_counter()
+        state, _ = run(state, 0, 1)
+        jax.block_until_ready(state.params)
+        first = time.perf_counter() - compiled
+        box = [(state, 1)]
+
+        def turn(steps: int) -> float:
+            state, at = box[0]
+            begun = time.perf_counter()
+            state, _ = run(state, at, at + steps)
+            jax.block_until_ready(state.params)
+            seconds = time.perf_counter() - begun
+            box[0] = state, at + steps
+            return seconds
+
+        return Started(turn, compiled - begun, first)
+
+    def record(self, measured: Measured, ceiling: Ceiling, baseline: Measured | None) -> dict[str, Any]:
+        """What the record says of this case."""
+        seconds, backend = measured.seconds_per_step, self.backend
+        model, training = make_model(self.config, self.dataset), make_training(self.config, self.dataset)
+        mlp, batch_size = model.mlp, training.batch_size
+        flops = step_flops(mlp, batch_size)
+        slots, compute = OPTIMIZER_SLOTS[self.config.optimizer], np.dtype(backend.policy.compute).itemsize
+        pixels = self.dataset.train.inputs.itemsize
+        moved = step_bytes(mlp, batch_size, input_bytes=pixels, slots=slots, compute_bytes=compute)
+        worked_on = working_set_bytes(mlp, batch_size, slots=slots, compute_bytes=compute)
+        roofline = ceiling.roofline(self.dtype, flops, moved, worked_on)
+        rate = flops / seconds.median
+        return {
+            "name": self.name,
+            "group": self.group,
+            "contender": self.contender,
+            "axis": self.axis,
+            "widths": [mlp.inputs, *mlp.hidden, mlp.outputs],
+            "batch_size": batch_size,
+            "backend": backend.name,
+            "precision": str(backend.policy),
+            "dtype": self.dtype,
+            "compile_options": dict(backend.options(batch_size)),
+            "steps_of_a_turn": measured.steps,
+            "seconds_per_step": seconds.to_json(),
+            "reference_seconds": list(measured.reference_seconds),
+            "samples_per_second": batch_size / seconds.median,
+            "compile_seconds": measured.started.compile_seconds,
+            "first_step_seconds": measured.started.first_step_seconds,
+            "flops_per_step": flops,
+            "bytes_per_step": moved,
+            "working_set_bytes": worked_on,
+            "flops_per_second": rate,
+            "share_of_peak": rate / ceiling.matmul_flops_per_second[self.dtype],
+            "roofline_flops_per_second": roofline,
+            "share_of_roofline": rate / roofline,
+            "peak_resident_bytes": None,
+            "peak_device_bytes": peak_device_bytes(backend.device),
+            "ratio": None
+            if baseline is None
+            else {"to": self.baseline, **measured.faster_than(baseline).to_json()},
+        }
+
+
+def family(
+    group: str,
+    what: str,
+    config: TrainConfig,
+    dataset: Dataset,
+    backends: tuple[str, ...],
+    *,
+    axis: dict[str, float] | None = None,
+) -> list[Case]:
+    """The same training by several backends, all compared with the first."""
+    names = [f"{group}/{what}/{backend}" for backend in backends]
+    return [
+        Case(
+            name,
+            replace(config, backend=backend),
+            dataset,
+            axis or {},
+            None if name == names[0] else names[0],
+        )
+        for name, backend in zip(names, backends, strict=True)
+    ]

@@ -1,0 +1,96 @@
+"""Contenders measured side by side: a turn each, round after round, so that what disturbs one disturbs all.
+
+Before the first round each is warmed up until two turns agree. A turn is as many steps as take about
+`turn_seconds`, and ends when the device has done them. In each round the contenders take their turns in a new
+random order, each behind a turn of the reference: a fixed matrix product, which tells how fast the machine was just
+then. Two records of different days are compared in units of it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuroforge_jax.benchmarking.statistics import Ratio, Spread, paired_ratio
+
+STABLE_WITHIN = 0.05
+WARM_UP_TURNS = 8
+LONGEST_TURN_STEPS = 1 << 20
+
+Turn = Callable[[int], float]
+"""Train so many steps more, wait until they are done; the seconds that took."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A contender that is ready. compile_seconds: until then; first_step_seconds: of the first step after."""
+
+    turn: Turn
+    compile_seconds: float | None = None
+    first_step_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """seconds_per_step of each round; reference_seconds: of the reference beside each; steps: of a turn."""
+
+    started: Started
+    steps: int
+    seconds_per_step: Spread
+    reference_seconds: tuple[float, ...]
+
+    def faster_than(self, other: "Measured") -> Ratio:
+        """How many times as fast as the other, round by round."""
+        return paired_ratio(other.seconds_per_step.values, self.seconds_per_step.values)
+
+
+def measure(
+    contenders: Mapping[str, Started],
+    reference: Callable[[], float],
+    *,
+    repetitions: int,
+    turn_seconds: float,
+    done: Callable[[str, int], None] = lambda name, round_: None,
+) -> dict[str, Measured]:
+    """So many rounds of all contenders. done: told of each turn that is over."""
+    steps = {name: warmed_up(contender.turn, turn_seconds) for name, contender in contenders.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    beside: dict[str, list[float]] = {name: [] for name in contenders}
+    order = np.random.default_rng(0)
+    for round_ in range(repetitions):
+        for name in order.permutation(list(contenders)).tolist():
+            beside[name].append(reference())
+            seconds[name].append(contenders[name].turn(steps[name]) / steps[name])
+            done(name, round_)
+    return {
+        name: Measured(contender, steps[name], Spread.of(seconds[name]), tuple(beside[name]))
+        for name, contender in contenders.items()
+    }
+
+
+def warmed_up(turn: Turn, turn_seconds: float) -> int:
+    """Take turns until two agree within 5 %, eight at most; the steps of a turn that lasts about so long."""
+    steps, spent = 1, turn(1)
+    while spent < turn_seconds / 2 and steps < LONGEST_TURN_STEPS:
+        # The first turns hold what happens once; they only have to find the size.
+        growth = min(8.0, turn_seconds / max(spent, 1e-9))
+        steps = min(max(steps + 1, int(steps * growth)), LONGEST_TURN_STEPS)
+        spent = turn(steps)
+    rates: list[float] = [spent / steps]
+    for _ in range(WARM_UP_TURNS):
+        rates.append(turn(steps) / steps)
+        if _agree(rates[-2:]):
+            break
+    return steps
+
+
+def _agree(rates: Sequence[float]) -> bool:
+    return max(rates) <= (1 + STABLE_WITHIN) * min(rates)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of this work, which must wait for its own end."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun

@@ -1,0 +1,139 @@
+"""The record of a benchmark as a file, read back with suspicion, and two of them compared.
+
+Two records are of two moments, and a machine has moods that last for minutes. So each turn is divided by that of
+the reference beside it, and the ratio of two cases is one of medians in that unit. A case is slower, or faster,
+when the whole 95 % interval of its ratio lies beyond a margin; everything else is the same.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuroforge_jax.benchmarking.statistics import Ratio, unpaired_ratio
+from neuroforge_jax.errors import ConfigError
+
+FORMAT = 1
+KIND = "neuroforge-jax bench"
+MARGIN = 0.05
+MACHINE = ("system", "processor", "processors", "device", "devices")
+"""Of the environment, what two records must have in common to be compared."""
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one case: ratio of new to old seconds, in units of the reference. kind: slower, same, faster."""
+
+    name: str
+    kind: str
+    ratio: Ratio
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """verdicts: of the cases that both have. missing, added: names of those that one has. notes: what differs
+    beside the code.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def slower(self) -> tuple[Verdict, ...]:
+        """The cases that lost speed."""
+        return tuple(verdict for verdict in self.verdicts if verdict.kind == "slower")
+
+
+def read_record(path: Path) -> Record:
+    """Raises ConfigError for a file that is no whole record of this format."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: this record cannot be read ({error.strerror or error})") from None
+    except ValueError:
+        raise ConfigError(f"{path}: no JSON, or cut off; measure it again with --output {path}") from None
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise ConfigError(
+            f"{path}: not a record of python -m neuroforge_jax.bench; give one that --output wrote"
+        )
+    if record.get("format") != FORMAT:
+        raise ConfigError(
+            f"{path}: a record of format {record.get('format')!r}, and this version reads {FORMAT}; measure again"
+        )
+    try:
+        environment, cases = record["environment"], record["cases"]
+        whole = isinstance(environment, dict) and all(_is_case(case) for case in cases)
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise ConfigError(f"{path}: parts of this record are missing; measure it again with --output {path}")
+    return record
+
+
+def _is_case(case: Any) -> bool:
+    if not isinstance(case["name"], str):
+        return False
+    if "skipped" in case or case.get("published"):
+        return True
+    values, reference = case["seconds_per_step"]["values"], case["reference_seconds"]
+    numbers = [*values, *reference]
+    good = all(isinstance(number, int | float) and 0 < number < float("inf") for number in numbers)
+    return good and len(values) == len(reference) > 0
+
+
+def compare(old: Record, new: Record, *, margin: float = MARGIN) -> Comparison:
+    """Raises ConfigError for records of two machines, or without a case in common."""
+    for name in MACHINE:
+        before, after = old["environment"].get(name), new["environment"].get(name)
+        if before != after:
+            raise ConfigError(
+                f"the records are of two machines ({name} {before} and {after}), and say nothing of each other; "
+                "measure both on one"
+            )
+    olds, news = _measured(old), _measured(new)
+    both = [name for name in olds if name in news]
+    if not both:
+        raise ConfigError("the records have no case in common; measure the same --suite twice")
+    verdicts = tuple(_verdict(name, olds[name], news[name], margin) for name in both)
+    missing = tuple(name for name in olds if name not in news)
+    added = tuple(name for name in news if name not in olds)
+    return Comparison(verdicts, missing, added, tuple(_differences(old, new)))
+
+
+def _measured(record: Record) -> dict[str, Record]:
+    return {
+        case["name"]: case for case in record["cases"] if "skipped" not in case and not case.get("published")
+    }
+
+
+def _verdict(name: str, old: Record, new: Record, margin: float) -> Verdict:
+    ratio = unpaired_ratio(_in_units(new), _in_units(old))
+    low, high = ratio.interval
+    kind = "slower" if low > 1 + margin else "faster" if high < 1 - margin else "same"
+    return Verdict(name, kind, ratio)
+
+
+def _in_units(case: Record) -> list[float]:
+    values = case["seconds_per_step"]["values"]
+    return [value / beside for value, beside in zip(values, case["reference_seconds"], strict=True)]
+
+
+def _differences(old: Record, new: Record) -> list[str]:
+    """What may have changed the speed beside the code: versions, threads."""
+    notes = []
+    before, after = old["environment"], new["environment"]
+    for package in sorted({*before.get("versions", {}), *after.get("versions", {})}):
+        first, second = before.get("versions", {}).get(package), after.get("versions", {}).get(package)
+        if first != second:
+            notes.append(f"{package} {first} → {second}")
+    notes += [
+        f"{name} {before.get(name)} → {after.get(name)}"
+        for name in ("python", "threads")
+        if before.get(name) != after.get(name)
+    ]
+    return notes

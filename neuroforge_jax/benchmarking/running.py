@@ -1,0 +1,148 @@
+"""A suite from beginning to end: the ceiling, group by group, the extras, one record."""
+
+import datetime
+import fnmatch
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from neuroforge_jax.backends import BACKENDS, Backend
+from neuroforge_jax.benchmarking import speedrun, startup
+from neuroforge_jax.benchmarking.ceiling import Ceiling, ceiling_of, reference_of
+from neuroforge_jax.benchmarking.harness import measure
+from neuroforge_jax.benchmarking.records import FORMAT, KIND
+from neuroforge_jax.benchmarking.suites import SUITES, Group, Suite
+from neuroforge_jax.environment import describe
+from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.machine import busy_cores
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NPROC",
+    "PJRT_NPROC",
+    "XLA_FLAGS",
+    "ONEDNN_MAX_CPU_ISA",
+)
+BUSY_CORES = 0.3
+"""Work of others from which on a record carries a warning."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a suite is run. only: a pattern of names of cases. peer_python: an interpreter that has the peers.
+    data_dir, seeds: of the speedrun. repetitions, turn_seconds: in the place of the suite's own.
+    """
+
+    only: str = "*"
+    repetitions: int | None = None
+    turn_seconds: float | None = None
+    peer_python: Path | None = None
+    data_dir: Path | None = None
+    seeds: int = 30
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Whom a run of a suite tells. begins: of a part; row: a case as the record has it, measured or skipped."""
+
+    begins: Callable[[str], None] = field(default=lambda text: None)
+    row: Callable[[dict[str, Any]], None] = field(default=lambda case: None)
+
+
+def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]:
+    """Measure, and return the record. Raises ConfigError where no case has the name that is asked for."""
+    begun, busy = time.perf_counter(), busy_cores() or 0.0
+    notes = [f"{busy:.1f} cores were busy with other work when this began"] if busy > BUSY_CORES else []
+    suite = resolved(SUITES[name], options)
+    groups = [kept for group in suite.groups() if (kept := _only(group, options.only)).cases]
+    extras = [extra for extra in suite.extras if options.only == "*" or fnmatch.fnmatch(extra, options.only)]
+    if not groups and not extras:
+        names = [case.name for group in SUITES[name].groups() for case in group.cases]
+        raise ConfigError(
+            f"--only {options.only}: no case of suite {name} has such a name: {', '.join(names)}"
+        )
+    device = BACKENDS["cuda-optimized" if name == "gpu" else "optimized"].device
+    progress.begins("the ceiling of this machine")
+    ceiling = ceiling_of(_backends_of(groups))
+    reference = reference_of(device)
+    cases: list[dict[str, Any]] = []
+
+    def keep(case: dict[str, Any]) -> None:
+        cases.append(case)
+        progress.row(case)
+
+    for group in groups:
+        progress.begins(f"{group.cases[0].name.rpartition('/')[0]}: {len(group.cases)} contenders")
+        for case in measured_group(group, ceiling, reference, suite):
+            keep(case)
+    for extra in extras:
+        progress.begins(extra)
+        for case in EXTRAS[extra](options):
+            keep(case)
+    environment = describe(BACKENDS["optimized"], batch_size=512)
+    return {
+        "format": FORMAT,
+        "kind": KIND,
+        "suite": name,
+        "command": f"python -m neuroforge_jax.bench --suite {name}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seconds": time.perf_counter() - begun,
+        "environment": {**environment, "threads": threads()},
+        "ceiling": ceiling.to_json(),
+        "cases": cases,
+        "notes": notes,
+    }
+
+
+EXTRAS: dict[str, Callable[[Options], list[dict[str, Any]]]] = {
+    "startup": lambda options: startup.cases(),
+    "speedrun": lambda options: speedrun.cases(options.seeds, options.data_dir),
+}
+
+
+def resolved(suite: Suite, options: Options) -> Suite:
+    """The suite with what the options change of it."""
+    return replace(
+        suite,
+        repetitions=options.repetitions or suite.repetitions,
+        turn_seconds=options.turn_seconds or suite.turn_seconds,
+    )
+
+
+def measured_group(
+    group: Group, ceiling: Ceiling, reference: Callable[[], float], suite: Suite
+) -> list[dict[str, Any]]:
+    """Start the contenders of a group, measure them side by side, and describe each."""
+    repetitions = min(suite.repetitions, group.most_repetitions or suite.repetitions)
+    with ExitStack():
+        started = {case.name: case.start() for case in group.cases}
+        measured = measure(started, reference, repetitions=repetitions, turn_seconds=suite.turn_seconds)
+    return [
+        case.record(measured[case.name], ceiling, measured[case.baseline] if case.baseline else None)
+        for case in group.cases
+    ]
+
+
+def threads() -> dict[str, Any]:
+    """How many threads this process may use, and what of the environment says otherwise."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    return {"cores": cores, "variables": variables}
+
+
+def _only(group: Group, pattern: str) -> Group:
+    """The cases of these names, with the baselines that they need."""
+    chosen = {case.name for case in group.cases if fnmatch.fnmatch(case.name, pattern)}
+    chosen |= {case.baseline for case in group.cases if case.name in chosen and case.baseline}
+    return replace(group, cases=tuple(case for case in group.cases if case.name in chosen))
+
+
+def _backends_of(groups: Sequence[Group]) -> list[Backend]:
+    """A backend for each dtype that is multiplied; of a suite without trainings, the two of a table."""
+    backends = {case.dtype: case.backend for group in groups for case in group.cases}
+    return list(backends.values()) or [BACKENDS["optimized"], BACKENDS["mixed"]]

@@ -1,0 +1,205 @@
+"""The suites by name, each a list of groups; the cases of a group are measured side by side, round after round."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.benchmarking.cases import Case, family, random_pixels
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.errors import DeviceError, UserError
+
+FLAGSHIP = (1024, 512)
+LADDER = ("naive", "stepped", "async", "optimized", "mixed")
+CUDA_LADDER = ("cuda-naive", "stepped", "cuda-async", "cuda-optimized", "cuda-mixed-precision", "pallas")
+BATCHES = (8, 64, 512)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are compared with each other. peers: the names of the peers that take their turns beside them,
+    against the first case. most_repetitions: where steps are long; None for as many as the suite has.
+    """
+
+    cases: tuple[Case, ...]
+    peers: tuple[str, ...] = ()
+    most_repetitions: int | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """purpose: a line for the list of suites. groups: made when they are wanted, for data take memory.
+    extras: parts that are no trainings, by name.
+    """
+
+    purpose: str
+    groups: Callable[[], list[Group]]
+    extras: tuple[str, ...] = ()
+    repetitions: int = 15
+    turn_seconds: float = 0.25
+
+
+def quick() -> list[Group]:
+    """The ladder at one batch, the two fast ones at others, and two peers that are always there."""
+    data = random_pixels()
+    config = TrainConfig(hidden=FLAGSHIP)
+    return [
+        Group(tuple(family("backends", "b64", replace(config, batch_size=64), data, LADDER))),
+        *(
+            Group(
+                tuple(family("precision", f"b{batch}", replace(config, batch_size=batch), data, F32_AND_BF16))
+            )
+            for batch in (8, 512)
+        ),
+        Group(
+            tuple(family("peers", "b64", replace(config, batch_size=64), data, ("optimized",))),
+            peers=("numpy", "scikit-learn"),
+        ),
+    ]
+
+
+F32_AND_BF16 = ("optimized", "mixed")
+
+
+def backends() -> list[Group]:
+    """Every row of the table that can train here."""
+    data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP)
+    names = ("naive", *(name for name in BACKENDS if name != "naive" and _trains_here(name)))
+    return [
+        Group(tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)))
+        for batch in BATCHES
+    ]
+
+
+def precision() -> list[Group]:
+    """float32, bf16 and fp16 by the same execution."""
+    data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP, backend="optimized")
+    groups = []
+    for batch in (8, 64, 512, 2048):
+        names = [f"precision/b{batch}/{name}" for name in ("f32", "bf16", "fp16")]
+        cases = [
+            Case(
+                name,
+                replace(config, batch_size=batch, precision=name.rpartition("/")[2]),
+                data,
+                {"batch_size": batch},
+                None if name == names[0] else names[0],
+            )
+            for name in names
+        ]
+        groups.append(Group(tuple(cases)))
+    return groups
+
+
+def scaling() -> list[Group]:
+    """How time grows with the batch, the width and the depth."""
+    data = random_pixels(1 << 16)
+    by_batch = [
+        Group(
+            tuple(
+                family(
+                    "scaling batch",
+                    f"b{batch}",
+                    TrainConfig(hidden=FLAGSHIP, batch_size=batch),
+                    data,
+                    F32_AND_BF16,
+                    axis={"batch_size": batch},
+                )
+            ),
+            most_repetitions=7 if batch > 4096 else None,
+        )
+        for batch in (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
+    ]
+    by_width = [
+        Group(
+            tuple(
+                family(
+                    "scaling width",
+                    f"w{width}",
+                    TrainConfig(hidden=(width, width), batch_size=512),
+                    data,
+                    F32_AND_BF16,
+                    axis={"width": width},
+                )
+            ),
+            most_repetitions=5 if width > 2048 else None,
+        )
+        for width in (16, 64, 256, 1024, 4096, 8192)
+    ]
+    by_depth = [
+        Group(
+            tuple(
+                family(
+                    "scaling depth",
+                    f"d{depth}",
+                    TrainConfig(hidden=(256,) * depth, batch_size=512, initializer="he"),
+                    data,
+                    F32_AND_BF16,
+                    axis={"depth": depth},
+                )
+            )
+        )
+        for depth in (1, 2, 4, 8, 16, 32)
+    ]
+    return [*by_batch, *by_width, *by_depth]
+
+
+def ladder() -> list[Group]:
+    """784-1024-10, batch 32, SGD 0.01: the work whose times others have published."""
+    data = random_pixels(10_000)
+    config = TrainConfig(hidden=(1024,), batch_size=32, learning_rate=0.01, epochs=10)
+    return [Group(tuple(family("ladder", "b32", config, data, LADDER)), peers=("numpy",))]
+
+
+def peers() -> list[Group]:
+    """The flagship against other frameworks, from the same weights over the same batches."""
+    data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP)
+    return [
+        Group(
+            tuple(family("peers", f"b{batch}", replace(config, batch_size=batch), data, F32_AND_BF16)),
+            peers=("all",),
+        )
+        for batch in BATCHES
+    ]
+
+
+def gpu() -> list[Group]:
+    """The ladder of an NVIDIA GPU. Raises DeviceError where there is none."""
+    _ = BACKENDS["cuda-optimized"].device
+    data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP)
+    names = tuple(name for name in CUDA_LADDER if _trains_here(name))
+    return [
+        Group(tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)))
+        for batch in (64, 512, 4096)
+    ]
+
+
+def no_trainings() -> list[Group]:
+    """Of a suite that has only extras."""
+    return []
+
+
+SUITES: Mapping[str, Suite] = {
+    "quick": Suite("a minute: the ladder, precision, two peers, start", quick, ("startup",), 9, 0.15),
+    "backends": Suite("every backend that trains here, at batch 8, 64 and 512", backends),
+    "precision": Suite("float32, bf16 and fp16 at batch 8 to 2,048", precision),
+    "scaling": Suite("batch 1 to 65,536, width 16 to 8,192, depth 1 to 32", scaling, (), 9),
+    "ladder": Suite("784-1024-10 at batch 32, beside published figures", ladder, ("published",)),
+    "peers": Suite("NumPy, scikit-learn, PyTorch, Flax, Keras beside ours", peers, ("claims",)),
+    "startup": Suite("import, first step cold and warm", no_trainings, ("startup",)),
+    "speedrun": Suite("MNIST to 98.0 % and 98.5 %, over 30 seeds", no_trainings, ("speedrun",)),
+    "gpu": Suite("the ladder of an NVIDIA GPU", gpu),
+}
+
+
+def dataset_of(groups: list[Group]) -> Dataset | None:
+    """What the first case trains on."""
+    return groups[0].cases[0].dataset if groups else None
+
+
+def _trains_here(name: str) -> bool:
+    try:
+        _ = BACKENDS[name].implementation, BACKENDS[name].device
+    except (DeviceError, UserError):
+        return False
+    return True

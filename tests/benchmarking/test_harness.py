@@ -1,0 +1,53 @@
+"""Turns, rounds and warm-up, with contenders whose speed is made up."""
+
+import pytest
+
+from neuroforge_jax.benchmarking.harness import Started, measure, warmed_up
+
+
+class Clockwork:
+    """A contender whose steps take what it says; nothing is waited for."""
+
+    def __init__(self, seconds_per_step, first_turns=(), log=None):
+        self.seconds, self.first, self.log = seconds_per_step, list(first_turns), log
+
+    def turn(self, steps):
+        if self.log is not None:
+            self.log.append(self)
+        return steps * (self.first.pop(0) if self.first else self.seconds)
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 1e-3, 0.05, 3.0])
+def test_a_turn_lasts_about_as_long_as_asked_or_is_one_step(seconds):
+    steps = warmed_up(Clockwork(seconds).turn, 0.2)
+    assert steps == 1 or 0.1 <= steps * seconds <= 0.4
+
+
+def test_warm_up_goes_on_until_two_turns_agree():
+    contender = Clockwork(0.01, first_turns=[1.0, 0.5, 0.2, 0.1, 0.05])
+    warmed_up(contender.turn, 0.2)
+    assert contender.first == []
+
+
+def test_a_contender_that_never_settles_is_measured_all_the_same():
+    ever_slower = iter(range(1, 1000))
+    assert warmed_up(lambda steps: steps * 1.2 ** next(ever_slower), 0.2) >= 1
+
+
+def test_each_round_has_a_turn_of_each_beside_one_of_the_reference():
+    log = []
+    first, second, yardstick = Clockwork(0.01, log=log), Clockwork(0.02, log=log), Clockwork(0.005, log=log)
+    contenders = {"first": Started(first.turn), "second": Started(second.turn)}
+    measured = measure(contenders, lambda: yardstick.turn(1), repetitions=12, turn_seconds=0.05)
+    rounds = log[-4 * 12 :]
+    orders = set()
+    for at in range(0, 48, 4):
+        turn = rounds[at : at + 4]
+        assert turn[0] is turn[2] is yardstick
+        assert {id(turn[1]), id(turn[3])} == {id(first), id(second)}
+        orders.add(turn[1] is first)
+    assert orders == {True, False}, "the order must not be the same in every round"
+    ratio = measured["first"].faster_than(measured["second"])
+    assert (ratio.median, ratio.interval) == (pytest.approx(2), (pytest.approx(2), pytest.approx(2)))
+    assert measured["first"].reference_seconds == (0.005,) * 12
+    assert len(measured["first"].seconds_per_step.values) == 12

@@ -1,0 +1,122 @@
+"""Records read back, refused where they are not whole, and compared: a slow-down told from noise."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuroforge_jax.benchmarking.records import FORMAT, KIND, compare, read_record
+from neuroforge_jax.errors import ConfigError
+
+MACHINE = {
+    "system": "Linux x86_64",
+    "processor": "P",
+    "processors": 2,
+    "device": "cpu (P, 2 cores)",
+    "devices": 1,
+}
+
+
+def case(name, seconds, *, seed=0, mood=1.0, noise=0.03, count=15):
+    """A case on a machine that is `mood` times slower than usual, and noisy."""
+    rng = np.random.default_rng(seed)
+    moods = mood * rng.lognormal(0, 0.1, count)
+    values = seconds * moods * rng.lognormal(0, noise, count)
+    beside = 0.01 * moods * rng.lognormal(0, noise, count)
+    return {
+        "name": name,
+        "seconds_per_step": {"values": values.tolist()},
+        "reference_seconds": beside.tolist(),
+    }
+
+
+def record(*cases, **changes):
+    environment = {**MACHINE, "versions": {"jax": "0.12"}, "python": "3.13.0", "threads": {"cores": 2}}
+    return {"format": FORMAT, "kind": KIND, "environment": {**environment, **changes}, "cases": list(cases)}
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("mood", [1.0, 1.6])
+def test_a_slow_down_of_a_fifth_is_told_from_a_slow_machine(seed, mood):
+    old = record(case("a", 0.001, seed=seed), case("b", 0.02, seed=seed + 100))
+    new = record(case("a", 0.0012, seed=seed + 200, mood=mood), case("b", 0.02, seed=seed + 300, mood=mood))
+    assert [verdict.kind for verdict in compare(old, new).verdicts] == ["slower", "same"]
+    assert [verdict.name for verdict in compare(old, new).slower] == ["a"]
+    assert compare(new, old).verdicts[0].kind == "faster"
+
+
+def test_the_ratio_is_that_of_new_to_old_and_lies_in_its_interval():
+    verdict = compare(record(case("a", 0.001)), record(case("a", 0.002, seed=1))).verdicts[0]
+    assert verdict.ratio.median == pytest.approx(2, rel=0.1)
+    assert verdict.ratio.interval[0] < verdict.ratio.median < verdict.ratio.interval[1]
+
+
+def test_what_only_one_has_and_what_differs_beside_the_code_is_told():
+    skipped = {"name": "torch", "skipped": "not installed"}
+    old = record(case("a", 1), case("b", 1), skipped)
+    new = record(case("a", 1), case("c", 1), versions={"jax": "0.13"})
+    comparison = compare(old, new)
+    assert (comparison.missing, comparison.added) == (("b",), ("c",))
+    assert comparison.notes == ("jax 0.12 → 0.13",)
+
+
+def test_records_of_two_machines_are_refused():
+    with pytest.raises(ConfigError, match=r"two machines \(device cpu .* and gpu"):
+        compare(record(case("a", 1)), record(case("a", 1), device="gpu (H100)"))
+
+
+def test_records_with_nothing_in_common_are_refused():
+    with pytest.raises(ConfigError, match="no case in common"):
+        compare(record(case("a", 1)), record(case("b", 1)))
+
+
+def without(name):
+    whole = record(case("a", 1))
+    whole["cases"][0].pop(name)
+    return json.dumps(whole)
+
+
+BAD = {
+    "cut off": (json.dumps(record(case("a", 1)))[:-40], "no JSON, or cut off"),
+    "a list": ("[1, 2]", "not a record of"),
+    "another kind": (json.dumps({"figures": 1}), "not a record of"),
+    "a later format": (
+        json.dumps({**record(case("a", 1)), "format": 9}),
+        "format 9, and this version reads 1",
+    ),
+    "no cases": (json.dumps({"format": FORMAT, "kind": KIND, "environment": {}}), "parts of this record"),
+    "a case without times": (without("seconds_per_step"), "parts of this record"),
+    "a case without a reference": (without("reference_seconds"), "parts of this record"),
+    "a time of 0": (json.dumps(record(case("a", 0))), "parts of this record"),
+    "no time at all": (json.dumps(record(case("a", 1, count=0), case("b", 1))), "parts of this record"),
+}
+
+
+@pytest.mark.parametrize(("content", "sentence"), BAD.values(), ids=BAD)
+def test_a_file_that_is_no_whole_record_is_one_line(content, sentence, tmp_path):
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        read_record(tmp_path / "r.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        read_record(tmp_path / "r.json")
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_damaged_record_is_read_or_refused_and_nothing_else(tmp_path_factory, data):
+    """As damaged as a text can be: characters changed, cut, doubled."""
+    text = json.dumps(record(case("a", 1, count=2)))
+    at = data.draw(st.integers(0, len(text)))
+    damaged = text[:at] + data.draw(st.text(max_size=5)) + text[at + data.draw(st.integers(0, 9)) :]
+    path = tmp_path_factory.mktemp("fuzz") / "r.json"
+    path.write_text(damaged, encoding="utf-8", errors="replace")
+    try:
+        read_record(path)
+    except ConfigError as error:
+        assert "\n" not in str(error)

@@ -1,0 +1,116 @@
+"""The benchmark command: short measurements of real trainings, records, comparisons, and what it refuses."""
+
+import json
+
+import pytest
+
+from neuroforge_jax.bench import main
+from neuroforge_jax.benchmarking import running
+from neuroforge_jax.benchmarking.ceiling import Ceiling
+from neuroforge_jax.benchmarking.records import read_record
+from neuroforge_jax.benchmarking.suites import SUITES
+from tests.benchmarking.test_records import case, record
+
+SHORT = ["--only", "precision/b8/*", "--repetitions", "3", "--turn-seconds", "0.01"]
+
+
+@pytest.fixture(autouse=True)
+def known_ceiling(monkeypatch):
+    """Measuring it takes seconds, and is under test in tests/benchmarking/test_ceiling.py."""
+    ceiling = Ceiling({"f32": 1e11, "bf16": 2e11}, {1 << 20: 1e11, 1 << 28: 1e10}, 1e-5)
+    monkeypatch.setattr(running, "ceiling_of", lambda backends: ceiling)
+
+
+def run(args, capsys):
+    code = main(args)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_suite_is_measured_printed_and_recorded(tmp_path, capsys):
+    path = tmp_path / "r.json"
+    code, out, err = run([*SHORT, "--output", str(path)], capsys)
+    assert (code, err) == (0, "")
+    assert "a step" in out
+    assert "of peak" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if str(tmp_path) not in line)
+    whole = read_record(path)
+    assert [item["name"] for item in whole["cases"]] == ["precision/b8/optimized", "precision/b8/mixed"]
+    first, second = whole["cases"]
+    assert first["widths"] == [784, 1024, 512, 10]
+    assert first["flops_per_step"] == 8 * (6 * (784 * 1024 + 1024 * 512 + 5120) - 2 * 784 * 1024)
+    assert first["samples_per_second"] == pytest.approx(8 / first["seconds_per_step"]["median"])
+    assert first["share_of_peak"] == pytest.approx(first["flops_per_second"] / 1e11)
+    assert first["compile_seconds"] > 0 < first["first_step_seconds"]
+    assert len(first["seconds_per_step"]["values"]) == 3 == len(first["reference_seconds"])
+    assert first["ratio"] is None
+    pairs = zip(first["seconds_per_step"]["values"], second["seconds_per_step"]["values"], strict=True)
+    assert second["ratio"]["to"] == first["name"]
+    assert second["ratio"]["median"] == pytest.approx(sorted(a / b for a, b in pairs)[1])
+    assert {"versions", "compile_options", "commit", "threads", "processor"} <= whole["environment"].keys()
+    assert str(tmp_path) not in path.read_text()
+
+
+def test_a_baseline_is_measured_with_who_needs_it(tmp_path, capsys):
+    path = tmp_path / "r.json"
+    args = ["--only", "precision/b8/mixed", "--repetitions", "1", "--turn-seconds", "0.01"]
+    assert run([*args, "--output", str(path)], capsys)[0] == 0
+    assert len(read_record(path)["cases"]) == 2
+
+
+def test_the_suites_are_listed(capsys):
+    code, out, _ = run(["--list"], capsys)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(SUITES)
+
+
+REFUSED = {
+    "--suite quik": "unknown suite 'quik': known are quick",
+    "--only nothing/*": "no case of suite quick has such a name: backends/b64/naive",
+    "--output nowhere/r.json": "--output nowhere/r.json: this file cannot be written",
+    "--report .": "--report .: this file cannot be written (it is a folder)",
+    "--repetitions 0": "--repetitions 0: it takes a whole number from 1 to 1000",
+    "--turn-seconds nan": "--turn-seconds nan: it takes a number",
+    "--compare a.json b.json": "a.json: this record cannot be read (No such file or directory)",
+}
+
+
+@pytest.mark.parametrize(("words", "sentence"), REFUSED.items(), ids=REFUSED)
+def test_what_cannot_be_done_is_refused_before_anything_is_measured(
+    words, sentence, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "ceiling_of", None)
+    try:
+        code, out, err = run(words.split(), capsys)
+    except SystemExit as stop:  # tyro's own box for the value of a flag
+        code, err = stop.code, capsys.readouterr().err
+        assert sentence in " ".join(err.replace("│", " ").split())
+    else:
+        assert out == ""
+        assert err.startswith("error: ")
+        assert sentence in err
+        assert len(err.splitlines()) == 1
+    assert code == 2
+
+
+def test_where_there_is_no_gpu_its_suite_says_so(capsys):
+    code, _, err = run(["--suite", "gpu"], capsys)
+    assert code == 5
+    assert "needs cuda" in err
+
+
+def test_a_slow_down_is_exit_code_7_and_names_the_case(tmp_path, capsys):
+    (tmp_path / "old.json").write_text(json.dumps(record(case("fast", 0.001), case("same", 0.001))))
+    slow = record(case("fast", 0.0013, seed=1), case("same", 0.001, seed=2), python="3.14.0")
+    (tmp_path / "new.json").write_text(json.dumps(slow))
+    old, new = str(tmp_path / "old.json"), str(tmp_path / "new.json")
+    code, out, err = run(["--compare", old, new], capsys)
+    assert code == 7
+    assert err.startswith("error: slower by more than 5%: fast (1.")
+    assert "same" in out
+    assert "python 3.13.0 → 3.14.0" in out
+    code, out, err = run(["--compare", new, old], capsys)
+    assert (code, err) == (0, "")
+    assert "faster" in out
+    assert run(["--compare", old, new, "--margin", "0.5"], capsys)[0] == 0
