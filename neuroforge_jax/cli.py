@@ -9,6 +9,7 @@ COMMANDS = {
     "verify": ("neuroforge_jax.verify", "compare backends with a float64 oracle"),
     "bench": ("neuroforge_jax.bench", "measure how fast, compared with what, how close to the limit"),
     "data": ("neuroforge_jax.data.__main__", "list, download and show datasets"),
+    "report": ("neuroforge_jax.report.__main__", "write a page about one run or several"),
     "doctor": ("neuroforge_jax.doctor", "show what this machine has, and what would make it faster"),
 }
 

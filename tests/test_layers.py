@@ -26,7 +26,7 @@ FLOORS = (
     ),
     ("run", "summary", "capacity", "divergence", "keeper"),
     ("report", "verification", "portability", "diagnosis", "advice", "benchmarking", "profiling"),
-    ("train", "verify", "data.__main__", "doctor", "bench", "cli", "command"),
+    ("train", "verify", "data.__main__", "report.__main__", "doctor", "bench", "cli", "command"),
 )
 ALLOWED_ON_ONE_FLOOR = {
     ("config", "errors"),
@@ -46,6 +46,7 @@ ALLOWED_ON_ONE_FLOOR = {
     ("data.__main__", "command"),
     ("doctor", "command"),
     ("bench", "command"),
+    ("report.__main__", "command"),
     ("benchmarking", "report"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -37,7 +37,7 @@ class Case:
     """A training to be timed.
 
     name: group/what/contender. axis: where it lies on a curve. baseline: the name of the case that it is compared
-    with, in the same round.
+    with, in the same round. multiplied_in: f32, bf16, …, of a peer.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Case:
     dataset: Dataset
     axis: dict[str, float] = field(default_factory=dict)
     baseline: str | None = None
+    multiplied_in: str | None = None
 
     @property
     def group(self) -> str:
@@ -63,8 +64,10 @@ class Case:
 
     @property
     def dtype(self) -> str:
-        """What the large products are multiplied in."""
-        return short_name(self.backend.policy.multiplied_in(self.backend.device.platform))
+        """What the large products are multiplied in: as said, else by the backend."""
+        return self.multiplied_in or short_name(
+            self.backend.policy.multiplied_in(self.backend.device.platform)
+        )
 
     def start(self) -> Started:
         """Compile the training, and take its first step."""

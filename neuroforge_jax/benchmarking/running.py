@@ -3,6 +3,7 @@
 import datetime
 import fnmatch
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,10 +15,19 @@ from neuroforge_jax.backends import BACKENDS, Backend
 from neuroforge_jax.benchmarking import speedrun, startup
 from neuroforge_jax.benchmarking.ceiling import Ceiling, ceiling_of, reference_of
 from neuroforge_jax.benchmarking.harness import measure
+from neuroforge_jax.benchmarking.peers.process import (
+    COMPARED_STEPS,
+    PEERS,
+    PeerProcess,
+    absence,
+    our_losses,
+    our_peak_resident_bytes,
+    problem_of,
+)
 from neuroforge_jax.benchmarking.records import FORMAT, KIND
 from neuroforge_jax.benchmarking.suites import SUITES, Group, Suite
 from neuroforge_jax.environment import describe
-from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.machine import busy_cores
 
 THREAD_VARIABLES = (
@@ -28,6 +38,9 @@ THREAD_VARIABLES = (
     "XLA_FLAGS",
     "ONEDNN_MAX_CPU_ISA",
 )
+PROBLEM_STEPS = 500
+"""That a peer is given; it begins again behind them."""
+
 BUSY_CORES = 0.3
 """Work of others from which on a record carries a warning."""
 
@@ -78,7 +91,7 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
 
     for group in groups:
         progress.begins(f"{group.cases[0].name.rpartition('/')[0]}: {len(group.cases)} contenders")
-        for case in measured_group(group, ceiling, reference, suite):
+        for case in measured_group(group, ceiling, reference, suite, options):
             keep(case)
     for extra in extras:
         progress.begins(extra)
@@ -115,17 +128,71 @@ def resolved(suite: Suite, options: Options) -> Suite:
 
 
 def measured_group(
-    group: Group, ceiling: Ceiling, reference: Callable[[], float], suite: Suite
+    group: Group, ceiling: Ceiling, reference: Callable[[], float], suite: Suite, options: Options
 ) -> list[dict[str, Any]]:
-    """Start the contenders of a group, measure them side by side, and describe each."""
+    """Start the contenders of a group, measure them side by side, and describe each, the absent peers too."""
     repetitions = min(suite.repetitions, group.most_repetitions or suite.repetitions)
-    with ExitStack():
+    with ExitStack() as stack:
+        processes, absent = _peers(group, options, stack)
         started = {case.name: case.start() for case in group.cases}
+        started |= {name: process.started() for name, process in processes.items()}
         measured = measure(started, reference, repetitions=repetitions, turn_seconds=suite.turn_seconds)
-    return [
-        case.record(measured[case.name], ceiling, measured[case.baseline] if case.baseline else None)
-        for case in group.cases
-    ]
+        described = [
+            case.record(measured[case.name], ceiling, measured[case.baseline] if case.baseline else None)
+            for case in group.cases
+        ]
+        if group.peers:
+            for case, told in zip(group.cases, described, strict=True):
+                told["peak_resident_bytes"] = our_peak_resident_bytes(case.config, case.dataset)
+        ours = group.cases[0]
+        for name, process in processes.items():
+            dtype = "bf16" if "bf16" in process.peer.mode else "f32"
+            theirs = replace(ours, name=name, baseline=ours.name, multiplied_in=dtype)
+            told = theirs.record(measured[name], ceiling, measured[ours.name])
+            told |= {
+                "backend": None,
+                "precision": dtype,
+                "compile_options": None,
+                "version": process.version,
+                "loss_difference": process.difference,
+                "peak_resident_bytes": process.peak_resident_bytes(),
+            }
+            described.append(told)
+    return [*described, *absent]
+
+
+def _peers(
+    group: Group, options: Options, stack: ExitStack
+) -> tuple[dict[str, PeerProcess], list[dict[str, Any]]]:
+    """By the names of their cases, the peers whose losses are ours; and a row for each that cannot be measured."""
+    found: dict[str, PeerProcess] = {}
+    absent: list[dict[str, Any]] = []
+    if not group.peers:
+        return found, absent
+    ours = group.cases[0]
+    config, dataset = ours.config, ours.dataset
+    problem = problem_of(config, dataset, min(PROBLEM_STEPS, len(dataset.train) // config.batch_size))
+    losses = our_losses(config, dataset, min(COMPARED_STEPS, len(problem.order)))
+    for peer in (PEERS[name] for name in group.peers):
+        name = f"{ours.name.rpartition('/')[0]}/{peer.name}"
+        if not fnmatch.fnmatch(name, options.only):
+            continue
+        python = options.peer_python if peer.foreign and options.peer_python else Path(sys.executable)
+        reason = absence(peer.needs, python)
+        if not reason:
+            try:
+                process = PeerProcess(peer, python, problem, threads()["cores"])
+                stack.callback(process.close)
+                process.compare(losses)
+                found[name] = process
+                if process.difference > peer.tolerance:
+                    reason = f"its losses are not ours: they differ by {process.difference:.1e} on average"
+            except DeviceError as error:
+                reason = str(error)
+        if reason:
+            found.pop(name, None)
+            absent.append({"name": name, "group": ours.group, "contender": peer.name, "skipped": reason})
+    return found, absent
 
 
 def threads() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from neuroforge_jax.backends import BACKENDS
 from neuroforge_jax.benchmarking.cases import Case, family, random_pixels
+from neuroforge_jax.benchmarking.peers.process import ON_CPUS, ON_CUDA
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import DeviceError, UserError
@@ -157,7 +158,7 @@ def peers() -> list[Group]:
     return [
         Group(
             tuple(family("peers", f"b{batch}", replace(config, batch_size=batch), data, F32_AND_BF16)),
-            peers=("all",),
+            peers=ON_CPUS,
         )
         for batch in BATCHES
     ]
@@ -169,7 +170,7 @@ def gpu() -> list[Group]:
     data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP)
     names = tuple(name for name in CUDA_LADDER if _trains_here(name))
     return [
-        Group(tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)))
+        Group(tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)), ON_CUDA)
         for batch in (64, 512, 4096)
     ]
 

@@ -88,7 +88,7 @@ def test_a_signal_ends_the_run_with_its_code_and_nothing_is_lost(phase, signum, 
         assert saved.progress["step"] == int(err.split("step ")[1].split(";")[0].replace(",", "")) > 0
     else:
         # Nothing was trained yet, or all of it is saved.
-        assert steps(tmp_path / "run") == ([100, 50] if phase == "pictures" else [])
+        assert max(steps(tmp_path / "run"), default=0) == (100 if phase == "pictures" else 0)
         assert "Traceback" not in err
     assert not list((tmp_path / "run").glob("checkpoints/.saving*"))
 

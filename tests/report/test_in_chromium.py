@@ -1,0 +1,113 @@
+"""Pages as a browser shows them: no complaint in its console, every figure with a size, no sideways scrolling."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neuroforge_jax.report.bench_page import bench_page
+from neuroforge_jax.report.run_page import read_run, run_page
+from tests.report.test_pages import bench_record, folders, started, training
+
+__all__ = ["folders"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian's package)"),
+]
+
+MEASURE = """
+<script>
+const figures = [...document.querySelectorAll("svg, img")].map(e => e.getBoundingClientRect());
+const words = [...document.querySelectorAll("svg text")].filter(e => {
+  const word = e.getBoundingClientRect(), drawing = e.ownerSVGElement.getBoundingClientRect();
+  return word.left < drawing.left - 2 || word.right > drawing.right + 2;
+}).map(e => e.textContent);
+const found = {
+  scroll: document.documentElement.scrollWidth, window: window.innerWidth, cut: words,
+  sizes: figures.map(r => [r.width, r.height]), dark: getComputedStyle(document.body).backgroundColor};
+document.body.setAttribute("data-found", JSON.stringify(found));
+</script>
+"""
+"""Put into a copy of the page without its policy, which forbids scripts."""
+
+
+@pytest.fixture(scope="module")
+def pages(folders):
+    curve = [
+        training(f"scaling batch/b{batch}/{name}", batch * 1e-4, batch, {"batch_size": batch})
+        for batch in (1, 16, 256)
+        for name in ("optimized", "mixed")
+    ]
+    ladder = [
+        training("backends/b64/naive", 0.05),
+        training("backends/b64/a backend with a long name", 5e-4, ratio=100.0),
+    ]
+    runs = [read_run(folders / name) for name in ("one", "two", "other")]
+    return {
+        "one run": run_page(runs[:1]),
+        "three runs": run_page(runs),
+        "benchmark": bench_page(bench_record(*ladder, started("startup/process/import"), *curve)),
+    }
+
+
+def browse(path, *flags):
+    return subprocess.run(
+        [
+            CHROMIUM,
+            *(
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--hide-scrollbars",
+                "--enable-logging=stderr",
+            ),
+            *flags,
+            path.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, tmp_path):
+    page = pages[name]
+    without_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    path = tmp_path / "page.html"
+    path.write_text(without_policy.replace("</body>", f"{MEASURE}</body>"))
+    dom = browse(path, f"--window-size={width},900", "--dump-dom").stdout
+    found = json.loads(re.search(r'data-found="(.*?)"', dom)[1].replace("&quot;", '"'))
+    assert found["window"] == width
+    assert found["scroll"] <= width
+    assert len(found["sizes"]) == page.count("<svg") + page.count("<img")
+    assert all(w > 50 and h > 20 for w, h in found["sizes"])
+    assert found["cut"] == []
+
+
+@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark"])
+def test_a_page_is_drawn_without_a_complaint_in_light_and_dark(name, pages, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(pages[name])
+    brightness = {}
+    for theme, number in (("light", 1), ("dark", 0)):
+        picture = tmp_path / f"{theme}.png"
+        done = browse(
+            path,
+            f"--blink-settings=preferredColorScheme={number}",
+            "--window-size=1200,1600",
+            f"--screenshot={picture}",
+        )
+        assert "CONSOLE" not in done.stderr
+        shot = np.asarray(Image.open(picture).convert("L"))
+        brightness[theme] = float(np.median(shot))
+        assert shot.std() > 10, "an empty page"
+    assert brightness["light"] > 200 > 60 > brightness["dark"]
