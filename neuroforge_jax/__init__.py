@@ -32,6 +32,7 @@ _HOMES = {
     "Dataset": "data.types",
     "IteratorSource": "data.stream",
     "PerformanceMonitor": "observe.monitor",
+    "PerformanceProfiler": "profiling.profiler",
     "Result": "run",
     "RunOptions": "config",
     "Split": "data.types",
@@ -70,6 +71,7 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "IteratorSource",
     "Streaming",
     "PerformanceMonitor",
+    "PerformanceProfiler",
 ]
 
 

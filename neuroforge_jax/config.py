@@ -156,9 +156,9 @@ class RunOptions:
     log_every: int = 0
     """Write a line of metrics every N steps (0: one an epoch)."""
     benchmark: bool = False
-    """Add a line to the final table: where the time went."""
+    """Show where the time went: a tree of spans, and a step taken apart into data, forward, backward, optimizer."""
     benchmark_output: Path | None = None
-    """Write where the time went, the result and the environment to this JSON file."""
+    """Write the same, the result and the environment to this JSON file."""
     memory_profile: bool = False
     """Print where the memory went."""
     memory_fraction: float | None = None

@@ -76,19 +76,20 @@ def fit(
     options: RunOptions | None = None,
     *,
     sinks: Sequence[Sink] = (),
+    monitor: PerformanceMonitor | None = None,
 ) -> Result:
     """Train as the config says, on `dataset` or else on the one that the config names.
 
     With `options.run_dir` the run is saved there, with `options.resume` it is continued from there; a Ctrl-C or
     SIGTERM saves it once more and raises Stopped, a KeyboardInterrupt. Sinks listen: `[Console()]` shows what the
-    command shows.
+    command shows. The monitor, where one is given, times the run's parts.
     Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each a sentence for the user.
     """
     options, choice, listening = options or RunOptions(), choose(config), list(sinks)
     watching = SignalWatch() if options.run_dir or options.resume else nullcontext()
     compiling = choice.backend.device, choice.backend.options(config.batch_size)
     with watching as signals, programs_kept(*compiling, partial(_tell, listening, "note")):
-        return _fit(config, choice, dataset, options, listening, signals)
+        return _fit(config, choice, dataset, options, listening, signals, monitor or PerformanceMonitor())
 
 
 def _fit(
@@ -98,8 +99,9 @@ def _fit(
     options: RunOptions,
     sinks: list[Sink],
     signals: SignalWatch | None,
+    monitor: PerformanceMonitor,
 ) -> Result:
-    monitor, backend, device = PerformanceMonitor(), choice.backend, choice.backend.device
+    backend, device = choice.backend, choice.backend.device
     if options.benchmark_output:
         check_output(options.benchmark_output, "--benchmark-output")
     Schedule.parse(options.checkpoint_every)
@@ -147,7 +149,7 @@ def _fit(
                 while not is_over(standing, config):
                     with monitor.track("train"):
                         state, record = train_epoch(
-                            run, state, standing, config, dataset, options.log_every, sinks, keeper
+                            run, state, standing, config, dataset, options.log_every, sinks, keeper, monitor
                         )
                     with monitor.track("evaluate"):
                         evaluation = evaluate_epoch(state.params)
@@ -160,7 +162,8 @@ def _fit(
                     standing.best = standing.best.updated(evaluation, epoch, kept)
                     if keeper:
                         score = None if validation is None else score_of(evaluation)
-                        keeper.look_up(state, standing, ends_epoch=True, score=score)
+                        with monitor.track("save"):
+                            keeper.look_up(state, standing, ends_epoch=True, score=score)
                 if keeper:
                     with monitor.track("save"):
                         keeper.finish(state, standing)
@@ -179,7 +182,12 @@ def _fit(
                 folder.write_json("result.json", figures)
         seconds = monitor.seconds
         if options.benchmark_output:
-            timed = {"seconds": seconds, "result": figures, "environment": environment}
+            timed = {
+                "seconds": seconds,
+                "spans": monitor.rows(),
+                "result": figures,
+                "environment": environment,
+            }
             write_json(options.benchmark_output, timed)
         _tell(sinks, "result", [*result_rows(figures), *(seconds_rows(seconds) if options.benchmark else ())])
         return Result(model, params, tuple(standing.history), figures, folder)
@@ -205,6 +213,7 @@ def train_epoch(
     log_every: int,
     sinks: Sequence[Sink],
     keeper: Keeper | None,
+    monitor: PerformanceMonitor,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Train what is left of the epoch, stretch by stretch; the record holds its means over samples."""
     per_epoch, pace, sums = steps_per_epoch(config, dataset), standing.pace, standing.sums
@@ -214,9 +223,10 @@ def train_epoch(
         begun = time.perf_counter()
         until_save = (keeper and keeper.steps_left(standing.step)) or end
         last = standing.step + min(pace.next_stretch(end - standing.step), until_save)
-        state, metrics = run(state, standing.step, last)
-        stretch_samples = float(metrics.weights.sum())
-        stretch_correct = float(metrics.correct.sum())  # waits for the device
+        with monitor.track("steps"):
+            state, metrics = run(state, standing.step, last)
+            stretch_samples = float(metrics.weights.sum())
+            stretch_correct = float(metrics.correct.sum())  # waits for the device
         seconds = time.perf_counter() - begun
         pace.measured(metrics.last_step - metrics.first_step, stretch_samples, seconds)
         standing.step = metrics.last_step
@@ -235,7 +245,8 @@ def train_epoch(
         )
         _tell(sinks, "progress", progress)
         if keeper:
-            keeper.look_up(state, standing)
+            with monitor.track("save"):
+                keeper.look_up(state, standing)
     samples = len(dataset.train)
     record = {
         "event": "epoch",

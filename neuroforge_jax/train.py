@@ -4,10 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuroforge_jax.command import run_command
-from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import VerificationError
+
+if TYPE_CHECKING:
+    from neuroforge_jax.observe.console import Console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +27,7 @@ def _train(args: Sequence[str]) -> None:
     config, options = parse_flags(args)
 
     from neuroforge_jax.observe.console import Console
+    from neuroforge_jax.observe.monitor import PerformanceMonitor
     from neuroforge_jax.run import fit
     from neuroforge_jax.run_folder import RunFolder
 
@@ -31,21 +36,48 @@ def _train(args: Sequence[str]) -> None:
     elif options.run_dir is None:
         name = Path(options.config or config.dataset).stem
         options = replace(options, run_dir=RunFolder.unused(Path("runs"), name))
-    console = Console()
+    console, monitor = Console(), PerformanceMonitor()
     if options.verify:
-        console.note(_verified(config, options.tolerance))
-    result = fit(config, options=options, sinks=[console])
+        with monitor.track("verify"):
+            console.note(_verified(config, options.tolerance))
+    result = fit(config, options=options, sinks=[console], monitor=monitor)
     if not result.trained:
         return
 
     # Drawing is imported when there is something to draw.
     from neuroforge_jax.report.pictures import draw_pictures
+    from neuroforge_jax.report.run_page import read_run, run_page
 
     assert result.folder is not None
-    pictures = draw_pictures(result.folder.path)
-    console.note(
-        f"saved in {result.folder.path}: {', '.join(path.name for path in pictures)}, result.json and more"
-    )
+    folder = result.folder.path
+    with monitor.track("draw"):
+        pictures = draw_pictures(folder)
+        (folder / "report.html").write_text(run_page([read_run(folder)]), encoding="utf-8")
+    names = ["report.html", *(path.name for path in pictures)]
+    console.note(f"saved in {folder}: {', '.join(names)}, result.json and more")
+    if options.benchmark:
+        console.note(f"\n{monitor.report()}")
+    if options.benchmark or options.benchmark_output:
+        _take_apart(config, options, console)
+
+
+def _take_apart(config: TrainConfig, options: RunOptions, console: "Console") -> None:
+    """Time the parts of a step on the idle machine, print them, and add them to --benchmark-output."""
+    from neuroforge_jax.data.datasets import load_dataset
+    from neuroforge_jax.profiling.step_parts import step_seconds
+    from neuroforge_jax.run_folder import read_json, write_json
+
+    dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
+    dataset = dataset.first(config.train_samples)
+    parts = step_seconds(config, dataset)
+    if options.benchmark:
+        total = sum(parts.values())
+        shares = ", ".join(
+            f"{name} {1e6 * spent:,.0f} µs ({spent / total:.0%})" for name, spent in parts.items()
+        )
+        console.note(f"\na step in parts, each on its own: {shares}")
+    if options.benchmark_output:
+        write_json(options.benchmark_output, {**read_json(options.benchmark_output), "step_parts": parts})
 
 
 def _verified(config: TrainConfig, tolerance: float | None) -> str:

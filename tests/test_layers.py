@@ -141,7 +141,7 @@ def test_the_afternoon_stays_an_afternoon():
 
 
 def test_what_watches_over_a_run_is_an_evening():
-    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) in WATCHES_OVER) <= 1_350
+    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) in WATCHES_OVER) <= 1_400
 
 
 def test_the_kernels_are_an_evening():

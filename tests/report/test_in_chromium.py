@@ -1,5 +1,6 @@
 """Pages as a browser shows them: no complaint in its console, every figure with a size, no sideways scrolling."""
 
+import html
 import json
 import re
 import shutil
@@ -31,10 +32,12 @@ const words = [...document.querySelectorAll("svg text")].filter(e => {
 const found = {
   scroll: document.documentElement.scrollWidth, window: window.innerWidth, cut: words,
   sizes: figures.map(r => [r.width, r.height]), dark: getComputedStyle(document.body).backgroundColor};
-document.body.setAttribute("data-found", JSON.stringify(found));
+parent.document.body.setAttribute("data-found", JSON.stringify(found));
 </script>
 """
-"""Put into a copy of the page without its policy, which forbids scripts."""
+"""Put into a copy of the page without its policy, which forbids scripts; the copy lies in a frame, which may be
+narrower than a window of this browser.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +86,12 @@ def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, tmp_p
     page = pages[name]
     without_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     path = tmp_path / "page.html"
-    path.write_text(without_policy.replace("</body>", f"{MEASURE}</body>"))
-    dom = browse(path, f"--window-size={width},900", "--dump-dom").stdout
-    found = json.loads(re.search(r'data-found="(.*?)"', dom)[1].replace("&quot;", '"'))
+    inner = html.escape(without_policy.replace("</body>", f"{MEASURE}</body>"))
+    path.write_text(
+        f'<body><iframe style="border:0;width:{width}px;height:900px" srcdoc="{inner}"></iframe></body>'
+    )
+    dom = browse(path, "--window-size=1300,1000", "--dump-dom").stdout
+    found = json.loads(html.unescape(re.search(r'data-found="(.*?)"', dom)[1]))
     assert found["window"] == width
     assert found["scroll"] <= width
     assert len(found["sizes"]) == page.count("<svg") + page.count("<img")

@@ -1,0 +1,101 @@
+"""Whether `bench --compare` tells a slow-down from noise: `python benchmarks/regression.py --output FILE`.
+
+Each trial measures two trainings twice, a minute or so apart in the machine's moods, as two records; in the planted
+trials the second measurement trains a fifth more steps than it says. Nothing is compiled anew between them, so that
+all that differs is the machine and what was planted.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+import neuroforge_jax as nf
+from neuroforge_jax import environment
+from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.benchmarking.cases import Case, random_pixels
+from neuroforge_jax.benchmarking.ceiling import reference_of
+from neuroforge_jax.benchmarking.harness import Started, measure
+from neuroforge_jax.benchmarking.records import compare
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure, plant, compare; write the record."""
+
+    output: Path
+    trials: int = 20
+    slow_down: float = 1.2
+    repetitions: int = 9
+    turn_seconds: float = 0.15
+
+
+def main() -> None:
+    options = tyro.cli(Options)
+    backend = BACKENDS["optimized"]
+    large = nf.TrainConfig(hidden=(1024, 512), batch_size=64, backend="optimized")
+    cases = [
+        Case("b64", large, random_pixels()),
+        Case(
+            "b32, small",
+            nf.TrainConfig(hidden=(32,), batch_size=32, backend="optimized"),
+            random_pixels(4096, 64),
+        ),
+    ]
+    started = {case.name: case.start() for case in cases}
+    slowed = {name: replace(one, turn=_slower(one.turn, options.slow_down)) for name, one in started.items()}
+    reference = reference_of(backend.device)
+    about = environment.describe(backend, batch_size=64)
+
+    def record(contenders: dict[str, Started]) -> dict[str, Any]:
+        measured = measure(
+            contenders, reference, repetitions=options.repetitions, turn_seconds=options.turn_seconds
+        )
+        told = [
+            {
+                "name": name,
+                "seconds_per_step": one.seconds_per_step.to_json(),
+                "reference_seconds": list(one.reference_seconds),
+            }
+            for name, one in measured.items()
+        ]
+        return {"environment": about, "cases": told}
+
+    outcomes: dict[str, list[list[Any]]] = {"planted": [], "same": []}
+    for trial in range(options.trials):
+        for kind, second in (("planted", slowed), ("same", started)):
+            verdicts = compare(record(started), record(second)).verdicts
+            outcomes[kind].append(
+                [[verdict.name, verdict.kind, verdict.ratio.to_json()] for verdict in verdicts]
+            )
+            print(
+                trial,
+                kind,
+                [(name, said, f"{ratio['median']:.3f}") for name, said, ratio in outcomes[kind][-1]],
+            )
+    found = sum(all(said == "slower" for _, said, _ in trial) for trial in outcomes["planted"])
+    alarms = sum(any(said == "slower" for _, said, _ in trial) for trial in outcomes["same"])
+    print(
+        f"planted slow-downs found in {found} of {options.trials}, false alarms in {alarms} of {options.trials}"
+    )
+    result = {
+        "command": "python benchmarks/regression.py --output FILE",
+        "slow_down": options.slow_down,
+        "trials": options.trials,
+        "planted, found in every case": found,
+        "same, with a false alarm": alarms,
+        "outcomes": outcomes,
+        "environment": about,
+    }
+    options.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _slower(turn: Callable[[int], float], factor: float) -> Callable[[int], float]:
+    return lambda steps: turn(round(steps * factor))
+
+
+if __name__ == "__main__":
+    main()
