@@ -29,21 +29,18 @@ class Options:
     output: Path
     trials: int = 20
     slow_down: float = 1.2
-    repetitions: int = 9
-    turn_seconds: float = 0.15
+    repetitions: int = 15
+    turn_seconds: float = 0.12
 
 
 def main() -> None:
     options = tyro.cli(Options)
     backend = BACKENDS["optimized"]
     large = nf.TrainConfig(hidden=(1024, 512), batch_size=64, backend="optimized")
+    small = nf.TrainConfig(hidden=(32,), batch_size=32, backend="optimized")
     cases = [
         Case("b64", large, random_pixels()),
-        Case(
-            "b32, small",
-            nf.TrainConfig(hidden=(32,), batch_size=32, backend="optimized"),
-            random_pixels(4096, 64),
-        ),
+        Case("b32, small", small, random_pixels(4096, 64)),
     ]
     started = {case.name: case.start() for case in cases}
     slowed = {name: replace(one, turn=_slower(one.turn, options.slow_down)) for name, one in started.items()}

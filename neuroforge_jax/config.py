@@ -162,9 +162,9 @@ class RunOptions:
     memory_profile: bool = False
     """Print where the memory went."""
     memory_fraction: float | None = None
-    """Share of the device's memory to take."""
+    """Share of a GPU's memory that the command may take (0.75)."""
     preallocate: bool | None = None
-    """Take the device's memory at once."""
+    """Take that memory at once, or as it is needed (at once)."""
     trace: int | None = None
     """Record a profiler trace of so many steps."""
     verify: bool = False
@@ -183,6 +183,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         _whole(self, "log_every", 0, 2**31 - 1)
         _number(self, "tolerance", 0, 1, above=True, optional=True)
+        _number(self, "memory_fraction", 0, 1, above=True, optional=True)
         if self.tolerance is not None and not self.verify:
             raise ConfigError("--tolerance is what --verify accepts; add --verify or leave it out")
         _whole(self, "chunk_steps", 1, 1_000_000, optional=True)

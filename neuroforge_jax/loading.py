@@ -171,8 +171,6 @@ def _reason(error: Exception) -> str:
 
 _LATER = {
     "memory_profile": "memory profiles",
-    "memory_fraction": "memory pools",
-    "preallocate": "memory pools",
     "trace": "profiler traces",
     "distributed": "several processes",
 }

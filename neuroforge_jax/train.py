@@ -23,9 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: Sequence[str]) -> None:
     # The flags are read before jax is imported: a typo should not take a second to be told.
     from neuroforge_jax.loading import parse_flags
+    from neuroforge_jax.profiling.pool import set_pool
 
     config, options = parse_flags(args)
+    pool = set_pool(options)
 
+    from neuroforge_jax.backends import choose
     from neuroforge_jax.observe.console import Console
     from neuroforge_jax.observe.monitor import PerformanceMonitor
     from neuroforge_jax.run import fit
@@ -37,6 +40,8 @@ def _train(args: Sequence[str]) -> None:
         name = Path(options.config or config.dataset).stem
         options = replace(options, run_dir=RunFolder.unused(Path("runs"), name))
     console, monitor = Console(), PerformanceMonitor()
+    if pool and choose(config).backend.device.platform == "cpu":
+        console.note("note      --memory-fraction and --preallocate change nothing on a CPU")
     if options.verify:
         with monitor.track("verify"):
             console.note(_verified(config, options.tolerance))

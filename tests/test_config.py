@@ -181,8 +181,6 @@ def test_the_originals_advanced_command_parses_up_to_what_is_not_built():
 
 NOT_YET = [
     "--memory-profile",
-    "--memory-fraction 0.5",
-    "--preallocate True",
     "--trace 5",
     "--distributed localhost:1,2,0",
 ]

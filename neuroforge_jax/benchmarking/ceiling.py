@@ -29,6 +29,7 @@ MOVED_BYTES = 1 << 28
 DISPATCHES = 2000
 REFERENCE_SIZE = {"cpu": 768}
 REFERENCE_SIZE_OF_ACCELERATORS = 4096
+REFERENCE_SECONDS = 0.04
 LARGE_BATCH = 512
 """Whose compile options the products of a peak have: the ones that large products are fastest with."""
 
@@ -114,16 +115,21 @@ def dispatch_seconds(device: jax.Device) -> float:
 
 
 def reference_of(device: jax.Device) -> Callable[[], float]:
-    """The reference of a harness: seconds of the best of three float32 products of a fixed size.
+    """The reference of a harness: mean seconds of a float32 product of a fixed size, over some 40 ms of them.
 
-    It has no compile options of ours: what is tuned here must not tune the yardstick.
+    Not the best of them: it is to feel what befalls a turn. It has no compile options of ours: what is tuned here
+    must not tune the yardstick.
     """
     size = REFERENCE_SIZE.get(device.platform, REFERENCE_SIZE_OF_ACCELERATORS)
     matrix = jax.device_put(np.random.default_rng(0).standard_normal((size, size), np.float32), device)
     product = jax.jit(lambda a: a @ a)
-    product(matrix).block_until_ready()
+    count = max(1, round(REFERENCE_SECONDS / _best(lambda: product(matrix))))
 
-    return lambda: min(timed(lambda: product(matrix).block_until_ready()) for _ in range(3))
+    def products() -> None:
+        for _ in range(count):
+            product(matrix).block_until_ready()
+
+    return lambda: timed(products) / count
 
 
 def step_flops(mlp: MLP, batch_size: int) -> float:

@@ -2,8 +2,8 @@
 
 Before the first round each is warmed up until two turns agree. A turn is as many steps as take about
 `turn_seconds`, and ends when the device has done them. In each round the contenders take their turns in a new
-random order, each behind a turn of the reference: a fixed matrix product, which tells how fast the machine was just
-then. Two records of different days are compared in units of it.
+random order, each between two turns of the reference: a fixed matrix product, which tells how fast the machine was
+just then. Two records of different days are compared in units of it.
 """
 
 import time
@@ -60,8 +60,9 @@ def measure(
     order = np.random.default_rng(0)
     for round_ in range(repetitions):
         for name in order.permutation(list(contenders)).tolist():
-            beside[name].append(reference())
+            before = reference()
             seconds[name].append(contenders[name].turn(steps[name]) / steps[name])
+            beside[name].append((before + reference()) / 2)
             done(name, round_)
     return {
         name: Measured(contender, steps[name], Spread.of(seconds[name]), tuple(beside[name]))

@@ -14,6 +14,7 @@ from typing import Any
 from neuroforge_jax.backends import BACKENDS, Backend
 from neuroforge_jax.benchmarking import speedrun, startup
 from neuroforge_jax.benchmarking.ceiling import Ceiling, ceiling_of, reference_of
+from neuroforge_jax.benchmarking.claims import claims_of, published_cases
 from neuroforge_jax.benchmarking.harness import measure
 from neuroforge_jax.benchmarking.peers.process import (
     COMPARED_STEPS,
@@ -108,11 +109,13 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
         "environment": {**environment, "threads": threads()},
         "ceiling": ceiling.to_json(),
         "cases": cases,
+        "claims": claims_of(cases) if any(group.peers for group in groups) else [],
         "notes": notes,
     }
 
 
 EXTRAS: dict[str, Callable[[Options], list[dict[str, Any]]]] = {
+    "published": lambda options: published_cases(),
     "startup": lambda options: startup.cases(),
     "speedrun": lambda options: speedrun.cases(options.seeds, options.data_dir),
 }

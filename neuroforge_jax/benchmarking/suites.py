@@ -186,7 +186,7 @@ SUITES: Mapping[str, Suite] = {
     "precision": Suite("float32, bf16 and fp16 at batch 8 to 2,048", precision),
     "scaling": Suite("batch 1 to 65,536, width 16 to 8,192, depth 1 to 32", scaling, (), 9),
     "ladder": Suite("784-1024-10 at batch 32, beside published figures", ladder, ("published",)),
-    "peers": Suite("NumPy, scikit-learn, PyTorch, Flax, Keras beside ours", peers, ("claims",)),
+    "peers": Suite("NumPy, scikit-learn, PyTorch, Flax, Keras beside ours", peers),
     "startup": Suite("import, first step cold and warm", no_trainings, ("startup",)),
     "speedrun": Suite("MNIST to 98.0 % and 98.5 %, over 30 seeds", no_trainings, ("speedrun",)),
     "gpu": Suite("the ladder of an NVIDIA GPU", gpu),

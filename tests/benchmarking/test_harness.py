@@ -34,17 +34,17 @@ def test_a_contender_that_never_settles_is_measured_all_the_same():
     assert warmed_up(lambda steps: steps * 1.2 ** next(ever_slower), 0.2) >= 1
 
 
-def test_each_round_has_a_turn_of_each_beside_one_of_the_reference():
+def test_each_round_has_a_turn_of_each_between_two_of_the_reference():
     log = []
     first, second, yardstick = Clockwork(0.01, log=log), Clockwork(0.02, log=log), Clockwork(0.005, log=log)
     contenders = {"first": Started(first.turn), "second": Started(second.turn)}
     measured = measure(contenders, lambda: yardstick.turn(1), repetitions=12, turn_seconds=0.05)
-    rounds = log[-4 * 12 :]
+    rounds = log[-6 * 12 :]
     orders = set()
-    for at in range(0, 48, 4):
-        turn = rounds[at : at + 4]
-        assert turn[0] is turn[2] is yardstick
-        assert {id(turn[1]), id(turn[3])} == {id(first), id(second)}
+    for at in range(0, 72, 6):
+        turn = rounds[at : at + 6]
+        assert turn[0] is turn[2] is turn[3] is turn[5] is yardstick
+        assert {id(turn[1]), id(turn[4])} == {id(first), id(second)}
         orders.add(turn[1] is first)
     assert orders == {True, False}, "the order must not be the same in every round"
     ratio = measured["first"].faster_than(measured["second"])
