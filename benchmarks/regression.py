@@ -1,7 +1,7 @@
 """Whether `bench --compare` tells a slow-down from noise: `python benchmarks/regression.py --output FILE`.
 
-Each trial measures two trainings twice, a minute or so apart in the machine's moods, as two records; in the planted
-trials the second measurement trains a fifth more steps than it says. Nothing is compiled anew between them, so that
+Each trial measures two trainings three times, one after the other, as three records: the first two of the same code,
+the third of one that trains a fifth more steps than it says. Nothing is compiled anew between them, so that
 all that differs is the machine and what was planted.
 """
 
@@ -29,8 +29,8 @@ class Options:
     output: Path
     trials: int = 20
     slow_down: float = 1.2
-    repetitions: int = 15
-    turn_seconds: float = 0.12
+    repetitions: int = 25
+    turn_seconds: float = 0.1
 
 
 def main() -> None:
@@ -63,8 +63,9 @@ def main() -> None:
 
     outcomes: dict[str, list[list[Any]]] = {"planted": [], "same": []}
     for trial in range(options.trials):
-        for kind, second in (("planted", slowed), ("same", started)):
-            verdicts = compare(record(started), record(second)).verdicts
+        first, again, slow = record(started), record(started), record(slowed)
+        for kind, before, after in (("planted", again, slow), ("same", first, again)):
+            verdicts = compare(before, after).verdicts
             outcomes[kind].append(
                 [[verdict.name, verdict.kind, verdict.ratio.to_json()] for verdict in verdicts]
             )

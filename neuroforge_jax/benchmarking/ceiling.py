@@ -8,9 +8,11 @@ works on: the weights of a small net lie in a cache that is ten times as fast as
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -27,8 +29,10 @@ MOVED_BYTES = 1 << 28
 """Of one measurement of a bandwidth: so many passes over the working set that the dispatch does not count."""
 
 DISPATCHES = 2000
-REFERENCE_SIZE = {"cpu": 768}
-REFERENCE_SIZE_OF_ACCELERATORS = 4096
+REFERENCE_SIZES = {"cpu": (64, 784, 1024, 512, 10)}
+REFERENCE_SIZES_OF_ACCELERATORS = (4096, 4096, 4096, 4096)
+"""Batch and widths of the yardstick."""
+
 REFERENCE_SECONDS = 0.04
 LARGE_BATCH = 512
 """Whose compile options the products of a peak have: the ones that large products are fastest with."""
@@ -115,21 +119,39 @@ def dispatch_seconds(device: jax.Device) -> float:
 
 
 def reference_of(device: jax.Device) -> Callable[[], float]:
-    """The reference of a harness: mean seconds of a float32 product of a fixed size, over some 40 ms of them.
+    """The reference of a harness: mean seconds of a step of a fixed training in plain jax, over some 40 ms of them.
 
-    Not the best of them: it is to feel what befalls a turn. It has no compile options of ours: what is tuned here
-    must not tune the yardstick.
+    A training and not a product alone: what slows the memory of a machine down must slow its yardstick down too. It
+    is none of ours and has no compile options of ours, for what is tuned here must not tune the yardstick.
     """
-    size = REFERENCE_SIZE.get(device.platform, REFERENCE_SIZE_OF_ACCELERATORS)
-    matrix = jax.device_put(np.random.default_rng(0).standard_normal((size, size), np.float32), device)
-    product = jax.jit(lambda a: a @ a)
-    count = max(1, round(REFERENCE_SECONDS / _best(lambda: product(matrix))))
+    rng = np.random.default_rng(0)
+    batch, *widths = REFERENCE_SIZES.get(device.platform, REFERENCE_SIZES_OF_ACCELERATORS)
+    weights = tuple(rng.standard_normal(pair, np.float32) / pair[0] ** 0.5 for pair in pairwise(widths))
+    sizes = ((batch, widths[0]), (batch, widths[-1]))
+    x, y = (jax.device_put(rng.standard_normal(size, np.float32), device) for size in sizes)
+    weights = jax.device_put(weights, device)
 
-    def products() -> None:
-        for _ in range(count):
-            product(matrix).block_until_ready()
+    def loss(weights: tuple[jax.Array, ...], x: jax.Array, y: jax.Array) -> jax.Array:
+        for kernel in weights[:-1]:
+            x = jnp.maximum(x @ kernel, 0)
+        return jnp.square(x @ weights[-1] - y).mean()
 
-    return lambda: timed(products) / count
+    def steps(
+        count: int, weights: tuple[jax.Array, ...], x: jax.Array, y: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        def step(_: int, weights: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            return jax.tree.map(lambda w, g: w - 1e-3 * g, weights, jax.grad(loss)(weights, x, y))
+
+        return lax.fori_loop(0, count, step, weights)
+
+    program = jax.jit(steps)
+
+    def seconds_of(count: int) -> float:
+        return timed(lambda: jax.block_until_ready(program(count, weights, x, y)))
+
+    seconds_of(1)
+    count = max(1, round(REFERENCE_SECONDS / min(seconds_of(4) / 4 for _ in range(5))))
+    return lambda: seconds_of(count) / count
 
 
 def step_flops(mlp: MLP, batch_size: int) -> float:
