@@ -2,8 +2,8 @@
 
 Before the first round each is warmed up until two turns agree. A turn is as many steps as take about
 `turn_seconds`, and ends when the device has done them. In each round the contenders take their turns in a new
-random order, each between two turns of the reference: a fixed training of none of our code, which tells how fast the
-machine was just then. Two records of different days are compared in units of it.
+random order, each between two turns of the reference: a fixed training of none of our code, which tells how fast
+the machine was just then. Two records of different days are compared in units of it.
 """
 
 import time
