@@ -1,8 +1,8 @@
 """Whether `bench --compare` tells a slow-down from noise: `python benchmarks/regression.py --output FILE`.
 
 Each trial measures two trainings three times, one after the other, as three records: the first two of the same
-code, the third of one that trains a fifth more steps than it says. Nothing is compiled anew between them, so that all
-that differs is the machine and what was planted.
+code, the third of one that trains a fifth more steps than it says. Nothing is compiled anew between them, so that
+the machine and what was planted are all that differs.
 """
 
 import json

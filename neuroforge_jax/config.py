@@ -160,13 +160,13 @@ class RunOptions:
     benchmark_output: Path | None = None
     """Write the same, the result and the environment to this JSON file."""
     memory_profile: bool = False
-    """Print where the memory went."""
+    """Show where the memory is: programs, arrays, device and process; in memory.json and memory.pprof too."""
     memory_fraction: float | None = None
     """Share of a GPU's memory that the command may take (0.75)."""
     preallocate: bool | None = None
     """Take that memory at once, or as it is needed (at once)."""
     trace: int | None = None
-    """Record a profiler trace of so many steps."""
+    """Trace so many steps for Perfetto or XProf, and show the operations that took longest."""
     verify: bool = False
     """Check the backend against the float64 oracle first."""
     tolerance: float | None = None
@@ -186,6 +186,7 @@ class RunOptions:
         _number(self, "memory_fraction", 0, 1, above=True, optional=True)
         if self.tolerance is not None and not self.verify:
             raise ConfigError("--tolerance is what --verify accepts; add --verify or leave it out")
+        _whole(self, "trace", 1, 1_000_000, optional=True)
         _whole(self, "chunk_steps", 1, 1_000_000, optional=True)
         _whole(self, "read_ahead", 1, 1000)
         _whole(self, "keep_latest", 1, 1_000_000)

@@ -170,8 +170,6 @@ def _reason(error: Exception) -> str:
 
 
 _LATER = {
-    "memory_profile": "memory profiles",
-    "trace": "profiler traces",
     "distributed": "several processes",
 }
 

@@ -5,6 +5,8 @@ All is read from files below `root`, as Linux keeps them; what a system does not
 
 import os
 import re
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +101,25 @@ def busy_cores(root: Path = ROOT, seconds: float = WATCH_SECONDS) -> float | Non
     watched = time.perf_counter() - begun
     ticks = (after or before) - before
     return max(0.0, ticks / os.sysconf("SC_CLK_TCK") - own) / watched
+
+
+def resident_bytes(root: Path = ROOT) -> int | None:
+    """Memory that this process has resident now."""
+    return _status(root, "VmRSS")
+
+
+def peak_resident_bytes(root: Path = ROOT) -> int:
+    """The most memory that this process has had resident so far."""
+    # A child's figure in getrusage begins with what its parent had when it was forked.
+    peak = _status(root, "VmHWM")
+    if peak is None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak
+
+
+def _status(root: Path, name: str) -> int | None:
+    told = re.search(rf"^{name}:\s+(\d+) kB$", _text(root / "proc/self/status"), re.MULTILINE)
+    return int(told[1]) * 1024 if told else None
 
 
 def _busy_ticks(root: Path) -> int | None:

@@ -6,7 +6,7 @@ clock, the loss and the keyboard; where a run is cut changes none of its bits.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,8 @@ from neuroforge_jax.environment import describe
 from neuroforge_jax.execution.interface import Run, StretchMetrics
 from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.keeper import Keeper, continued, open_folder, restarted
+from neuroforge_jax.machine import resident_bytes
+from neuroforge_jax.observe.memory import device_bytes
 from neuroforge_jax.observe.monitor import PerformanceMonitor
 from neuroforge_jax.observe.sinks import Progress, Record, Sink
 from neuroforge_jax.run_folder import RunFolder, check_output, load, read_json, write_json
@@ -77,19 +79,24 @@ def fit(
     *,
     sinks: Sequence[Sink] = (),
     monitor: PerformanceMonitor | None = None,
+    instrument: Callable[[Run], Run] | None = None,
 ) -> Result:
     """Train as the config says, on `dataset` or else on the one that the config names.
 
     With `options.run_dir` the run is saved there, with `options.resume` it is continued from there; a Ctrl-C or
     SIGTERM saves it once more and raises Stopped, a KeyboardInterrupt. Sinks listen: `[Console()]` shows what the
-    command shows. The monitor, where one is given, times the run's parts.
+    command shows. The monitor, where one is given, times the run's parts. instrument: given the prepared run; what
+    it makes of it is trained with, so that it can be looked at.
     Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each a sentence for the user.
     """
     options, choice, listening = options or RunOptions(), choose(config), list(sinks)
     watching = SignalWatch() if options.run_dir or options.resume else nullcontext()
     compiling = choice.backend.device, choice.backend.options(config.batch_size)
     with watching as signals, programs_kept(*compiling, partial(_tell, listening, "note")):
-        return _fit(config, choice, dataset, options, listening, signals, monitor or PerformanceMonitor())
+        monitor = monitor or PerformanceMonitor()
+        return _fit(
+            config, choice, dataset, options, listening, signals, monitor, instrument or (lambda run: run)
+        )
 
 
 def _fit(
@@ -100,6 +107,7 @@ def _fit(
     sinks: list[Sink],
     signals: SignalWatch | None,
     monitor: PerformanceMonitor,
+    instrument: Callable[[Run], Run],
 ) -> Result:
     backend, device = choice.backend, choice.backend.device
     if options.benchmark_output:
@@ -140,7 +148,7 @@ def _fit(
                         _tell(sinks, "note", continued(folder, standing, config.epochs, steps))
                     folder.write_config(config)
                     folder.write_json("environment.json", environment)
-                run = backend.prepare(model, training, dataset, streaming=streaming)
+                run = instrument(backend.prepare(model, training, dataset, streaming=streaming))
 
             # Selection is on held-out data alone; test data are shown along the way and decide nothing.
             shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
@@ -154,6 +162,7 @@ def _fit(
                     with monitor.track("evaluate"):
                         evaluation = evaluate_epoch(state.params)
                     record |= {f"{shown}_loss": evaluation.loss, f"{shown}_accuracy": evaluation.accuracy}
+                    record["memory_bytes"] = device_bytes(device) or resident_bytes()
                     epoch = len(standing.history)
                     standing.history.append(record)
                     standing.sums = EpochSums()

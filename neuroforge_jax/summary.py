@@ -12,6 +12,7 @@ from neuroforge_jax.capacity import Estimate
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.environment import device_name
+from neuroforge_jax.machine import peak_resident_bytes
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.observe import memory
 from neuroforge_jax.observe.ceiling import matmul_peak_flops
@@ -122,7 +123,7 @@ def final_figures(
         "matmul_peak_flops_per_second": peak,
         "matmul_peak_dtype": short_name(multiplied_in),
         "share_of_peak": rate * train_flops(model.mlp) / peak,
-        "peak_memory_bytes": memory.peak_device_bytes(backend.device) or memory.peak_resident_bytes(),
+        "peak_memory_bytes": memory.peak_device_bytes(backend.device) or peak_resident_bytes(),
         "dataset": dataset.name,
         "dataset_origin": dataset.origin,
         "backend": backend.name,

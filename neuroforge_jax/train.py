@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neuroforge_jax.command import run_command
 from neuroforge_jax.config import RunOptions, TrainConfig
@@ -12,6 +12,7 @@ from neuroforge_jax.errors import VerificationError
 
 if TYPE_CHECKING:
     from neuroforge_jax.observe.console import Console
+    from neuroforge_jax.profiling.instruments import InstrumentedRun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,8 @@ def _train(args: Sequence[str]) -> None:
     from neuroforge_jax.backends import choose
     from neuroforge_jax.observe.console import Console
     from neuroforge_jax.observe.monitor import PerformanceMonitor
-    from neuroforge_jax.run import fit
+    from neuroforge_jax.profiling.instruments import InstrumentedRun
+    from neuroforge_jax.run import Run, fit
     from neuroforge_jax.run_folder import RunFolder
 
     if options.resume not in (None, "auto"):
@@ -45,7 +47,25 @@ def _train(args: Sequence[str]) -> None:
     if options.verify:
         with monitor.track("verify"):
             console.note(_verified(config, options.tolerance))
-    result = fit(config, options=options, sinks=[console], monitor=monitor)
+    assert options.run_dir is not None
+    folder, instrumented = options.run_dir, list[InstrumentedRun]()
+
+    def instrument(run: Run) -> Run:
+        instrumented.append(InstrumentedRun(run, folder / "trace", options.trace or 0))
+        return instrumented[0]
+
+    looked_at = options.memory_profile or options.trace is not None
+    try:
+        result = fit(
+            config,
+            options=options,
+            sinks=[console],
+            monitor=monitor,
+            instrument=instrument if looked_at else None,
+        )
+    finally:
+        for run in instrumented:
+            run.close()
     if not result.trained:
         return
 
@@ -53,36 +73,68 @@ def _train(args: Sequence[str]) -> None:
     from neuroforge_jax.report.pictures import draw_pictures
     from neuroforge_jax.report.run_page import read_run, run_page
 
-    assert result.folder is not None
-    folder = result.folder.path
     with monitor.track("draw"):
         pictures = draw_pictures(folder)
         (folder / "report.html").write_text(run_page([read_run(folder)]), encoding="utf-8")
     names = ["report.html", *(path.name for path in pictures)]
     console.note(f"saved in {folder}: {', '.join(names)}, result.json and more")
+    measured: dict[str, Any] = {}
     if options.benchmark:
         console.note(f"\n{monitor.report()}")
     if options.benchmark or options.benchmark_output:
-        _take_apart(config, options, console)
+        measured["step_parts"] = _step_parts(config, options)
+    if options.benchmark:
+        console.note(f"\na step in parts, each on its own: {_shares(measured['step_parts'])}")
+    for run in instrumented:
+        if options.memory_profile:
+            measured["memory"] = _memory(run, folder, console)
+        if options.trace is not None:
+            measured["operations"] = _operations(run, folder / "trace", console)
+    if options.benchmark_output:
+        from neuroforge_jax.run_folder import read_json, write_json
+
+        write_json(options.benchmark_output, {**read_json(options.benchmark_output), **measured})
 
 
-def _take_apart(config: TrainConfig, options: RunOptions, console: "Console") -> None:
-    """Time the parts of a step on the idle machine, print them, and add them to --benchmark-output."""
+def _step_parts(config: TrainConfig, options: RunOptions) -> dict[str, float]:
+    """Seconds of the parts of a step, on the idle machine."""
     from neuroforge_jax.data.datasets import load_dataset
     from neuroforge_jax.profiling.step_parts import step_seconds
-    from neuroforge_jax.run_folder import read_json, write_json
 
     dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
-    dataset = dataset.first(config.train_samples)
-    parts = step_seconds(config, dataset)
-    if options.benchmark:
-        total = sum(parts.values())
-        shares = ", ".join(
-            f"{name} {1e6 * spent:,.0f} µs ({spent / total:.0%})" for name, spent in parts.items()
-        )
-        console.note(f"\na step in parts, each on its own: {shares}")
-    if options.benchmark_output:
-        write_json(options.benchmark_output, {**read_json(options.benchmark_output), "step_parts": parts})
+    return dict(step_seconds(config, dataset.first(config.train_samples)))
+
+
+def _shares(seconds: dict[str, float]) -> str:
+    total = sum(seconds.values())
+    return ", ".join(f"{name} {1e6 * spent:,.0f} µs ({spent / total:.0%})" for name, spent in seconds.items())
+
+
+def _memory(run: "InstrumentedRun", folder: Path, console: "Console") -> dict[str, Any]:
+    """Show where the memory is, and write it to the run's folder."""
+    from neuroforge_jax.profiling.memory import memory_profile, told, write_pprof
+    from neuroforge_jax.run_folder import write_json
+
+    assert run.state is not None
+    profile = memory_profile(run.run, run.state.step.device)
+    write_json(folder / "memory.json", profile)
+    write_pprof(folder / "memory.pprof")
+    console.note(f"\nmemory in {folder / 'memory.json'}, by line of code in memory.pprof\n\n{told(profile)}")
+    return profile
+
+
+def _operations(run: "InstrumentedRun", folder: Path, console: "Console") -> list[dict[str, Any]]:
+    """Show the longest operations of the traced steps."""
+    from neuroforge_jax.execution.interface import CompiledRun
+    from neuroforge_jax.profiling import trace
+
+    programs = run.run.programs if isinstance(run.run, CompiledRun) else {}
+    found = trace.operations(folder, programs)
+    console.note(
+        f"\n{run.traced} steps traced: open {trace.perfetto_file(folder)} at https://ui.perfetto.dev, "
+        f"or {folder} with XProf\n\n{trace.told(found, run.traced)}"
+    )
+    return [asdict(operation) for operation in found]
 
 
 def _verified(config: TrainConfig, tolerance: float | None) -> str:

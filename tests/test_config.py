@@ -180,8 +180,6 @@ def test_the_originals_advanced_command_parses_up_to_what_is_not_built():
 
 
 NOT_YET = [
-    "--memory-profile",
-    "--trace 5",
     "--distributed localhost:1,2,0",
 ]
 

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -170,3 +171,15 @@ def test_this_machine_is_read_without_an_error():
     cores = machine.cores()
     assert 1 <= cores.allowed <= cores.machine
     assert machine.memory().total_bytes is None or machine.memory().total_bytes > 2**27
+
+
+def test_the_memory_of_this_process_grows_with_what_it_holds():
+    before = machine.resident_bytes()
+    block = np.ones(10_000_000)
+    after, peak = machine.resident_bytes(), machine.peak_resident_bytes()
+    assert before + 0.9 * block.nbytes < after <= peak
+
+
+def test_where_the_system_tells_nothing_of_the_process_its_own_count_is_taken(tmp_path):
+    assert machine.resident_bytes(tmp_path) is None
+    assert machine.peak_resident_bytes(tmp_path) > 1e7

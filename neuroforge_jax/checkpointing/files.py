@@ -284,6 +284,7 @@ def _loaded() -> Any:
 
     # After a save that failed its threads log and print what is raised as well, and told here in a sentence.
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
+    logging.getLogger("asyncio").addFilter(lambda record: not _raised_in_orbax(record))
     tell = sys.unraisablehook
 
     def tell_others(unraisable: Any) -> None:
@@ -292,3 +293,13 @@ def _loaded() -> Any:
 
     sys.unraisablehook = tell_others
     return v1
+
+
+def _raised_in_orbax(record: logging.LogRecord) -> bool:
+    """Of an exception of a task that nobody waits for any more: whether it passed through orbax."""
+    traceback = record.exc_info[2] if record.exc_info else None
+    while traceback is not None:
+        if "orbax" in Path(traceback.tb_frame.f_code.co_filename).parts:
+            return True
+        traceback = traceback.tb_next
+    return False

@@ -5,8 +5,6 @@ brings it to the host and writes it. A save that falls due while another is bein
 way to a later one. What goes wrong in the thread is raised where the run looks up next, and at the end for sure.
 """
 
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -100,7 +98,6 @@ class Saver:
         self.check()
 
     def _write_all(self) -> None:
-        _give_way()
         while True:
             with self._change:
                 taken, self._pending = self._pending, None
@@ -137,15 +134,6 @@ class Saver:
         for step in there:
             if step not in kept:
                 files.remove(self._folder, step)
-
-
-def _give_way() -> None:
-    """Let the training go first on this thread's core, and on those of the threads that it starts.
-
-    A product on all cores is as slow as the slowest of them: a save that takes half of one costs half of them all.
-    """
-    if sys.platform == "linux":  # elsewhere it would be the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 @jax.jit

@@ -1,7 +1,8 @@
 """What every execution is, and what it gives back: a function that runs any stretch of steps, and its metrics."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -61,6 +62,10 @@ class StretchMetrics:
         )
         return np.minimum(self.batch_size, self.samples - positions * self.batch_size).astype(np.float32)
 
+    def followed_by(self, rest: "StretchMetrics") -> "StretchMetrics":
+        """Of this stretch and the one that begins where it ends, as one."""
+        return replace(self, chunks=self.chunks + rest.chunks, last_step=rest.last_step)
+
     def _read(self, name: str) -> Float[np.ndarray, " S"]:
         parts = [np.atleast_1d(np.asarray(getattr(metrics, name)))[:valid] for metrics, valid in self.chunks]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -78,6 +83,20 @@ class Run(Protocol):
     ) -> tuple[TrainState, StretchMetrics]:
         """Returns at once; the state and the metrics are futures of the device."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledRun:
+    """A run whose programs can be looked at. programs: what XLA compiled for it, by name."""
+
+    advance: Run
+    programs: Mapping[str, jax.stages.Compiled]
+
+    def __call__(
+        self, state: TrainState, first_step: int, last_step: int
+    ) -> tuple[TrainState, StretchMetrics]:
+        """See `Run`."""
+        return self.advance(state, first_step, last_step)
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from neuroforge_jax.data.order import ROUNDS, positions_of_step, round_keys, ste
 from neuroforge_jax.data.prefetch import Prefetcher
 from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
 from neuroforge_jax.data.types import Split
-from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
+from neuroforge_jax.execution.interface import CompiledRun, Run, StretchMetrics, check_stretch
 from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions, UInt32
@@ -130,7 +130,7 @@ def prepare(
             first = last
         return state, StretchMetrics(tuple(chunks), first_step, last_step, samples, batch_size)
 
-    return run
+    return CompiledRun(run, {"chunk": compiled, "keys of epochs": compiled_keys})
 
 
 class _Feed:

@@ -15,7 +15,7 @@ from jax import lax
 from neuroforge_jax.data.batch import DeviceData, gather, to_device
 from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.data.types import Split
-from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
+from neuroforge_jax.execution.interface import CompiledRun, Run, StretchMetrics, check_stretch
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions
@@ -81,4 +81,4 @@ def prepare(
             chunks.append((metrics, last - first))
         return state, StretchMetrics(tuple(chunks), first_step, last_step, samples, batch_size)
 
-    return run
+    return CompiledRun(run, {"stretch": compiled})

@@ -1,15 +1,12 @@
-"""How much memory a run has taken: of the process on the host, and on its device."""
-
-import resource
-import sys
+"""How much memory arrays take on a device, and sizes told to people."""
 
 import jax
 
 
-def peak_resident_bytes() -> int:
-    """The most memory that this process has had resident so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def device_bytes(device: jax.Device) -> int | None:
+    """What arrays take on the device now; None where it does not say, as on CPUs."""
+    stats = device.memory_stats()
+    return None if stats is None else stats.get("bytes_in_use")
 
 
 def peak_device_bytes(device: jax.Device) -> int | None:
@@ -18,7 +15,7 @@ def peak_device_bytes(device: jax.Device) -> int | None:
     return None if stats is None else stats.get("peak_bytes_in_use")
 
 
-def text(size: int) -> str:
+def text(size: float) -> str:
     """`1.5 MB`: bytes in the unit that a person would choose, in powers of 1000."""
     value, unit = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):

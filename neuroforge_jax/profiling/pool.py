@@ -1,8 +1,4 @@
-"""The memory that jax takes of an accelerator, set before jax starts: afterwards it is too late.
-
-XLA_PYTHON_CLIENT_MEM_FRACTION   the share of the device's memory that the pool may take, 0.75 unless set
-XLA_PYTHON_CLIENT_PREALLOCATE    whether it is taken at once, which leaves no holes, or as it is needed
-"""
+"""The memory that jax takes of a GPU, set before jax starts: afterwards it is too late."""
 
 import os
 
@@ -10,6 +6,15 @@ from neuroforge_jax.config import RunOptions
 from neuroforge_jax.errors import ConfigError
 
 FRACTION, PREALLOCATE = "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE"
+VARIABLES = {
+    FRACTION: ("0.75", "the share of the memory that the pool may take; --memory-fraction"),
+    PREALLOCATE: ("true", "taken at once, which leaves no holes, or as it is needed; --preallocate"),
+    "XLA_PYTHON_CLIENT_ALLOCATOR": (
+        "default",
+        "default is a pool; platform asks the driver every time: slow, exact",
+    ),
+}
+"""By name: what holds where it is unset, and what it does."""
 
 
 def set_pool(options: RunOptions) -> bool:

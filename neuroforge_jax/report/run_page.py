@@ -18,13 +18,16 @@ from neuroforge_jax.report.charts import Axis, Series, line_chart, matrix_chart,
 from neuroforge_jax.run_folder import read_json
 
 PARTS = ("train", "validation", "test")
+MOST_SHAPES = 20
 MOST_CLASSES = 100
 """Of a confusion matrix that can still be read."""
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a folder holds. result, model: None of a run that has not ended. predictions: arrays by name."""
+    """What a folder holds. result, model: None of a run that has not ended. memory: of a run with --memory-profile.
+    predictions: arrays by name.
+    """
 
     name: str
     config: Mapping[str, Any]
@@ -32,6 +35,7 @@ class RunFiles:
     epochs: tuple[Mapping[str, Any], ...]
     result: Mapping[str, Any] | None
     model: Mapping[str, Any] | None
+    memory: Mapping[str, Any] | None
     predictions: Mapping[str, np.ndarray]
 
     @property
@@ -70,6 +74,7 @@ def read_run(folder: Path) -> RunFiles:
         epochs,
         _where_there(folder / "result.json"),
         _where_there(folder / "model.json"),
+        _where_there(folder / "memory.json"),
         predictions,
     )
 
@@ -87,6 +92,7 @@ def run_page(runs: Sequence[RunFiles]) -> str:
         page.section("Learning curves", page.grid(_curves(runs))),
         page.section("Side by side", _side_by_side(runs)) if len(runs) > 1 else "",
         *(_mistakes(run, several=len(runs) > 1) for run in runs),
+        page.section("Memory", _memory(first.memory)) if len(runs) == 1 and first.memory else "",
         page.section("Training", _settings(first.config)) if len(runs) == 1 else "",
         page.section("Environment", _settings(_flat(first.environment))),
     ]
@@ -133,7 +139,36 @@ def _curves(runs: Sequence[RunFiles]) -> list[str]:
             figures.append(page.figure(drawing, caption))
     rates = [Series(run.name, *run.curve("samples_per_second")) for run in runs]
     drawing = line_chart(rates, Axis("epoch"), Axis("samples a second"), title="samples a second by epoch")
-    return [*figures, page.figure(drawing, "samples a second by epoch")]
+    figures.append(page.figure(drawing, "samples a second by epoch"))
+    taken = [Series(run.name, *run.curve("memory_bytes")) for run in runs]
+    if all(series.x for series in taken):
+        drawing = line_chart(taken, Axis("epoch"), Axis("memory", show=bytes_text), title="memory by epoch")
+        figures.append(
+            page.figure(drawing, "memory by epoch: of arrays on an accelerator, of the process on a CPU")
+        )
+    return figures
+
+
+def _memory(profile: Mapping[str, Any]) -> str:
+    """What `--memory-profile` found: the programs, and the arrays that were alive at the end."""
+    programs = [
+        [name, *map(bytes_text, sizes.values())] for name, sizes in profile["programs"].items() if sizes
+    ]
+    headings = ["program", "argument", "output", "temporary", "aliased", "code", "peak"]
+    arrays = [
+        (
+            f"{row['dtype']}[{', '.join(map(str, row['shape']))}]",
+            f"{row['count']:,}",
+            bytes_text(row["bytes"]),
+        )
+        for row in profile["arrays"][:MOST_SHAPES]
+    ]
+    return "\n".join(
+        [
+            page.table(headings, programs) if programs else "",
+            page.table(["arrays alive at the end", "count", "in all"], arrays),
+        ]
+    )
 
 
 def _repetitions(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:

@@ -1,6 +1,7 @@
 """A saved step on disk: whole or not there, and never believed."""
 
 import json
+import logging
 import shutil
 
 import ml_dtypes
@@ -197,3 +198,18 @@ def test_scores_are_read_from_the_steps_that_have_one(folder):
     progress.write_text(json.dumps(PROGRESS | {"score": 0.5}))
     (folder / "14" / "progress.json").write_text("no JSON")
     assert files.scores(folder) == {7: 0.5}
+
+
+def test_what_a_task_of_orbax_raises_after_a_failed_save_is_not_printed_and_what_others_raise_is(caplog):
+    """Once in a hundred full disks asyncio printed a traceback below the sentence about it."""
+    files._orbax()
+
+    def record_of(path):
+        try:
+            exec(compile("1 / 0", path, "exec"))
+        except ZeroDivisionError as error:
+            logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=error)
+        return [record.name for record in caplog.records]
+
+    assert record_of("/env/orbax/checkpoint/handlers.py") == []
+    assert record_of("/home/me/training.py") == ["asyncio"]

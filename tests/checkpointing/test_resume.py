@@ -25,7 +25,7 @@ CONFIG = nf.TrainConfig(
 )
 """Seven steps an epoch of 203 samples."""
 
-TIMES = {"train_seconds", "samples_per_second"}
+TIMES = {"train_seconds", "samples_per_second", "memory_bytes"}
 
 
 class PulledPlugError(Exception):

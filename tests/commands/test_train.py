@@ -154,7 +154,23 @@ def test_benchmark_says_where_the_time_went(capsys, tmp_path):
     assert "versions" in written["environment"]
 
 
+def test_a_run_can_be_timed_traced_verified_and_weighed_at_once(capsys, tmp_path):
+    file, folder = tmp_path / "r.json", tmp_path / "run"
+    flags = f"--benchmark --benchmark-output {file} --memory-profile --trace 12 --verify --tolerance 1e-6"
+    code, out, err = run([*QUICK, *flags.split(), "--run-dir", str(folder)], capsys)
+    assert (code, err) == (0, "")
+    for said in ("verified", "a step in parts", "arrays alive at the end", "12 steps traced"):
+        assert said in out
+    written = json.loads(file.read_text())
+    assert set(written["step_parts"]) == {"data", "forward", "backward", "optimizer"}
+    assert written["memory"] == json.loads((folder / "memory.json").read_text())
+    assert written["memory"]["programs"]["stretch"]["peak"] > 0
+    assert written["operations"][0]["seconds"] > 0
+    assert gzip.decompress((folder / "memory.pprof").read_bytes())
+
+
 MISTAKES = [
+    ("--trace 0", 2, "--trace 0: it takes a whole number from 1 to 1000000"),
     ("--benchmark-output .", 2, "--benchmark-output .: this file cannot be written (it is a folder)"),
     ("--benchmark-output nowhere/b.json", 2, "cannot be written (No such file or directory)"),
     ("--chunk-steps 0", 2, "--chunk-steps 0: it takes a whole number from 1 to 1000000"),

@@ -60,8 +60,3 @@ def test_bytes_are_told_in_the_unit_of_a_person():
         "100.0 MB",
         "5.3 GB",
     ]
-
-
-def test_the_peak_of_the_process_is_at_least_what_it_holds():
-    block = bytearray(50_000_000)
-    assert memory.peak_resident_bytes() > len(block)

@@ -1,5 +1,6 @@
 """Full disks, damage, other processes, typos: each done for real, through the command line."""
 
+import shutil
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -20,15 +21,23 @@ def data(tmp_path):
     write_data(tmp_path)
 
 
-@pytest.fixture
-def terminated(tmp_path):
+@pytest.fixture(scope="module")
+def once_terminated(tmp_path_factory):
     """The folder of a run that was stopped on its way, with two saved steps."""
+    folder = tmp_path_factory.mktemp("terminated")
+    write_data(folder)
     args = [*QUICK, "--epochs", "20000", "--run-dir", "run", "--checkpoint-every", "200 steps"]
-    process = start(args, tmp_path)
-    wait_for(lambda: steps(tmp_path / "run"), process)
+    process = start(args, folder)
+    wait_for(lambda: steps(folder / "run"), process)
     assert stop(process, signal.SIGTERM)[0] == 143
-    assert len(steps(tmp_path / "run")) == 2
-    return tmp_path / "run"
+    assert len(steps(folder / "run")) == 2
+    return folder / "run"
+
+
+@pytest.fixture
+def terminated(once_terminated, tmp_path):
+    """A copy of it, to be damaged and continued."""
+    return shutil.copytree(once_terminated, tmp_path / "run")
 
 
 def resume(folder, *flags):
@@ -152,7 +161,7 @@ def test_a_full_disk_is_told_and_the_steps_before_are_whole(tmp_path):
 
 def test_training_goes_on_in_spite_of_a_full_disk_where_that_is_asked(tmp_path):
     args = [*SAVING, "--epochs", "60", "--on-save-error", "continue"]
-    code, out, err = run(args, tmp_path, FULL_AT_SAVE.format(save=2))
+    code, out, err = run(args, tmp_path, FULL_AT_SAVE.format(save=1))
     assert (code, err) == (0, "")
     assert "(Filetoolarge)" in "".join(out.split())
     assert steps(tmp_path / "run")[0] == 60 * 50

@@ -14,7 +14,7 @@ from tests.reliability.processes import QUICK, kill, run, start, steps, wait_for
 
 pytestmark = pytest.mark.faults
 
-EPOCHS = {"stepped": 700, "optimized": 700, "async": 700, "mixed": 700, "naive": 60}
+EPOCHS = {"stepped": 1000, "optimized": 1000, "async": 1000, "mixed": 1000, "naive": 60}
 """Of 50 steps each: a few seconds, saved as fast as the disk takes it."""
 
 
@@ -36,6 +36,13 @@ def expected(tmp_path_factory):
         return load_file(folder / "run" / "params.safetensors")
 
     return parameters
+
+
+@pytest.fixture(autouse=True)
+def programs_kept(tmp_path_factory, monkeypatch):
+    """As a user's: a program that is being written may be killed too, and the next start reads what is left."""
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def killed_at_random(folder, backend, rng):
@@ -69,7 +76,7 @@ def survives(folder, backend, params, kills, rng):
         assert (saved.progress["step"] if saved else 0) >= seen
         if saved:
             saved.arrays()
-    assert killed >= 2
+    assert killed >= kills // 3
     code, _, err = run(command(backend), folder)
     assert (code, err) == (0, "")
     final = load_file(folder / "run" / "params.safetensors")
@@ -80,10 +87,10 @@ def survives(folder, backend, params, kills, rng):
     assert not list((folder / "run").glob(".*"))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_killed_at_random_moments_and_continued_it_is_the_same_run(seed, expected, tmp_path):
-    """Six times five kills."""
-    survives(tmp_path, "stepped", expected("stepped"), 5, random.Random(seed))
+    """Four times eight kills."""
+    survives(tmp_path, "stepped", expected("stepped"), 8, random.Random(seed))
 
 
 @pytest.mark.slow

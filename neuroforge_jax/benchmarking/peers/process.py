@@ -199,8 +199,8 @@ OURS = """
 import json, sys
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
-from neuroforge_jax.benchmarking.peers.serving import peak_resident_bytes
 from neuroforge_jax.loading import config_from_data
+from neuroforge_jax.machine import peak_resident_bytes
 config = config_from_data(json.loads(sys.argv[1]), "config")
 data = random_pixels(int(sys.argv[2]), int(sys.argv[3]))
 model, state = nf.init(config, data)

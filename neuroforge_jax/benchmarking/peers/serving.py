@@ -9,7 +9,6 @@ Whatever goes wrong is {"error": "…"}. Runs in any Python that has NumPy and t
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from neuroforge_jax.machine import peak_resident_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +71,6 @@ class Trainer(Protocol):
 
 MakeTrainer = Callable[[Problem, str, int], Trainer]
 """(problem, mode, threads) → a trainer at the problem's first weights."""
-
-
-def peak_resident_bytes() -> int:
-    """The most memory of this process alone: what getrusage tells holds the process that started it."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
-    except (OSError, IndexError, ValueError):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def serve(make: MakeTrainer) -> None:

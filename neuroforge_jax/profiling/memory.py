@@ -1,0 +1,111 @@
+"""Where the memory of a run is: in its programs, in the arrays that are alive, on the device and on the host."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from neuroforge_jax.execution.interface import CompiledRun, Run
+from neuroforge_jax.machine import peak_resident_bytes, resident_bytes
+from neuroforge_jax.observe.memory import text
+from neuroforge_jax.profiling.pool import VARIABLES
+
+PARTS = ("argument", "output", "temporary", "aliased", "code")
+MOST_SHAPES = 12
+"""Of the table for people; the record has all of them."""
+
+
+def memory_profile(run: Run, device: jax.Device) -> dict[str, Any]:
+    """What there is to know now, in bytes, for a record.
+
+    programs: of each, what the compiler says of its arguments, outputs, temporaries, of the arguments whose memory
+    an output takes over (donated), of its code, and of the peak while it runs. arrays: what is alive in jax by
+    dtype and shape, the largest sum first. device: what its allocator tells, None where it tells nothing. host:
+    resident memory of the process, now and at most. allocator: the variables that set the pool of a GPU.
+    """
+    programs = run.programs if isinstance(run, CompiledRun) else {}
+    return {
+        "programs": {name: program_bytes(program) for name, program in programs.items()},
+        "arrays": live_arrays(),
+        "device": device.memory_stats(),
+        "platform": device.platform,
+        "host": {"resident": resident_bytes(), "peak_resident": peak_resident_bytes()},
+        "allocator": {variable: os.environ.get(variable) for variable in VARIABLES},
+    }
+
+
+def program_bytes(program: jax.stages.Compiled) -> dict[str, int] | None:
+    """By part; None where this platform's compiler tells nothing."""
+    told = program.memory_analysis()
+    if told is None:
+        return None
+    names = ("argument", "output", "temp", "alias", "generated_code")
+    sizes = {
+        part: int(getattr(told, f"{name}_size_in_bytes")) for part, name in zip(PARTS, names, strict=True)
+    }
+    held = sizes["argument"] + sizes["output"] + sizes["temporary"] - sizes["aliased"]
+    return {**sizes, "peak": int(getattr(told, "peak_memory_in_bytes", 0)) or held}
+
+
+def live_arrays() -> list[dict[str, Any]]:
+    """Every array that jax holds and that has not been given away, by dtype and shape, the largest sum first."""
+    kinds = Counter(
+        (str(array.dtype), array.shape, array.nbytes)
+        for array in jax.live_arrays()
+        if not jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    )
+    rows = [
+        {"dtype": dtype, "shape": list(shape), "count": count, "bytes": count * size}
+        for (dtype, shape, size), count in kinds.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["bytes"], row["shape"]))
+
+
+def write_pprof(path: Path) -> None:
+    """What is allocated now and by which lines, for `pprof -http=: FILE`."""
+    jax.profiler.save_device_memory_profile(str(path))
+
+
+def told(profile: Mapping[str, Any]) -> str:
+    """The profile as tables of at most 80 columns."""
+    lines = ["program           argument    output temporary   aliased      code      peak"]
+    for name, sizes in profile["programs"].items():
+        told = (
+            "it tells nothing" if sizes is None else "".join(f"{text(size):>10}" for size in sizes.values())
+        )
+        lines.append(f"{name:<16}{told}")
+    if not profile["programs"]:
+        lines[:] = ["nothing was compiled as a whole: this backend dispatches every operation on its own"]
+    arrays = profile["arrays"]
+    total, count = sum(row["bytes"] for row in arrays), sum(row["count"] for row in arrays)
+    lines += ["", f"arrays alive at the end: {count} of {text(total)} in all"]
+    for row in arrays[:MOST_SHAPES]:
+        shape = f"{row['dtype']}[{', '.join(map(str, row['shape']))}]"
+        lines.append(f"{row['count']:>6} × {shape:<40}{text(row['bytes']):>12}")
+    if rest := arrays[MOST_SHAPES:]:
+        lines.append(
+            f"{sum(row['count'] for row in rest):>6} of other shapes{text(sum(row['bytes'] for row in rest)):>45}"
+        )
+    host = profile["host"]
+    now = "" if host["resident"] is None else f"{text(host['resident'])} resident now, "
+    lines += ["", f"process: {now}{text(host['peak_resident'])} at most"]
+    lines.append(_device(profile))
+    return "\n".join(lines)
+
+
+def _device(profile: Mapping[str, Any]) -> str:
+    stats = profile["device"]
+    if stats is None:
+        return f"device: the memory of a {profile['platform']} is the system's, which keeps no count for jax"
+    told = {
+        name: stats[name] for name in ("bytes_in_use", "peak_bytes_in_use", "bytes_limit") if name in stats
+    }
+    sizes = ", ".join(f"{name.replace('_', ' ')} {text(size)}" for name, size in told.items())
+    pool = [
+        f"{variable}={profile['allocator'][variable] or unset} ({meaning})"
+        for variable, (unset, meaning) in VARIABLES.items()
+    ]
+    return "\n".join([f"device: {sizes}", *pool])

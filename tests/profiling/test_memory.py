@@ -1,0 +1,98 @@
+"""Where the memory is, as programs, arrays and devices tell it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import neuroforge_jax as nf
+from neuroforge_jax.profiling.memory import live_arrays, memory_profile, told
+from tests.conftest import make_blobs
+
+DATA = make_blobs(samples=300, inputs=40)
+WEIGHTS = (40 * 24 + 24 + 24 * 4 + 4) * 4
+
+
+def profile_of(backend, **more):
+    config = nf.TrainConfig(hidden=(24,), batch_size=16, backend=backend, **more)
+    model, state = nf.init(config, DATA)
+    run = nf.prepare(config, model, DATA)
+    state, _ = run(state, 0, 3)
+    return memory_profile(run, jax.devices()[0]), state
+
+
+@pytest.mark.parametrize(
+    ("backend", "programs"),
+    [
+        ("optimized", {"stretch"}),
+        ("stepped", {"step"}),
+        ("async", {"chunk", "keys of epochs"}),
+        ("naive", set()),
+    ],
+)
+def test_every_program_of_an_execution_is_told(backend, programs):
+    assert set(profile_of(backend)[0]["programs"]) == programs
+
+
+def test_a_program_holds_the_weights_and_takes_them_over_from_its_arguments():
+    """What is donated is aliased: the output of the state costs nothing."""
+    sizes = profile_of("optimized")[0]["programs"]["stretch"]
+    assert sizes["argument"] > WEIGHTS + DATA.train.inputs.nbytes // 4
+    assert WEIGHTS <= sizes["aliased"] <= sizes["argument"]
+    assert sizes["peak"] > 0
+
+
+def test_more_of_a_batch_is_more_temporary_memory():
+    small, large = (
+        profile_of("optimized", accumulate=parts)[0]["programs"]["stretch"]["temporary"] for parts in (4, 1)
+    )
+    assert small < large
+
+
+def test_the_arrays_alive_are_counted_by_shape_and_those_given_away_are_not():
+    shape = (7, 11, 13)
+    kept = [jnp.zeros(shape, jnp.bfloat16), jnp.ones(shape, jnp.bfloat16)]
+    given_away = jnp.zeros(shape, jnp.bfloat16)
+    given_away.delete()
+    rows = [row for row in live_arrays() if row["shape"] == list(shape)]
+    assert rows == [
+        {"dtype": "bfloat16", "shape": list(shape), "count": len(kept), "bytes": 2 * 2 * 7 * 11 * 13}
+    ]
+
+
+def test_the_optimizer_is_among_the_arrays():
+    _, state = profile_of("optimized", optimizer="adam")
+    widths = [row for row in live_arrays() if row["shape"] == [40, 24]]
+    assert sum(row["count"] for row in widths) >= 3
+    assert state is not None
+
+
+def test_what_people_read_fits_eighty_columns_and_names_the_parts():
+    profile, _ = profile_of("optimized")
+    text = told(profile)
+    assert max(map(len, text.splitlines())) <= 80
+    for word in ("temporary", "stretch", "arrays alive", "resident", "keeps no count for jax"):
+        assert word in text
+
+
+def test_of_a_gpu_the_pool_and_what_sets_it_are_told():
+    profile, _ = profile_of("optimized")
+    stats = {"bytes_in_use": 2_000_000, "peak_bytes_in_use": 3_000_000, "bytes_limit": 60_000_000_000}
+    text = told({**profile, "platform": "gpu", "device": stats})
+    assert "bytes in use 2.0 MB, peak bytes in use 3.0 MB, bytes limit 60.0 GB" in text
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION=0.75 (the share" in text
+
+
+def test_a_run_of_a_plugin_that_compiles_nothing_of_ours_is_told_without_programs():
+    profile, _ = profile_of("naive")
+    assert "dispatches every operation on its own" in told(profile)
+
+
+def test_a_compiled_run_is_a_run():
+    config = nf.TrainConfig(hidden=(5,), batch_size=16, backend="optimized")
+    model, state = nf.init(config, DATA)
+    run = nf.prepare(config, model, DATA)
+    assert dataclasses.is_dataclass(run)
+    _, metrics = run(state, 0, 2)
+    assert metrics.loss.shape == (2,)
