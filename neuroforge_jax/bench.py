@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ class BenchFlags:
     """Write the record to this file, as JSON."""
     report: Path | None = None
     """Write a page about the record to this file, as HTML that needs nothing else."""
+    explain: Path | None = None
+    """Measure the ladder of backends, and write a page that explains each rung: code, program, cost, time."""
     compare: tuple[Path, Path] | None = None
     """Compare two records, OLD and NEW, and measure nothing; exit code 7 where a case is slower."""
     margin: float = 0.05
@@ -82,14 +84,25 @@ def _bench(args: Sequence[str]) -> None:
             console.print(f"{name:<10} {suite.purpose}")
         return
     lookup(SUITES, flags.suite, "suite")
-    _measure(flags, console)
+    if flags.explain is not None:
+        ladder = "gpu" if flags.suite == "gpu" else "quick"
+        flags = replace(flags, suite=ladder, only="backends/b64/*")
+    record = _measure(flags, console)
+    if flags.explain is not None:
+        from neuroforge_jax.benchmarking.explain import rungs
+        from neuroforge_jax.report.explain_page import explain_page
+
+        cases = SUITES[flags.suite].groups()[0].cases
+        flags.explain.write_text(explain_page(rungs(cases, record["cases"]), record), encoding="utf-8")
+        console.print(f"written to {flags.explain}")
 
 
-def _measure(flags: BenchFlags, console: "Console") -> None:
+def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
     from neuroforge_jax.benchmarking.running import Options, Progress, run_suite
     from neuroforge_jax.run_folder import check_output
 
-    for path, flag in ((flags.output, "--output"), (flags.report, "--report")):
+    outputs = ((flags.output, "--output"), (flags.report, "--report"), (flags.explain, "--explain"))
+    for path, flag in outputs:
         if path is not None:
             check_output(path, flag)
     options = Options(
@@ -113,6 +126,7 @@ def _measure(flags: BenchFlags, console: "Console") -> None:
 
         flags.report.write_text(bench_page(record), encoding="utf-8")
         console.print(f"written to {flags.report}")
+    return record
 
 
 def _line(case: dict[str, Any]) -> str:
@@ -123,7 +137,8 @@ def _line(case: dict[str, Any]) -> str:
     if "seconds" in case:
         seconds, accuracy = case["seconds"], case.get("accuracy")
         reached = "" if accuracy is None else f"   {accuracy['mean']:.2%} on average"
-        return f"{contender} {_time(seconds['median'])} {_interval(seconds)}{reached}"
+        times = f"{case['ratio']['median']:6.2f} ×" if case.get("ratio") else ""
+        return f"{contender} {_time(seconds['median'])} {_interval(seconds)}{reached} {times}".rstrip()
     step = case["seconds_per_step"]
     share = f"{case['share_of_peak']:>5.0%} of peak" if case.get("share_of_peak") else " " * 13
     ratio = f"{case['ratio']['median']:6.2f} ×" if case.get("ratio") else ""

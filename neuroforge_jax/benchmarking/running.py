@@ -96,8 +96,7 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
             keep(case)
     for extra in extras:
         progress.begins(extra)
-        for case in EXTRAS[extra](options):
-            keep(case)
+        EXTRAS[extra](options, keep)
     environment = describe(BACKENDS["optimized"], batch_size=512)
     return {
         "format": FORMAT,
@@ -114,10 +113,17 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
     }
 
 
-EXTRAS: dict[str, Callable[[Options], list[dict[str, Any]]]] = {
-    "published": lambda options: published_cases(),
-    "startup": lambda options: startup.cases(),
-    "speedrun": lambda options: speedrun.cases(options.seeds, options.data_dir),
+def _kept(cases: list[dict[str, Any]], keep: Callable[[dict[str, Any]], None]) -> None:
+    for case in cases:
+        keep(case)
+
+
+EXTRAS: dict[str, Callable[[Options, Callable[[dict[str, Any]], None]], None]] = {
+    "published": lambda options, keep: _kept(published_cases(), keep),
+    "startup": lambda options, keep: _kept(startup.cases(), keep),
+    "speedrun": lambda options, keep: speedrun.cases(
+        options.seeds, options.data_dir, options.peer_python, threads()["cores"], keep
+    ),
 }
 
 

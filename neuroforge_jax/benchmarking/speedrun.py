@@ -1,10 +1,17 @@
-"""MNIST to an accuracy, over many seeds: seconds of training and test accuracy of each recipe.
+"""MNIST to an accuracy: seconds from the command to it, and of training alone, over many seeds, beside PyTorch.
 
-The programs are compiled once, since the seed is data: a state with the key of its seed is all that differs.
+Our programs are compiled once, since the seed is data: a state with the key of its seed is all that differs.
+PyTorch trains by the same recipe in a process of its own, and takes its turns between ours.
 """
 
+import json
+import subprocess
+import sys
+import tempfile
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +19,14 @@ import jax
 import numpy as np
 
 from neuroforge_jax.assembly import evaluate, init, prepare, steps_per_epoch
-from neuroforge_jax.benchmarking.statistics import Spread
+from neuroforge_jax.benchmarking.peers.conversation import Conversation, environment
+from neuroforge_jax.benchmarking.peers.process import absence
+from neuroforge_jax.benchmarking.statistics import Spread, paired_ratio
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.run_folder import write_json
 
 RECIPES = {
     0.98: TrainConfig(
@@ -28,35 +40,191 @@ RECIPES = {
 }  # fmt: skip
 """By the mean test accuracy that each is to reach. The first is configs/speedrun.py."""
 
+TORCH_MODES = ("eager f32", "eager bf16", "compiled f32", "compiled bf16")
+TORCH_SEEDS = 10
+"""At most: it takes some seconds a seed, and the interval of its mean is a few hundredths of them."""
 
-def cases(seeds: int, data_dir: Path | None) -> list[dict[str, Any]]:
-    """A case a recipe. Raises DataError where MNIST is not there and cannot be downloaded."""
+COMMANDS = 5
+"""Of each contender, from the start of a process to its accuracy."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one training. seconds: of its loop, or of the whole command."""
+
+    seconds: float
+    accuracy: float
+
+
+@dataclass
+class Contender:
+    """train: by a seed. outcomes: one a round, as many as it takes part in. config: of ours alone."""
+
+    train: Callable[[int], Outcome]
+    rounds: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    config: TrainConfig | None = None
+
+
+def cases(
+    seeds: int,
+    data_dir: Path | None,
+    peer_python: Path | None,
+    threads: int,
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """Tell a case for every recipe and contender. Raises DataError where MNIST is not there to be had."""
     dataset = load_dataset("mnist", data_dir=data_dir)
-    found = []
-    for wanted, config in RECIPES.items():
-        steps = config.epochs * steps_per_epoch(config, dataset)
-        model, state = init(config, dataset)
-        run = prepare(config, model, dataset)
-        seconds, accuracies = [], []
-        for seed in range(-1, seeds):  # the first warms up
-            _, state = init(replace(config, seed=max(seed, 0)), dataset)
-            jax.block_until_ready(state.params)
-            begun = time.perf_counter()
-            state, _ = run(state, 0, steps)
-            jax.block_until_ready(state.params)
-            if seed >= 0:
-                seconds.append(time.perf_counter() - begun)
-                accuracies.append(evaluate(model, state.params, dataset.test).accuracy or 0.0)
-        found.append(
-            {
-                "name": f"speedrun/{100 * wanted:g} %/training",
-                "group": "speedrun",
-                "contender": f"{100 * wanted:g} %",
-                "axis": {},
-                "config": asdict(config),
-                "seconds": {**Spread.of(seconds).to_json(), "mean": float(np.mean(seconds))},
-                "accuracy": {**Spread.of(accuracies).to_json(), "mean": float(np.mean(accuracies))},
-                "reached": float(np.mean(accuracies)) >= wanted,
+    python = peer_python or Path(sys.executable)
+    reason = absence("torch", python)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_for_torch(dataset, folder / "mnist.npz")
+        for wanted, config in RECIPES.items():
+            torch = TORCH_MODES if not reason else ()
+            for mode in TORCH_MODES if reason else ():
+                name = f"speedrun/{100 * wanted:g} %/torch {mode}"
+                tell({"name": name, "group": "speedrun", "contender": f"torch {mode}", "skipped": reason})
+            trainings = {"ours": Contender(our_training(config, dataset), seeds, config=config)}
+            for mode in torch:
+                talk = Conversation(f"torch {mode}", python, "torch_speedrun", threads)
+                stack.callback(talk.close)
+                order = {
+                    "data": str(folder / "mnist.npz"),
+                    "recipe": asdict(config),
+                    "mode": mode,
+                    "threads": threads,
+                }
+                talk.ask(order)
+                trainings[f"torch {mode}"] = Contender(_asked(talk), min(seeds, TORCH_SEEDS))
+            for case in raced(f"speedrun/{100 * wanted:g} %", trainings, wanted):
+                tell(case)
+        wanted, config = next(iter(RECIPES.items()))
+        commands = {
+            "ours": Contender(our_command(config, data_dir, folder), min(seeds, COMMANDS), config=config)
+        }
+        for mode in () if reason else TORCH_MODES:
+            order = {
+                "data": str(folder / "mnist.npz"),
+                "recipe": asdict(config),
+                "mode": mode,
+                "threads": threads,
             }
-        )
+            commands[f"torch {mode}"] = Contender(torch_command(python, order, folder), min(seeds, COMMANDS))
+        for case in raced(f"speedrun/{100 * wanted:g} % from the command", commands, wanted):
+            tell(case)
+
+
+def raced(name: str, contenders: Mapping[str, Contender], wanted: float) -> list[dict[str, Any]]:
+    """Let them take turns, seed by seed, and describe each; the first is what the others are compared with."""
+    for contender in contenders.values():
+        contender.train(0)  # warms up
+    for seed in range(max(contender.rounds for contender in contenders.values())):
+        for contender in contenders.values():
+            if seed < contender.rounds:
+                contender.outcomes.append(contender.train(seed))
+    baseline = next(iter(contenders))
+    found = []
+    for label, contender in contenders.items():
+        seconds = [outcome.seconds for outcome in contender.outcomes]
+        accuracies = [outcome.accuracy for outcome in contender.outcomes]
+        case = {
+            "name": f"{name}/{label}",
+            "group": "speedrun",
+            "contender": label,
+            "axis": {},
+            "seconds": {**Spread.of(seconds).to_json(), "mean": float(np.mean(seconds))},
+            "accuracy": {**Spread.of(accuracies).to_json(), "mean": float(np.mean(accuracies))},
+            "reached": float(np.mean(accuracies)) >= wanted,
+            "config": None if contender.config is None else asdict(contender.config),
+        }
+        if label != baseline:
+            ours = [outcome.seconds for outcome in contenders[baseline].outcomes]
+            ratio = paired_ratio(ours[: len(seconds)], seconds[: len(ours)])
+            case["ratio"] = {"to": f"{name}/{baseline}", **ratio.to_json()}
+        found.append(case)
     return found
+
+
+def our_training(config: TrainConfig, dataset: Dataset) -> Callable[[int], Outcome]:
+    """Train and evaluate by a seed; the seconds are those of the training, from a state that lies ready."""
+    steps = config.epochs * steps_per_epoch(config, dataset)
+    model, _ = init(config, dataset)
+    run = prepare(config, model, dataset)
+
+    def train(seed: int) -> Outcome:
+        _, state = init(replace(config, seed=seed), dataset)
+        jax.block_until_ready(state.params)
+        begun = time.perf_counter()
+        state, _ = run(state, 0, steps)
+        jax.block_until_ready(state.params)
+        seconds = time.perf_counter() - begun
+        return Outcome(seconds, evaluate(model, state.params, dataset.test).accuracy or 0.0)
+
+    return train
+
+
+def our_command(config: TrainConfig, data_dir: Path | None, folder: Path) -> Callable[[int], Outcome]:
+    """The command as a user gives it, until it prints the accuracy of the last epoch."""
+    write_json(folder / "recipe.json", asdict(replace(config, dataset="mnist")))
+
+    def train(seed: int) -> Outcome:
+        run_dir = tempfile.mkdtemp(dir=folder)
+        command = [sys.executable, "-m", "neuroforge_jax.train", "--config", str(folder / "recipe.json")]
+        command += ["--seed", str(seed), "--run-dir", f"{run_dir}/run"]
+        command += ["--data-dir", str(data_dir.resolve())] if data_dir else []
+        return _timed(command, folder, None, lambda line: _accuracy_of_epoch(line, config.epochs))
+
+    return train
+
+
+def torch_command(python: Path, order: Mapping[str, Any], folder: Path) -> Callable[[int], Outcome]:
+    """A process that imports torch, reads MNIST, trains, and says its accuracy."""
+    command = [str(python), "-m", "neuroforge_jax.benchmarking.peers.torch_speedrun", json.dumps(order)]
+
+    def accuracy(line: str) -> float | None:
+        return float(json.loads(line)["accuracy"])
+
+    return lambda seed: _timed([*command, str(seed)], folder, environment(order["threads"]), accuracy)
+
+
+def write_for_torch(dataset: Dataset, path: Path) -> None:
+    """As `torch_speedrun` reads it."""
+    parts = {"train": dataset.train, "test": dataset.test}
+    arrays = {f"x_{name}": part.inputs.reshape(len(part), -1) for name, part in parts.items()}
+    arrays |= {f"y_{name}": part.targets.astype(np.int64) for name, part in parts.items()}
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def _asked(talk: Conversation) -> Callable[[int], Outcome]:
+    return lambda seed: Outcome(**talk.ask({"seed": seed}))
+
+
+def _accuracy_of_epoch(line: str, epoch: int) -> float | None:
+    """Of the console's line `epoch   3   train 0.3   97 %   test 0.1  98.04%   …`, where it is of this epoch."""
+    words = line.split()
+    if words[:2] != ["epoch", str(epoch)]:
+        return None
+    return float(words[words.index("test") + 2].rstrip("%")) / 100
+
+
+def _timed(
+    command: list[str], folder: Path, env: dict[str, str] | None, accuracy_in: Callable[[str], float | None]
+) -> Outcome:
+    """Seconds until the process prints a line with an accuracy in it; it is waited for all the same."""
+    begun = time.perf_counter()
+    outcome = None
+    with (folder / "errors").open("w+") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder, env=env
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if outcome is None and (accuracy := accuracy_in(line)) is not None:
+                outcome = Outcome(time.perf_counter() - begun, accuracy)
+        process.wait()
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or ["without a word"])[-1]
+    if outcome is None:
+        raise DeviceError(f"{' '.join(command[1:4])} ended with code {process.returncode} ({last})")
+    return outcome

@@ -204,11 +204,14 @@ def _others(cases: Sequence[Case]) -> str:
             f"{duration(case['seconds']['interval'][0])} to {duration(case['seconds']['interval'][1])}",
             f"{case['seconds']['repetitions']}",
             _reached(case) or "–",
+            f"{case['ratio']['median']:.2f} ×" if case.get("ratio") else "–",
         )
         for case in cases
         if "seconds" in case
     ]
-    return page.table(["case", "median", "interval", "repetitions", "accuracy"], rows) if rows else ""
+    return (
+        page.table(["case", "median", "interval", "repetitions", "accuracy", "ratio"], rows) if rows else ""
+    )
 
 
 def _claims(claims: Sequence[Mapping[str, str]]) -> str:

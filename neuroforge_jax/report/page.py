@@ -37,10 +37,13 @@ th, td { white-space: nowrap; }
 th:first-child, td:first-child, .words td, .words th { text-align: left; }
 .words td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
 th { color: var(--soft); font-weight: 500; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem;
+  margin: .2rem 0 1rem; overflow-x: auto; font: 12.5px/1.45 ui-monospace, monospace; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.2rem, 1fr)); gap: .8rem; }
 .pictures img { width: 100%; image-rendering: pixelated; border: 1px solid var(--line); background: #000; }
 .pictures figcaption { font-size: .75rem; overflow-wrap: anywhere; }
-@media print { :root { color-scheme: light; } body { font-size: 11px; } h2, figure { break-inside: avoid; } }
+@media print { :root { color-scheme: light; } body { font-size: 11px; }
+  pre { white-space: pre-wrap; } h2, figure { break-inside: avoid; } }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -104,6 +107,16 @@ def pictures(images: Iterable[tuple[str, str]]) -> str:
         for png, caption in images
     )
     return f'<div class="pictures">\n{inner}\n</div>'
+
+
+def code(lines: str, caption: str) -> str:
+    """Lines of code as they are, in a box that scrolls within itself."""
+    return f"<figure>\n<figcaption>{text(caption)}</figcaption>\n<pre>{text(lines)}</pre>\n</figure>"
+
+
+def words(sentences: str) -> str:
+    """A paragraph that is part of the argument."""
+    return f"<p>{text(sentences)}</p>"
 
 
 def paragraph(words: str) -> str:

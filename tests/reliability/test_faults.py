@@ -92,7 +92,7 @@ def test_a_checkpoint_of_a_later_version_is_refused(terminated):
         (["--hidden", "17"], 4, "params/layer0/bias is float32 [16] there and float32 [17] in this config"),
         (["--optimizer", "sgd"], 4, "there and not in this config"),
         (["--dataset", "digits"], 4, "params/layer0/kernel"),
-        (["--batch-size", "16"], 4, "--batch-size 8, and 16 is asked for"),
+        (["--batch-size", "16"], 4, "--batch-size 32, and 16 is asked for"),
         (["--config", "other.toml"], 2, "leave one of them out"),
     ],
 )
@@ -282,8 +282,8 @@ def test_a_learning_rate_that_explodes_is_told_with_step_layer_and_last_loss(tmp
 def test_fp16_survives_one_overflow_and_ends_where_none_can_be_survived(tmp_path):
     code, _, err = run([*QUICK, "--precision", "fp16", "--epochs", "3", "--loss-scale", "dynamic"], tmp_path)
     assert (code, err) == (0, "")
-    x = np.full((400, 12), 6e4, np.float32) * np.sign(np.random.default_rng(0).normal(size=(400, 12)))
-    np.savez(tmp_path / "large.npz", x=x.astype(np.float32), y=np.arange(400) % 2)
+    x = np.full((1600, 12), 6e4, np.float32) * np.sign(np.random.default_rng(0).normal(size=(1600, 12)))
+    np.savez(tmp_path / "large.npz", x=x.astype(np.float32), y=np.arange(1600) % 2)
     flags = ["--dataset", "large.npz", "--precision", "fp16", "--learning-rate", "1e6", "--hidden", "512"]
     code, _, err = run([*flags, "--activation", "identity", "--epochs", "30"], tmp_path)
     assert code == 6

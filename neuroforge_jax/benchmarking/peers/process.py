@@ -1,22 +1,19 @@
 """Peers as contenders: processes that train the same problem, after their losses were seen to be ours."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import neuroforge_jax
 from neuroforge_jax.assembly import init, prepare, steps_per_epoch
 from neuroforge_jax.benchmarking.harness import Started
+from neuroforge_jax.benchmarking.peers.conversation import Conversation
 from neuroforge_jax.benchmarking.peers.serving import Problem
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.order import order_on_host, round_keys
@@ -28,8 +25,6 @@ TOLERANCE = {"f32": 1e-4, "bf16": 2e-2}
 """Of the mean relative difference of the losses of 20 steps. float32 sums of up to 1,024 terms differ by some 1e-6
 of their size from one order of adding to another, and 20 updates multiply that; bf16 keeps 8 bits, 4e-3, of every
 product. A wrong rate, order or loss differs by more than a tenth (the tests plant one)."""
-
-ROOT = Path(neuroforge_jax.__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -129,24 +124,9 @@ class PeerProcess:
         self._folder = tempfile.TemporaryDirectory()
         path = Path(self._folder.name) / "problem.npz"
         problem.write(path)
-        self._errors = (Path(self._folder.name) / "errors").open("w+")
-        self._process = subprocess.Popen(
-            [str(python), "-m", f"neuroforge_jax.benchmarking.peers.{peer.worker}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            cwd=self._folder.name,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "OMP_NUM_THREADS": str(threads),
-                "JAX_PLATFORMS": "cpu",
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-            },
-        )
+        self._conversation = Conversation(f"peer {peer.name}", python, peer.worker, threads)
         try:
-            answer = self._ask({"data": str(path), "mode": peer.mode, "threads": threads})
+            answer = self._conversation.ask({"data": str(path), "mode": peer.mode, "threads": threads})
         except DeviceError:
             self.close()
             raise
@@ -158,11 +138,11 @@ class PeerProcess:
 
     def losses(self, steps: int = COMPARED_STEPS) -> np.ndarray:
         """Train so many steps; the loss of each, f64 [steps]."""
-        return np.asarray(self._ask({"losses": steps})["losses"], np.float64)
+        return np.asarray(self._conversation.ask({"losses": steps})["losses"], np.float64)
 
     def turn(self, steps: int) -> float:
         """Train so many steps more; the seconds, as the process measured them."""
-        return float(self._ask({"steps": steps})["seconds"])
+        return float(self._conversation.ask({"steps": steps})["seconds"])
 
     def started(self) -> Started:
         """As a contender of the harness; its first steps were those whose losses were compared."""
@@ -170,29 +150,12 @@ class PeerProcess:
 
     def peak_resident_bytes(self) -> int:
         """The most memory that the process has had."""
-        return int(self._ask({"memory": True})["peak_resident_bytes"])
+        return int(self._conversation.ask({"memory": True})["peak_resident_bytes"])
 
     def close(self) -> None:
         """End the process."""
-        with suppress(OSError):  # it may have ended
-            self._process.communicate(timeout=30)
-        self._errors.close()
+        self._conversation.close()
         self._folder.cleanup()
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            self._errors.seek(0)
-            last = (self._errors.read().strip().splitlines() or ["without a word"])[-1]
-            raise DeviceError(f"peer {self.peer.name}: its process ended ({last})") from None
-        if "error" in answer:
-            raise DeviceError(f"peer {self.peer.name}: {answer['error']}")
-        return dict(answer)
 
 
 OURS = """
