@@ -4,14 +4,13 @@
 
     tests      `pytest -m gpu`: every kernel and backend against the reference and the oracle
     kernels    benchmarks/kernels.py: the kernels against XLA, tiles tuned
-    ladder     naive → stepped → async → optimized → mixed → pallas at batch 64 and 4,096, 784-1024-512-10
-    speedrun   configs/speedrun.py as a command: seconds from the command to the table, and its accuracy
+    ladder     `bench --suite gpu`: naive → stepped → async → optimized → mixed → pallas beside PyTorch on CUDA
+    speedrun   `bench --suite speedrun`: MNIST to 98.0 % and 98.5 %, beside PyTorch on CUDA
 
 Each part is a process of its own, and its outcome is written as soon as it is there: a run that is cut off goes on
-with what is missing. The data are MNIST where the data folder has it, else digits; the record says which.
+with what is missing. Records and pages of the last two are bench_<part>_<device>.json and .html.
 """
 
-import dataclasses
 import json
 import os
 import re
@@ -26,7 +25,6 @@ import tyro
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("tests", "kernels", "ladder", "speedrun")
-LADDER = ("cuda-naive", "stepped", "cuda-async", "cuda-optimized", "cuda-mixed-precision", "pallas")
 
 
 @dataclass(frozen=True)
@@ -41,66 +39,20 @@ class Options:
     """What to run; parts that the record has already are left out."""
     again: bool = False
     """Run them all the same."""
-    part: str | None = None
-    """For the process of one part; it prints its record."""
 
 
-def command_of(part: str, kernels_record: Path) -> list[str]:
+def command_of(part: str, folder: Path, device: str) -> list[str]:
     here = str(ROOT / "benchmarks")
+    record = folder.resolve() / f"bench_{part}_{device}.json"
+    bench = [sys.executable, "-m", "neuroforge_jax.bench"]
+    bench += ["--output", str(record), "--report", str(record.with_suffix(".html"))]
+    kernels_record = folder / f"kernels_{device}.json"
     return {
         "tests": [sys.executable, "-m", "pytest", "-m", "gpu", "-n", "0", "-q", "--no-header"],
         "kernels": [sys.executable, f"{here}/kernels.py", "--output", str(kernels_record)],
-        "ladder": [sys.executable, f"{here}/gpu.py", "--part", "ladder"],
-        "speedrun": [sys.executable, f"{here}/gpu.py", "--part", "speedrun"],
+        "ladder": [*bench, "--suite", "gpu"],
+        "speedrun": [*bench, "--suite", "speedrun", "--seeds", "10"],
     }[part]
-
-
-def ladder() -> dict[str, Any]:
-    from measuring import interleaved, ratios, spread, stretches
-
-    import neuroforge_jax as nf
-    from neuroforge_jax.errors import UserError
-
-    dataset = nf.load_dataset("auto")
-    record: dict[str, Any] = {"dataset": dataset.name}
-    for batch in (64, min(4096, len(dataset.train))):
-        config = nf.TrainConfig(batch_size=batch)
-        contenders = {}
-        for name in LADDER:
-            try:
-                contenders[name] = stretches(
-                    dataclasses.replace(config, backend=name), dataset, 2_000 if "naive" in name else 60_000
-                )
-            except UserError as error:
-                record[f"{name}, batch {batch}"] = str(error)
-        rates = interleaved(contenders, 7)
-        for name, values in rates.items():
-            record[f"{name}, batch {batch}"] = {
-                "samples_per_second": spread(values),
-                "over_naive": ratios(values, rates["cuda-naive"]),
-            }
-    return record
-
-
-def speedrun() -> dict[str, Any]:
-    import tempfile
-
-    seconds, results = [], []
-    for seed in range(5):
-        with tempfile.TemporaryDirectory() as folder:
-            begun = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "neuroforge_jax.train", "--config", str(ROOT / "configs/speedrun.py"),
-                 "--seed", str(seed), "--run-dir", f"{folder}/run"],
-                cwd=ROOT, check=True, capture_output=True,
-            )  # fmt: skip
-            seconds.append(time.perf_counter() - begun)
-            results.append(json.loads((Path(folder) / "run" / "result.json").read_text()))
-    told = ("test_accuracy", "train_seconds", "compile_seconds", "samples_per_second", "device", "dataset")
-    return {
-        "command_seconds": seconds,
-        "results": [{name: result[name] for name in told} for result in results],
-    }
 
 
 def environment() -> dict[str, Any]:
@@ -117,12 +69,9 @@ def environment() -> dict[str, Any]:
 
 def main() -> None:
     options = tyro.cli(Options)
-    if options.part is not None:
-        print(json.dumps({"ladder": ladder, "speedrun": speedrun}[options.part]()))
-        return
     begun, about = time.monotonic(), environment()
     device = re.sub(r"[^a-z0-9]+", "_", about["device"].lower().replace("nvidia", "")).strip("_")
-    path, kernels_record = (options.folder / f"{name}_{device}.json" for name in ("gpu", "kernels"))
+    path = options.folder / f"gpu_{device}.json"
     record = json.loads(path.read_text()) if path.exists() else {"command": "python benchmarks/gpu.py"}
     for part in options.parts:
         left = 60 * options.minutes - (time.monotonic() - begun)
@@ -133,7 +82,7 @@ def main() -> None:
         part_begun = time.monotonic()
         try:
             done = subprocess.run(
-                command_of(part, kernels_record), cwd=ROOT, env=environ, capture_output=True, text=True,
+                command_of(part, options.folder, device), cwd=ROOT, env=environ, capture_output=True, text=True,
                 check=False, timeout=left + 60,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
@@ -143,10 +92,7 @@ def main() -> None:
             continue
         outcome: dict[str, Any] = {"exit_code": done.returncode, "seconds": time.monotonic() - part_begun}
         lines = done.stdout.strip().splitlines() or [""]
-        if done.returncode == 0 and part in ("ladder", "speedrun"):
-            outcome |= json.loads(lines[-1])
-        else:
-            outcome["said"] = lines[-30:] + (done.stderr.splitlines()[-30:] if done.returncode else [])
+        outcome["said"] = lines[-30:] + (done.stderr.splitlines()[-30:] if done.returncode else [])
         record[part], record["environment"] = outcome, about
         path.write_text(json.dumps(record, indent=2) + "\n")
         print(f"{part}: exit code {done.returncode}, {outcome['seconds']:.0f} s", flush=True)

@@ -44,12 +44,16 @@ def main() -> None:
     ]
     started = {case.name: case.start() for case in cases}
     slowed = {name: replace(one, turn=_slower(one.turn, options.slow_down)) for name, one in started.items()}
-    reference = reference_of(backend.device)
+    small_of = {case.name: case.is_small for case in cases}
+    references = {small: reference_of(backend.device, small=small) for small in (False, True)}
     about = environment.describe(backend, batch_size=64)
 
     def record(contenders: dict[str, Started]) -> dict[str, Any]:
         measured = measure(
-            contenders, reference, repetitions=options.repetitions, turn_seconds=options.turn_seconds
+            contenders,
+            lambda name: references[small_of[name]],
+            repetitions=options.repetitions,
+            turn_seconds=options.turn_seconds,
         )
         told = [
             {

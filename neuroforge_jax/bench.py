@@ -94,7 +94,7 @@ def _bench(args: Sequence[str]) -> None:
 
         cases = SUITES[flags.suite].groups()[0].cases
         flags.explain.write_text(explain_page(rungs(cases, record["cases"]), record), encoding="utf-8")
-        console.print(f"written to {flags.explain}")
+        console.print(f"written to {flags.explain}", soft_wrap=True)
 
 
 def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
@@ -120,12 +120,12 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
         console.print(f"note: {note}")
     if flags.output is not None:
         flags.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        console.print(f"written to {flags.output}")
+        console.print(f"written to {flags.output}", soft_wrap=True)
     if flags.report is not None:
         from neuroforge_jax.report.bench_page import bench_page
 
         flags.report.write_text(bench_page(record), encoding="utf-8")
-        console.print(f"written to {flags.report}")
+        console.print(f"written to {flags.report}", soft_wrap=True)
     return record
 
 

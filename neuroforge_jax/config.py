@@ -155,6 +155,8 @@ class RunOptions:
     """Chunks that a pipelined run reads ahead of the device."""
     log_every: int = 0
     """Write a line of metrics every N steps (0: one an epoch)."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, into tensorboard/ of the run's folder."""
     benchmark: bool = False
     """Show where the time went: a tree of spans, and a step taken apart into data, forward, backward, optimizer."""
     benchmark_output: Path | None = None

@@ -126,10 +126,11 @@ def _fit(
     check_fits(needed, device)
     # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
     folder = open_folder(options)
-    keeper, xla_options = None, backend.options(config.batch_size)
+    keeper, xla_options, begun = None, backend.options(config.batch_size), time.perf_counter()
     try:
         with told_in_bytes(needed, device), monitor.track("compile"):
             state, standing = make_state(config, model, training), Standing()
+        compile_seconds = time.perf_counter() - begun
         if folder and signals:
             signals.hint = f"go on with --resume {folder.path}"
             keeper = Keeper(folder, config, options, dataset, signals, partial(_tell, sinks, "note"))
@@ -138,7 +139,7 @@ def _fit(
             if options.resume and saved and is_over(standing, config):
                 return _finished(folder, standing, sinks)
             sinks.append(keeper.open_metrics())
-        environment = describe(backend, config.batch_size)
+        environment, begun = describe(backend, config.batch_size), time.perf_counter()
         with told_in_bytes(needed, device):
             with monitor.track("compile"):
                 _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state, needed))
@@ -149,6 +150,7 @@ def _fit(
                     folder.write_config(config)
                     folder.write_json("environment.json", environment)
                 run = instrument(backend.prepare(model, training, dataset, streaming=streaming))
+            compile_seconds += time.perf_counter() - begun
 
             # Selection is on held-out data alone; test data are shown along the way and decide nothing.
             shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
@@ -182,7 +184,6 @@ def _fit(
             with monitor.track("evaluate"):
                 test = prepare_evaluation(model, dataset.test, device, xla_options)(params)
             with monitor.track("measure the peak"):
-                compile_seconds = monitor.seconds["compile"]
                 figures = final_figures(config, dataset, model, backend, standing, compile_seconds, test)
         if folder:
             with monitor.track("save"):

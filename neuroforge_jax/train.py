@@ -32,6 +32,7 @@ def _train(args: Sequence[str]) -> None:
     from neuroforge_jax.backends import choose
     from neuroforge_jax.observe.console import Console
     from neuroforge_jax.observe.monitor import PerformanceMonitor
+    from neuroforge_jax.observe.sinks import Sink
     from neuroforge_jax.profiling.instruments import InstrumentedRun
     from neuroforge_jax.run import Run, fit
     from neuroforge_jax.run_folder import RunFolder
@@ -54,12 +55,17 @@ def _train(args: Sequence[str]) -> None:
         instrumented.append(InstrumentedRun(run, folder / "trace", options.trace or 0))
         return instrumented[0]
 
+    sinks: list[Sink] = [console]
+    if options.tensorboard:
+        from neuroforge_jax.observe.tensorboard import TensorBoard
+
+        sinks.append(TensorBoard(folder / "tensorboard"))
     looked_at = options.memory_profile or options.trace is not None
     try:
         result = fit(
             config,
             options=options,
-            sinks=[console],
+            sinks=sinks,
             monitor=monitor,
             instrument=instrument if looked_at else None,
         )

@@ -48,6 +48,7 @@ ALLOWED_ON_ONE_FLOOR = {
     ("bench", "command"),
     ("report.__main__", "command"),
     ("benchmarking", "report"),
+    ("benchmarking", "profiling"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -9,7 +9,13 @@ import numpy as np
 
 from neuroforge_jax.assembly import init, make_model, make_training, prepare
 from neuroforge_jax.backends import Backend, choose
-from neuroforge_jax.benchmarking.ceiling import Ceiling, step_bytes, step_flops, working_set_bytes
+from neuroforge_jax.benchmarking.ceiling import (
+    SMALL_STEP_FLOPS,
+    Ceiling,
+    step_bytes,
+    step_flops,
+    working_set_bytes,
+)
 from neuroforge_jax.benchmarking.harness import Measured, Started
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
@@ -67,6 +73,13 @@ class Case:
         """What the large products are multiplied in: as said, else by the backend."""
         return self.multiplied_in or short_name(
             self.backend.policy.multiplied_in(self.backend.device.platform)
+        )
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a step is bound by something else than its products; see `SMALL_STEP_FLOPS`."""
+        return (
+            step_flops(make_model(self.config, self.dataset).mlp, self.config.batch_size) < SMALL_STEP_FLOPS
         )
 
     def start(self) -> Started:

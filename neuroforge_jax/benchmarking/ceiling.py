@@ -29,9 +29,17 @@ MOVED_BYTES = 1 << 28
 """Of one measurement of a bandwidth: so many passes over the working set that the dispatch does not count."""
 
 DISPATCHES = 2000
-REFERENCE_SIZES = {"cpu": (64, 784, 1024, 512, 10)}
-REFERENCE_SIZES_OF_ACCELERATORS = (4096, 4096, 4096, 4096)
-"""Batch and widths of the yardstick."""
+SMALL_STEP_FLOPS = 5e6
+"""Below it a step is not bound by what it computes but by how fast its threads find each other."""
+
+REFERENCE_SIZES = {
+    # platform, whether the steps are small: batch and widths
+    ("cpu", False): (64, 784, 1024, 512, 10),
+    ("cpu", True): (32, 64, 32, 10),
+    ("accelerator", False): (4096, 4096, 4096, 4096),
+    ("accelerator", True): (64, 256, 256, 10),
+}
+"""Of the yardsticks: a machine's moods befall large steps and small ones in different ways."""
 
 REFERENCE_SECONDS = 0.04
 LARGE_BATCH = 512
@@ -118,14 +126,15 @@ def dispatch_seconds(device: jax.Device) -> float:
     return float(np.median([timed(lambda: program(one).block_until_ready()) for _ in range(DISPATCHES)]))
 
 
-def reference_of(device: jax.Device) -> Callable[[], float]:
-    """The reference of a harness: mean seconds of a step of a fixed training in plain jax, over some 40 ms of them.
+def reference_of(device: jax.Device, *, small: bool = False) -> Callable[[], float]:
+    """The reference of a harness, for steps of its own kind: mean seconds of a step of a fixed training in plain
+    jax, over some 40 ms of them.
 
     A training and not a product alone: what slows the memory of a machine down must slow its yardstick down too. It
     is none of ours and has no compile options of ours, for what is tuned here must not tune the yardstick.
     """
     rng = np.random.default_rng(0)
-    batch, *widths = REFERENCE_SIZES.get(device.platform, REFERENCE_SIZES_OF_ACCELERATORS)
+    batch, *widths = REFERENCE_SIZES["cpu" if device.platform == "cpu" else "accelerator", small]
     weights = tuple(rng.standard_normal(pair, np.float32) / pair[0] ** 0.5 for pair in pairwise(widths))
     sizes = ((batch, widths[0]), (batch, widths[-1]))
     x, y = (jax.device_put(rng.standard_normal(size, np.float32), device) for size in sizes)

@@ -47,19 +47,20 @@ class Measured:
 
 def measure(
     contenders: Mapping[str, Started],
-    reference: Callable[[], float],
+    reference_for: Callable[[str], Callable[[], float]],
     *,
     repetitions: int,
     turn_seconds: float,
     done: Callable[[str, int], None] = lambda name, round_: None,
 ) -> dict[str, Measured]:
-    """So many rounds of all contenders. done: told of each turn that is over."""
+    """So many rounds of all contenders. reference_for: by a name. done: told of each turn that is over."""
     steps = {name: warmed_up(contender.turn, turn_seconds) for name, contender in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     beside: dict[str, list[float]] = {name: [] for name in contenders}
     order = np.random.default_rng(0)
     for round_ in range(repetitions):
         for name in order.permutation(list(contenders)).tolist():
+            reference = reference_for(name)
             before = reference()
             seconds[name].append(contenders[name].turn(steps[name]) / steps[name])
             beside[name].append((before + reference()) / 2)

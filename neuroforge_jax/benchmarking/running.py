@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
     device = BACKENDS["cuda-optimized" if name == "gpu" else "optimized"].device
     progress.begins("the ceiling of this machine")
     ceiling = ceiling_of(_backends_of(groups))
-    reference = reference_of(device)
+    reference = cache(lambda small: reference_of(device, small=small))
     cases: list[dict[str, Any]] = []
 
     def keep(case: dict[str, Any]) -> None:
@@ -137,7 +138,11 @@ def resolved(suite: Suite, options: Options) -> Suite:
 
 
 def measured_group(
-    group: Group, ceiling: Ceiling, reference: Callable[[], float], suite: Suite, options: Options
+    group: Group,
+    ceiling: Ceiling,
+    reference: Callable[[bool], Callable[[], float]],
+    suite: Suite,
+    options: Options,
 ) -> list[dict[str, Any]]:
     """Start the contenders of a group, measure them side by side, and describe each, the absent peers too."""
     repetitions = min(suite.repetitions, group.most_repetitions or suite.repetitions)
@@ -145,7 +150,13 @@ def measured_group(
         processes, absent = _peers(group, options, stack)
         started = {case.name: case.start() for case in group.cases}
         started |= {name: process.started() for name, process in processes.items()}
-        measured = measure(started, reference, repetitions=repetitions, turn_seconds=suite.turn_seconds)
+        small = {case.name: case.is_small for case in group.cases}
+        measured = measure(
+            started,
+            lambda name: reference(small.get(name, group.cases[0].is_small)),
+            repetitions=repetitions,
+            turn_seconds=suite.turn_seconds,
+        )
         described = [
             case.record(measured[case.name], ceiling, measured[case.baseline] if case.baseline else None)
             for case in group.cases

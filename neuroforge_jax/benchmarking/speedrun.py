@@ -75,14 +75,16 @@ def cases(
 ) -> None:
     """Tell a case for every recipe and contender. Raises DataError where MNIST is not there to be had."""
     dataset = load_dataset("mnist", data_dir=data_dir)
+    where = " cuda" if jax.default_backend() == "gpu" else ""
+    modes = [f"{mode}{where}" for mode in TORCH_MODES]
     python = peer_python or Path(sys.executable)
     reason = absence("torch", python)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_for_torch(dataset, folder / "mnist.npz")
         for wanted, config in RECIPES.items():
-            torch = TORCH_MODES if not reason else ()
-            for mode in TORCH_MODES if reason else ():
+            torch = [] if reason else modes
+            for mode in modes if reason else []:
                 name = f"speedrun/{100 * wanted:g} %/torch {mode}"
                 tell({"name": name, "group": "speedrun", "contender": f"torch {mode}", "skipped": reason})
             trainings = {"ours": Contender(our_training(config, dataset), seeds, config=config)}
@@ -101,9 +103,13 @@ def cases(
                 tell(case)
         wanted, config = next(iter(RECIPES.items()))
         commands = {
-            "ours": Contender(our_command(config, data_dir, folder), min(seeds, COMMANDS), config=config)
+            "ours": Contender(
+                our_command(replace(config, dataset="mnist"), data_dir, folder),
+                min(seeds, COMMANDS),
+                config=config,
+            )
         }
-        for mode in () if reason else TORCH_MODES:
+        for mode in [] if reason else modes:
             order = {
                 "data": str(folder / "mnist.npz"),
                 "recipe": asdict(config),
@@ -166,7 +172,7 @@ def our_training(config: TrainConfig, dataset: Dataset) -> Callable[[int], Outco
 
 def our_command(config: TrainConfig, data_dir: Path | None, folder: Path) -> Callable[[int], Outcome]:
     """The command as a user gives it, until it prints the accuracy of the last epoch."""
-    write_json(folder / "recipe.json", asdict(replace(config, dataset="mnist")))
+    write_json(folder / "recipe.json", asdict(config))
 
     def train(seed: int) -> Outcome:
         run_dir = tempfile.mkdtemp(dir=folder)
@@ -214,10 +220,12 @@ def _timed(
     """Seconds until the process prints a line with an accuracy in it; it is waited for all the same."""
     begun = time.perf_counter()
     outcome = None
-    with (folder / "errors").open("w+") as errors:
-        process = subprocess.Popen(
+    with (
+        (folder / "errors").open("w+") as errors,
+        subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder, env=env
-        )
+        ) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             if outcome is None and (accuracy := accuracy_in(line)) is not None:

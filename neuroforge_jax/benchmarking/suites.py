@@ -164,6 +164,23 @@ def peers() -> list[Group]:
     ]
 
 
+def kernels() -> list[Group]:
+    """Hand-written kernels against XLA, in whole trainings. Raises DeviceError where the device has none."""
+    _ = BACKENDS["pallas"].implementation
+    data, config = random_pixels(1 << 16), TrainConfig(hidden=FLAGSHIP)
+    return [
+        Group(
+            tuple(
+                family(
+                    "kernels", f"b{batch}", replace(config, batch_size=batch), data, ("mixed", "pallas"),
+                    axis={"batch_size": batch},
+                )
+            )
+        )
+        for batch in (64, 256, 1024, 4096, 16_384)
+    ]  # fmt: skip
+
+
 def gpu() -> list[Group]:
     """The ladder of an NVIDIA GPU. Raises DeviceError where there is none."""
     _ = BACKENDS["cuda-optimized"].device
@@ -185,6 +202,7 @@ SUITES: Mapping[str, Suite] = {
     "backends": Suite("every backend that trains here, at batch 8, 64 and 512", backends),
     "precision": Suite("float32, bf16 and fp16 at batch 8 to 2,048", precision),
     "scaling": Suite("batch 1 to 65,536, width 16 to 8,192, depth 1 to 32", scaling, (), 9),
+    "kernels": Suite("hand-written kernels against XLA, where there are some for the device", kernels),
     "ladder": Suite("784-1024-10 at batch 32, beside published figures", ladder, ("published",)),
     "peers": Suite("NumPy, scikit-learn, PyTorch, Flax, Keras beside ours", peers),
     "startup": Suite("import, first step cold and warm", no_trainings, ("startup",)),

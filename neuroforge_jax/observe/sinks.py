@@ -51,7 +51,23 @@ class Sink(Protocol):
         """The run is over, well or badly."""
 
 
-class JsonLines:
+class RecordsOnly:
+    """A sink for programs: all the rest is for people, and nothing is done about it."""
+
+    def header(self, rows: Rows) -> None:
+        """Nothing."""
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def result(self, rows: Rows) -> None:
+        """Nothing: it has a file of its own."""
+
+
+class JsonLines(RecordsOnly):
     """Appends each record to a file as one line of JSON.
 
     Where the disk is full, `warn` hears of it once, and the lines wait in memory for room.
@@ -63,12 +79,6 @@ class JsonLines:
         self._size = path.stat().st_size
         self._waiting = b""
         self._warned = False
-
-    def header(self, rows: Rows) -> None:
-        """Nothing: the header is for people."""
-
-    def progress(self, progress: Progress) -> None:
-        """Nothing: progress is for people."""
 
     def record(self, record: Record) -> None:
         """One line, handed to the system at once."""
@@ -92,12 +102,6 @@ class JsonLines:
         with contextlib.suppress(OSError):
             os.fsync(self._file.fileno())
         return self._size
-
-    def note(self, text: str) -> None:
-        """Nothing: notes are for people."""
-
-    def result(self, rows: Rows) -> None:
-        """Nothing: the result has a file of its own."""
 
     def close(self) -> None:
         """Close the file."""

@@ -38,7 +38,7 @@ def test_each_round_has_a_turn_of_each_between_two_of_the_reference():
     log = []
     first, second, yardstick = Clockwork(0.01, log=log), Clockwork(0.02, log=log), Clockwork(0.005, log=log)
     contenders = {"first": Started(first.turn), "second": Started(second.turn)}
-    measured = measure(contenders, lambda: yardstick.turn(1), repetitions=12, turn_seconds=0.05)
+    measured = measure(contenders, lambda name: lambda: yardstick.turn(1), repetitions=12, turn_seconds=0.05)
     rounds = log[-6 * 12 :]
     orders = set()
     for at in range(0, 72, 6):

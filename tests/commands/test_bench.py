@@ -5,7 +5,7 @@ import json
 import pytest
 
 from neuroforge_jax.bench import main
-from neuroforge_jax.benchmarking import running
+from neuroforge_jax.benchmarking import running, suites
 from neuroforge_jax.benchmarking.ceiling import Ceiling
 from neuroforge_jax.benchmarking.records import read_record
 from neuroforge_jax.benchmarking.suites import SUITES
@@ -58,6 +58,22 @@ def test_a_baseline_is_measured_with_who_needs_it(tmp_path, capsys):
     assert len(read_record(path)["cases"]) == 2
 
 
+def test_the_ladder_is_measured_and_explained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(suites, "FLAGSHIP", (16, 8))
+    page = tmp_path / "ladder.html"
+    code, out, err = run(["--explain", str(page), "--repetitions", "1", "--turn-seconds", "0.01"], capsys)
+    assert (code, err) == (0, "")
+    assert f"written to {page}" in out
+    text = page.read_text()
+    assert [
+        heading
+        for heading in ("Naive", "Stepped", "Async", "Optimized", "Mixed")
+        if f"<h2>{heading}<" not in text
+    ] == []
+    assert "lax.fori_loop" in text
+    assert str(tmp_path) not in text
+
+
 def test_the_suites_are_listed(capsys):
     code, out, _ = run(["--list"], capsys)
     assert code == 0
@@ -68,6 +84,7 @@ REFUSED = {
     "--suite quik": "unknown suite 'quik': known are quick",
     "--only nothing/*": "no case of suite quick has such a name: backends/b64/naive",
     "--output nowhere/r.json": "--output nowhere/r.json: this file cannot be written",
+    "--explain .": "--explain .: this file cannot be written (it is a folder)",
     "--report .": "--report .: this file cannot be written (it is a folder)",
     "--repetitions 0": "--repetitions 0: it takes a whole number from 1 to 1000",
     "--turn-seconds nan": "--turn-seconds nan: it takes a number",

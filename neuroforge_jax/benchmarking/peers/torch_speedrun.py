@@ -23,9 +23,10 @@ class Speedrun:
 
     def __init__(self, data: str, recipe: dict[str, Any], mode: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.recipe, (self.how, self.precision) = recipe, mode.split()
+        self.how, self.precision, *where = mode.split()
+        self.recipe, self.device = recipe, torch.device(where[0] if where else "cpu")
         with np.load(data, allow_pickle=False) as saved:
-            arrays = {name: torch.from_numpy(saved[name]) for name in saved.files}
+            arrays = {name: torch.from_numpy(saved[name]).to(self.device) for name in saved.files}
         self.x, self.y = arrays["x_train"].float() / 255, arrays["y_train"]
         self.x_test, self.y_test = arrays["x_test"].float() / 255, arrays["y_test"]
 
@@ -38,7 +39,7 @@ class Speedrun:
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
             layers += [linear, nn.ReLU()]
-        return nn.Sequential(*layers[:-1])
+        return nn.Sequential(*layers[:-1]).to(self.device)
 
     def run(self, seed: int) -> dict[str, float]:
         """Seconds of training and test accuracy."""
@@ -56,7 +57,7 @@ class Speedrun:
         )
 
         def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 logits = network(x)
             return nn.functional.cross_entropy(logits.float(), y, label_smoothing=recipe["label_smoothing"])
 
@@ -65,17 +66,23 @@ class Speedrun:
             for batch in {size, len(self.x) % size or size}:
                 loss(self.x[:batch], self.y[:batch]).backward()
             optimizer.zero_grad()
+        self._wait()
         begun = time.perf_counter()
         for _ in range(recipe["epochs"]):
-            for batch in torch.randperm(len(self.x)).split(size):
+            for batch in torch.randperm(len(self.x), device=self.device).split(size):
                 optimizer.zero_grad()
                 loss(self.x[batch], self.y[batch]).backward()
                 optimizer.step()
                 schedule.step()
+        self._wait()
         seconds = time.perf_counter() - begun
         with torch.inference_mode():
             right = (network(self.x_test).argmax(1) == self.y_test).float().mean()
         return {"seconds": seconds, "accuracy": float(right)}
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
 
 def main() -> None:

@@ -1,0 +1,96 @@
+"""Speedruns: contenders in turn, what a command prints, and what is told where torch is not there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neuroforge_jax as nf
+from neuroforge_jax.benchmarking import speedrun
+from neuroforge_jax.benchmarking.speedrun import Contender, Outcome, our_command, our_training, raced
+from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.loading import load_config
+
+SHORT = nf.TrainConfig(
+    dataset="digits",
+    hidden=(32,),
+    batch_size=64,
+    epochs=4,
+    optimizer="adam",
+    learning_rate=0.01,
+    backend="optimized",
+)
+
+
+def test_contenders_take_turns_and_are_compared_over_the_seeds_that_both_had():
+    turns = []
+
+    def contender(name, seconds, rounds):
+        def train(seed):
+            turns.append((name, seed))
+            return Outcome(seconds * (1 + seed / 10), 0.97 + seed / 100)
+
+        return Contender(train, rounds)
+
+    ours, theirs = raced(
+        "s", {"ours": contender("ours", 0.5, 3), "theirs": contender("theirs", 2.0, 2)}, 0.98
+    )
+    assert turns == [
+        *[("ours", 0), ("theirs", 0)],  # they warm up
+        *[("ours", 0), ("theirs", 0), ("ours", 1), ("theirs", 1), ("ours", 2)],
+    ]
+    assert ours["seconds"]["mean"] == pytest.approx(0.55)
+    assert ours["accuracy"]["mean"] == pytest.approx(0.98)
+    assert (ours["reached"], theirs["reached"]) == (True, False)
+    assert "ratio" not in ours
+    assert theirs["ratio"]["median"] == pytest.approx(0.25)
+    assert theirs["ratio"]["to"] == ours["name"] == "s/ours"
+
+
+def test_a_training_is_compiled_once_and_its_seed_decides_it():
+    data = nf.load_dataset("digits")
+    train = our_training(SHORT, data)
+    first, again, other = train(1), train(1), train(2)
+    assert first.accuracy == again.accuracy > 0.85
+    assert other.accuracy != first.accuracy
+    assert first.seconds < 5
+
+
+def test_the_command_is_timed_to_the_line_of_its_last_epoch(tmp_path):
+    outcome = our_command(SHORT, None, tmp_path)(3)
+    assert outcome.accuracy > 0.85
+    assert 0.5 < outcome.seconds < 60
+
+
+def test_a_command_that_fails_says_why(tmp_path):
+    with pytest.raises(DeviceError, match=r"neuroforge_jax.train .* ended with code 2 .*unknown dataset"):
+        our_command(nf.TrainConfig(dataset="nothing"), None, tmp_path)(0)
+
+
+def test_the_first_recipe_is_the_one_that_is_shipped():
+    shipped = load_config(Path(__file__).parents[2] / "configs" / "speedrun.py")
+    assert speedrun.RECIPES[0.98] == shipped
+
+
+def test_the_samples_are_written_as_pytorchs_side_reads_them(tmp_path):
+    data = nf.load_dataset("digits")
+    speedrun.write_for_torch(data, tmp_path / "d.npz")
+    with np.load(tmp_path / "d.npz", allow_pickle=False) as saved:
+        assert saved["x_train"].shape == (1437, 64)
+        assert saved["y_test"].dtype == np.int64
+
+
+def test_without_torch_its_rows_say_so(monkeypatch):
+    monkeypatch.setattr(speedrun, "load_dataset", lambda name, data_dir: nf.load_dataset("digits"))
+    monkeypatch.setattr(speedrun, "absence", lambda module, python: "torch cannot be imported")
+    monkeypatch.setattr(speedrun, "RECIPES", {0.5: SHORT})
+    monkeypatch.setattr(speedrun, "our_command", lambda *args: lambda seed: Outcome(1.0, 0.99))
+    cases = []
+    speedrun.cases(2, None, None, 2, cases.append)
+    assert [case["contender"] for case in cases if "skipped" in case] == [
+        f"torch {m}" for m in speedrun.TORCH_MODES
+    ]
+    assert [case["name"] for case in cases if "seconds" in case] == [
+        "speedrun/50 %/ours",
+        "speedrun/50 % from the command/ours",
+    ]
