@@ -46,7 +46,14 @@ class Speedrun:
         torch.manual_seed(seed)
         recipe, size = self.recipe, self.recipe["batch_size"]
         network = self.network()
-        optimizer = torch.optim.Adam(network.parameters(), lr=recipe["learning_rate"], fused=True)
+        # AdamW without decay is Adam; ours decays matrices alone.
+        decays = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in network.parameters() if parameter.ndim == 1]
+        groups = [
+            {"params": decays, "weight_decay": recipe["weight_decay"]},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=recipe["learning_rate"], fused=True)
         per_epoch = -(-len(self.x) // size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
