@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -268,3 +269,14 @@ def test_ticks_are_few_and_lie_within(low, high, log):
     assert 1 <= len(found) <= 12
     assert all(low * 0.99 - slack <= tick <= high * 1.01 + slack for tick in found)
     assert found == sorted(set(found))
+
+
+def test_the_memory_is_shown_by_epoch_and_where_it_was_profiled_by_program_and_array(folders, tmp_path):
+    folder = shutil.copytree(folders / "one", tmp_path / "one")
+    assert "memory by epoch" in run_page([read_run(folder)])
+    sizes = {"argument": 5e6, "output": 1e6, "temporary": 7e6, "aliased": 1e6, "code": 0, "peak": 12e6}
+    arrays = [{"dtype": "float32", "shape": [16, 8], "count": 3, "bytes": 1536}]
+    (folder / "memory.json").write_text(json.dumps({"programs": {"stretch": sizes}, "arrays": arrays}))
+    page = Outline(run_page([read_run(folder)]))
+    assert "Memory" in page.headings
+    assert {"stretch", "7.0 MB", "float32[16, 8]", "1.5 kB"} <= set(page.words)
