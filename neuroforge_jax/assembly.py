@@ -19,7 +19,7 @@ from neuroforge_jax.data import order
 from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.execution.compiler import compile_options
+from neuroforge_jax.execution.compiler import compile_options, options_of_what_runs_once
 from neuroforge_jax.execution.interface import Run
 from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.nn.mlp import MLP
@@ -154,8 +154,10 @@ def make_state(config: TrainConfig, model: Model, training: Training) -> TrainSt
         return init_state(key, model.init, training.optimizer, training.loss_scale)
 
     # One program: a dozen small ones would take longer to compile than the first step takes to train.
-    with jax.default_device(choose(config).backend.device):
-        return jax.jit(initial)(jax.random.key(config.seed))
+    device = choose(config).backend.device
+    options = dict(options_of_what_runs_once(device.platform)) or None
+    with jax.default_device(device):
+        return jax.jit(initial, compiler_options=options)(jax.random.key(config.seed))
 
 
 def device_of(params: Params) -> jax.Device:

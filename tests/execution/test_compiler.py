@@ -124,3 +124,16 @@ def test_the_options_of_this_machine_compile_and_run():
         product = jax.jit(jnp.matmul, compiler_options=options)
         x = jnp.ones((64, 64), policy.multiplied_in("cpu"))
         assert float(product(x, x)[0, 0]) == 64
+
+
+def test_what_runs_once_is_compiled_with_less_effort_to_the_same_bits():
+    def draw(key):
+        first, second = jax.random.split(key)
+        return jax.random.normal(first, (70, 30)) * 0.1, jax.random.orthogonal(second, 20)
+
+    options = dict(compiler.options_of_what_runs_once("cpu"))
+    assert options
+    quick = jax.jit(draw, compiler_options=options)(jax.random.key(7))
+    usual = jax.jit(draw)(jax.random.key(7))
+    assert all(bool((a == b).all()) for a, b in zip(quick, usual, strict=True))
+    assert compiler.options_of_what_runs_once("cuda") == ()
