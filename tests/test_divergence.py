@@ -70,6 +70,7 @@ def test_debug_nans_names_the_operation():
     )
 
 
+@pytest.mark.slow
 def test_a_healthy_step_raises_no_alarm_operation_by_operation():
     """Otherwise the operation that is named would be any."""
     import jax

@@ -66,8 +66,14 @@ def assert_same(first, second):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("backend", ["optimized", "stepped", "async", "mixed"])
-@pytest.mark.parametrize("step", [10, 21])
+@pytest.mark.parametrize(
+    ("backend", "step"),
+    [
+        *(("optimized", step) for step in (10, 21)),
+        *((backend, 10) for backend in ("stepped", "async", "mixed")),
+        *(pytest.param(backend, 21, marks=pytest.mark.faults) for backend in ("stepped", "async", "mixed")),
+    ],
+)
 def test_a_continued_run_is_the_uninterrupted_one(backend, step, tmp_path, blobs):
     """Within an epoch and between two; parameters bit for bit, and a log without gaps or repeats."""
     config = dataclasses.replace(CONFIG, backend=backend)

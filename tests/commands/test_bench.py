@@ -58,6 +58,7 @@ def test_a_baseline_is_measured_with_who_needs_it(tmp_path, capsys):
     assert len(read_record(path)["cases"]) == 2
 
 
+@pytest.mark.slow
 def test_the_ladder_is_measured_and_explained(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(suites, "FLAGSHIP", (16, 8))
     page = tmp_path / "ladder.html"

@@ -154,19 +154,31 @@ def test_benchmark_says_where_the_time_went(capsys, tmp_path):
     assert "versions" in written["environment"]
 
 
-def test_a_run_can_be_timed_traced_verified_and_weighed_at_once(capsys, tmp_path):
+def looked_at(flags, capsys, tmp_path):
+    """What --benchmark-output holds of a run that is timed, traced and weighed, and its folder."""
     file, folder = tmp_path / "r.json", tmp_path / "run"
-    flags = f"--benchmark --benchmark-output {file} --memory-profile --trace 12 --verify --tolerance 1e-6"
-    code, out, err = run([*QUICK, *flags.split(), "--run-dir", str(folder)], capsys)
+    words = f"--benchmark --benchmark-output {file} --memory-profile --trace 12 --run-dir {folder}"
+    code, out, err = run([*QUICK, *words.split(), *flags], capsys)
     assert (code, err) == (0, "")
-    for said in ("verified", "a step in parts", "arrays alive at the end", "12 steps traced"):
+    for said in ("a step in parts", "arrays alive at the end", "12 steps traced"):
         assert said in out
-    written = json.loads(file.read_text())
+    return out, json.loads(file.read_text()), folder
+
+
+def test_a_run_can_be_timed_traced_and_weighed_at_once(capsys, tmp_path):
+    _, written, folder = looked_at([], capsys, tmp_path)
     assert set(written["step_parts"]) == {"data", "forward", "backward", "optimizer"}
     assert written["memory"] == json.loads((folder / "memory.json").read_text())
     assert written["memory"]["programs"]["stretch"]["peak"] > 0
     assert written["operations"][0]["seconds"] > 0
     assert gzip.decompress((folder / "memory.pprof").read_bytes())
+
+
+@pytest.mark.slow
+def test_and_verified_too(capsys, tmp_path):
+    out, written, _ = looked_at(["--verify", "--tolerance", "1e-6"], capsys, tmp_path)
+    assert "verified" in out
+    assert written["seconds"]["verify"] > 0
 
 
 MISTAKES = [

@@ -76,7 +76,7 @@ def test_a_page_of_one_run_shows_all_of_it(folders):
     assert any("mistakes in" in heading for heading in outline.headings)
     result = json.loads((folders / "one" / "result.json").read_text())
     assert f"{result['test_accuracy']:.2%}" in outline.words
-    assert outline.count("svg") == 4
+    assert outline.count("svg") == 5
     with np.load(folders / "one" / "predictions.npz") as saved:
         assert outline.count("img") == len(saved["worst"]) > 0
 
