@@ -14,7 +14,7 @@ from tests.reliability.processes import QUICK, kill, run, start, steps, wait_for
 
 pytestmark = pytest.mark.faults
 
-EPOCHS = {"stepped": 350, "optimized": 1000, "async": 1000, "mixed": 1000, "naive": 60}
+EPOCHS = {"stepped": 350, "optimized": 1000, "async": 1000, "mixed": 1000, "naive": 30}
 """Of 50 steps each: a few seconds, saved as fast as the disk takes it."""
 
 
