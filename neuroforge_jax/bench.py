@@ -85,8 +85,12 @@ def _bench(args: Sequence[str]) -> None:
         return
     lookup(SUITES, flags.suite, "suite")
     if flags.explain is not None:
-        ladder = "gpu" if flags.suite == "gpu" else "quick"
-        flags = replace(flags, suite=ladder, only="backends/b64/*")
+        if flags.only != "*" or flags.suite not in ("quick", "gpu"):
+            raise ConfigError(
+                "--explain measures the ladder of this machine, or by --suite gpu that of a GPU; leave --only and "
+                "other suites out"
+            )
+        flags = replace(flags, only="backends/b64/*")
     record = _measure(flags, console)
     if flags.explain is not None:
         from neuroforge_jax.benchmarking.explain import rungs

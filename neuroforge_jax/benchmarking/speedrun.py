@@ -58,12 +58,15 @@ class Outcome:
 
 @dataclass
 class Contender:
-    """train: by a seed. outcomes: one a round, as many as it takes part in. config: of ours alone."""
+    """train: by a seed. outcomes: one a round, as many as it takes part in. config: of ours alone; version: of
+    PyTorch.
+    """
 
     train: Callable[[int], Outcome]
     rounds: int
     outcomes: list[Outcome] = field(default_factory=list)
     config: TrainConfig | None = None
+    version: str | None = None
 
 
 def cases(
@@ -97,8 +100,9 @@ def cases(
                     "mode": mode,
                     "threads": threads,
                 }
-                talk.ask(order)
-                trainings[f"torch {mode}"] = Contender(_asked(talk), min(seeds, TORCH_SEEDS))
+                version = talk.ask(order)["version"]
+                rounds = min(seeds, TORCH_SEEDS)
+                trainings[f"torch {mode}"] = Contender(_asked(talk), rounds, version=version)
             for case in raced(f"speedrun/{100 * wanted:g} %", trainings, wanted):
                 tell(case)
         wanted, config = next(iter(RECIPES.items()))
@@ -142,6 +146,7 @@ def raced(name: str, contenders: Mapping[str, Contender], wanted: float) -> list
             "seconds": {**Spread.of(seconds).to_json(), "mean": float(np.mean(seconds))},
             "accuracy": {**Spread.of(accuracies).to_json(), "mean": float(np.mean(accuracies))},
             "reached": float(np.mean(accuracies)) >= wanted,
+            "version": contender.version,
             "config": None if contender.config is None else asdict(contender.config),
         }
         if label != baseline:

@@ -73,10 +73,10 @@ def told(profile: Mapping[str, Any]) -> str:
     """The profile as tables of at most 80 columns."""
     lines = ["program           argument    output temporary   aliased      code      peak"]
     for name, sizes in profile["programs"].items():
-        told = (
+        parts = (
             "it tells nothing" if sizes is None else "".join(f"{text(size):>10}" for size in sizes.values())
         )
-        lines.append(f"{name:<16}{told}")
+        lines.append(f"{name:<16}{parts}")
     if not profile["programs"]:
         lines[:] = ["nothing was compiled as a whole: this backend dispatches every operation on its own"]
     arrays = profile["arrays"]

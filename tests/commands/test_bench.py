@@ -86,6 +86,8 @@ REFUSED = {
     "--only nothing/*": "no case of suite quick has such a name: backends/b64/naive",
     "--output nowhere/r.json": "--output nowhere/r.json: this file cannot be written",
     "--explain .": "--explain .: this file cannot be written (it is a folder)",
+    "--explain l.html --only peers/*": "--explain measures the ladder of this machine",
+    "--explain l.html --suite scaling": "--explain measures the ladder of this machine",
     "--report .": "--report .: this file cannot be written (it is a folder)",
     "--repetitions 0": "--repetitions 0: it takes a whole number from 1 to 1000",
     "--turn-seconds nan": "--turn-seconds nan: it takes a number",
