@@ -80,10 +80,15 @@ def _is_case(case: Any) -> bool:
         return False
     if "skipped" in case or case.get("published"):
         return True
+    if "seconds" in case:
+        return _are_times(case["seconds"]["values"])
     values, reference = case["seconds_per_step"]["values"], case["reference_seconds"]
-    numbers = [*values, *reference]
-    good = all(isinstance(number, int | float) and 0 < number < float("inf") for number in numbers)
-    return good and len(values) == len(reference) > 0
+    return _are_times(values) and _are_times(reference) and len(values) == len(reference)
+
+
+def _are_times(values: Any) -> bool:
+    good = all(isinstance(value, int | float) and 0 < value < float("inf") for value in values)
+    return good and len(values) > 0
 
 
 def compare(old: Record, new: Record, *, margin: float = MARGIN) -> Comparison:
@@ -106,8 +111,11 @@ def compare(old: Record, new: Record, *, margin: float = MARGIN) -> Comparison:
 
 
 def _measured(record: Record) -> dict[str, Record]:
+    """What can be compared: the trainings that were timed here, each beside the reference."""
     return {
-        case["name"]: case for case in record["cases"] if "skipped" not in case and not case.get("published")
+        case["name"]: case
+        for case in record["cases"]
+        if "seconds_per_step" in case and "skipped" not in case and not case.get("published")
     }
 
 
@@ -124,8 +132,10 @@ def _in_units(case: Record) -> list[float]:
 
 
 def _differences(old: Record, new: Record) -> list[str]:
-    """What may have changed the speed beside the code: versions, threads."""
+    """What may have changed the speed beside the code: versions, threads; and what was not compared."""
     notes = []
+    if times := [case["name"] for case in new["cases"] if "seconds" in case]:
+        notes.append(f"not compared, for no reference was measured beside them: {', '.join(times)}")
     before, after = old["environment"], new["environment"]
     for package in sorted({*before.get("versions", {}), *after.get("versions", {})}):
         first, second = before.get("versions", {}).get(package), after.get("versions", {}).get(package)

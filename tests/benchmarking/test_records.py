@@ -1,6 +1,7 @@
 """Records read back, refused where they are not whole, and compared: a slow-down told from noise."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,3 +159,27 @@ def test_published_figures_are_compared_with_nothing():
         case("a", 1), {"name": "ladder/b32/cuBLAS", "published": "by somebody", "seconds_per_step": {}}
     )
     assert [verdict.name for verdict in compare(old, old).verdicts] == ["a"]
+
+
+RECORDS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize("name", ["bench_quick.json", "bench_peers.json"])
+def test_what_a_suite_wrote_can_be_compared_with_processes_and_skipped_peers_in_it(name):
+    """Once a record of the suite quick was refused as damaged, for its times of processes."""
+    record = read_record(RECORDS / name)
+    comparison = compare(record, record)
+    assert {verdict.kind for verdict in comparison.verdicts} == {"same"}
+    timed = [case["name"] for case in record["cases"] if "seconds_per_step" in case]
+    assert [verdict.name for verdict in comparison.verdicts] == timed
+    processes = [case["name"] for case in record["cases"] if "seconds" in case]
+    assert all(process in " ".join(comparison.notes) for process in processes)
+
+
+def test_times_of_processes_that_are_none_are_a_damaged_record(tmp_path):
+    whole = record(case("a", 0.001))
+    for values in ([], [0.0], ["1"]):
+        process = {"name": "startup/process/import", "seconds": {"values": values}}
+        (tmp_path / "r.json").write_text(json.dumps({**whole, "cases": [*whole["cases"], process]}))
+        with pytest.raises(ConfigError, match="parts of this record are missing"):
+            read_record(tmp_path / "r.json")
