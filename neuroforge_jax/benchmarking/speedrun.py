@@ -30,12 +30,13 @@ from neuroforge_jax.run_folder import write_json
 
 RECIPES = {
     0.98: TrainConfig(
-        backend="mixed", hidden=(192,), batch_size=512, epochs=3, optimizer="adam", learning_rate=0.012,
-        schedule="one-cycle", warmup=0.4, label_smoothing=0.05,
+        backend="mixed", hidden=(144,), activation="silu", initializer="lecun", batch_size=256, epochs=2,
+        optimizer="nesterov", learning_rate=0.3, schedule="one-cycle", warmup=0.4, label_smoothing=0.05,
     ),
     0.985: TrainConfig(
-        backend="mixed", hidden=(288,), batch_size=576, epochs=6, optimizer="adamw", weight_decay=0.2,
-        learning_rate=0.013, schedule="one-cycle", warmup=0.4, label_smoothing=0.05,
+        backend="mixed", hidden=(256,), activation="silu", initializer="lecun", batch_size=256, epochs=4,
+        optimizer="nesterov", learning_rate=0.4, weight_decay=1e-4, schedule="one-cycle", warmup=0.4,
+        label_smoothing=0.05,
     ),
 }  # fmt: skip
 """By the mean test accuracy that each is to reach. The first is configs/speedrun.py."""

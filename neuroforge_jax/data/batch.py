@@ -60,7 +60,10 @@ def words_wide(inputs: int) -> int:
 
 def unpack(words: UInt32[Array, "B W"], inputs: int) -> UInt8[Array, "B {inputs}"]:
     """The inverse of `pack`, on the device."""
-    return lax.bitcast_convert_type(words, jnp.uint8).reshape(len(words), -1)[:, :inputs]
+    bytes_ = lax.bitcast_convert_type(words, jnp.uint8).reshape(len(words), -1)[:, :inputs]
+    # Fused with what scales them, the bytes would be taken out of their words one by one: on a CPU 120 µs for 256
+    # images instead of 65. Elsewhere the fusion is what one wants.
+    return lax.platform_dependent(bytes_, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
 def gather(data: DeviceData, indices: Integer[Array, " B"], weights: Float[Array, " B"]) -> Batch:
