@@ -9,6 +9,9 @@
 These take a dataset as it is; `fit` first applies the config's `train_samples` and `validation_fraction`.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +27,7 @@ from neuroforge_jax.execution.interface import Run
 from neuroforge_jax.execution.pipelined import Streaming
 from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.precision.loss_scale import make_loss_scale, static_scale
+from neuroforge_jax.training.compiling import Compiling
 from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
@@ -149,6 +153,13 @@ def make_training(
 
 def make_state(config: TrainConfig, model: Model, training: Training) -> TrainState:
     """The state before the first step, on the backend's device."""
+    return state_maker(config, model, training)[0]()
+
+
+def state_maker(
+    config: TrainConfig, model: Model, training: Training
+) -> tuple[Callable[[], TrainState], TrainState]:
+    """A function that makes the state before the first step, which is being compiled, and its shapes and dtypes."""
 
     def initial(key: PRNGKey) -> TrainState:
         return init_state(key, model.init, training.optimizer, training.loss_scale)
@@ -157,7 +168,9 @@ def make_state(config: TrainConfig, model: Model, training: Training) -> TrainSt
     device = choose(config).backend.device
     options = dict(options_of_what_runs_once(device.platform)) or None
     with jax.default_device(device):
-        return jax.jit(initial, compiler_options=options)(jax.random.key(config.seed))
+        key = jax.random.key(config.seed)
+        traced = jax.jit(initial, compiler_options=options).lower(key)
+        return partial(Compiling(traced), key), traced.out_info
 
 
 def device_of(params: Params) -> jax.Device:

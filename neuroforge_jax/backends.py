@@ -24,7 +24,7 @@ from neuroforge_jax.kernels.targets import TARGETS, described, target_of
 from neuroforge_jax.plugins import Plugin, discover
 from neuroforge_jax.precision.policy import Policy, policy, short_name
 from neuroforge_jax.training.model import Model
-from neuroforge_jax.training.state import init_state
+from neuroforge_jax.training.state import TrainState, init_state
 from neuroforge_jax.training.step import Parts, Training, make_parts, make_step
 from neuroforge_jax.typing import CompileOptions
 
@@ -109,17 +109,20 @@ class Backend:
         *,
         source: Source | None = None,
         streaming: Streaming | None = None,
+        state_like: TrainState | None = None,
     ) -> Run:
         """Compile the training of this model on this dataset for stretches of steps.
 
-        parts: of the step to compile; the backend's own unless given. source: samples to train on in the place
+        parts: of the step to compile; the backend's own unless given. state_like: the shapes and dtypes of its
+        state, where they are known. source: samples to train on in the place
         of the dataset's own, and streaming: how far ahead they are read, both for pipelined execution only.
         """
         device = self.device
         with jax.default_device(device):
-            state_like = jax.eval_shape(
-                lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
-            )
+            if state_like is None:
+                state_like = jax.eval_shape(
+                    lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
+                )
             return self._execution(source, streaming)(
                 make_step(parts or self.parts(model, training)),
                 state_like,

@@ -64,7 +64,6 @@ class Keeper:
         for sentence in damaged:
             tell(f"{sentence}; the step before it is used")
         self._saved = saved
-        files.load_orbax()
         self.schedule = Schedule.parse(options.checkpoint_every)
         self._saver = Saver(
             folder.checkpoints,
@@ -75,15 +74,17 @@ class Keeper:
         )
         self._metrics: JsonLines | None = None
 
-    def restored(self, state: TrainState) -> tuple[TrainState, Standing]:
-        """The state and standing of the last save in the place of this first state; the metrics are cut to it."""
+    def restored(self, first: Callable[[], TrainState]) -> tuple[Callable[[], TrainState], Standing]:
+        """What gives the state to begin with, and its standing: those of the last save, or `first` where there is
+        none; the metrics are cut to it.
+        """
         if self._saved is None:
             self.folder.keep_metrics(0, ())
-            return state, Standing()
-        state, standing = restored(self._saved, self._config, self._identity, state)
+            return first, Standing()
+        state, standing = restored(self._saved, self._config, self._identity, first())
         if sentence := self.folder.keep_metrics(self._saved.progress["metrics_bytes"], standing.history):
             self._tell(sentence)
-        return state, standing
+        return lambda: state, standing
 
     def open_metrics(self) -> JsonLines:
         """The log of the run, to be appended to."""

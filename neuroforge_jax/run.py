@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from neuroforge_jax.assembly import make_model, make_state, make_training, steps_per_epoch
+from neuroforge_jax.assembly import make_model, make_state, make_training, state_maker, steps_per_epoch
 from neuroforge_jax.backends import Choice, choose
 from neuroforge_jax.capacity import check_fits, estimate, told_in_bytes
 from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.compilation_cache import programs_kept
 from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.datasets import begin_loading
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.divergence import (
     NonFiniteLossError,
@@ -74,7 +74,7 @@ class Result:
 
 def fit(
     config: TrainConfig,
-    dataset: Dataset | None = None,
+    dataset: Dataset | Callable[[], Dataset] | None = None,
     options: RunOptions | None = None,
     *,
     sinks: Sequence[Sink] = (),
@@ -83,6 +83,7 @@ def fit(
 ) -> Result:
     """Train as the config says, on `dataset` or else on the one that the config names.
 
+    dataset: may be a function that loads the one that the config names, such as `begin_loading` gives.
     With `options.run_dir` the run is saved there, with `options.resume` it is continued from there; a Ctrl-C or
     SIGTERM saves it once more and raises Stopped, a KeyboardInterrupt. Sinks listen: `[Console()]` shows what the
     command shows. The monitor, where one is given, times the run's parts. instrument: given the prepared run; what
@@ -92,8 +93,9 @@ def fit(
     options, choice, listening = options or RunOptions(), choose(config), list(sinks)
     watching = SignalWatch() if options.run_dir or options.resume else nullcontext()
     compiling = choice.backend.device, choice.backend.options(config.batch_size)
-    with watching as signals, programs_kept(*compiling, partial(_tell, listening, "note")):
-        monitor = monitor or PerformanceMonitor()
+    monitor = monitor or PerformanceMonitor()
+    kept = programs_kept(*compiling, partial(_tell, listening, "note"))
+    with watching as signals, kept, monitor.listening():
         return _fit(
             config, choice, dataset, options, listening, signals, monitor, instrument or (lambda run: run)
         )
@@ -102,7 +104,7 @@ def fit(
 def _fit(
     config: TrainConfig,
     choice: Choice,
-    dataset: Dataset | None,
+    dataset: Dataset | Callable[[], Dataset] | None,
     options: RunOptions,
     sinks: list[Sink],
     signals: SignalWatch | None,
@@ -113,9 +115,10 @@ def _fit(
     if options.benchmark_output:
         check_output(options.benchmark_output, "--benchmark-output")
     Schedule.parse(options.checkpoint_every)
-    if dataset is None:
+    if not isinstance(dataset, Dataset):
+        load = dataset or begin_loading(config.dataset, data_dir=options.data_dir, target=config.target)
         with monitor.track("load"):
-            dataset = load_dataset(config.dataset, data_dir=options.data_dir, target=config.target)
+            dataset = load()
         if config.dataset == "auto":
             config = replace(config, dataset=dataset.name)  # what is continued must not choose again
     dataset, validation = dataset.first(config.train_samples).hold_out(config.held_out_fraction, config.seed)
@@ -129,12 +132,17 @@ def _fit(
     keeper, xla_options, begun = None, backend.options(config.batch_size), time.perf_counter()
     try:
         with told_in_bytes(needed, device), monitor.track("compile"):
-            state, standing = make_state(config, model, training), Standing()
+            # Compiled in threads, beside the steps. Selection is on held-out data alone; test data are shown along
+            # the way and decide nothing.
+            first_state, state_like = state_maker(config, model, training)
+            shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
+            evaluate_epoch = prepare_evaluation(model, split, device, xla_options, state_like.params)
+            standing = Standing()
         compile_seconds = time.perf_counter() - begun
         if folder and signals:
             signals.hint = f"go on with --resume {folder.path}"
             keeper = Keeper(folder, config, options, dataset, signals, partial(_tell, sinks, "note"))
-            state, standing = keeper.restored(state)
+            first_state, standing = keeper.restored(first_state)
             saved = folder.epochs_finished() == len(standing.history)
             if options.resume and saved and is_over(standing, config):
                 return _finished(folder, standing, sinks)
@@ -142,19 +150,21 @@ def _fit(
         environment, begun = describe(backend, config.batch_size), time.perf_counter()
         with told_in_bytes(needed, device):
             with monitor.track("compile"):
-                _tell(sinks, "header", header_rows(config, choice, dataset, validation, model, state, needed))
+                _tell(
+                    sinks, "header", header_rows(config, choice, dataset, validation, model, training, needed)
+                )
                 if folder:
                     if options.resume:
                         steps = steps_per_epoch(config, dataset)
                         _tell(sinks, "note", continued(folder, standing, config.epochs, steps))
                     folder.write_config(config)
                     folder.write_json("environment.json", environment)
-                run = instrument(backend.prepare(model, training, dataset, streaming=streaming))
+                run = instrument(
+                    backend.prepare(model, training, dataset, streaming=streaming, state_like=state_like)
+                )
+                state = first_state()
             compile_seconds += time.perf_counter() - begun
 
-            # Selection is on held-out data alone; test data are shown along the way and decide nothing.
-            shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
-            evaluate_epoch = prepare_evaluation(model, split, device, xla_options)
             with signals.deferred() if signals else nullcontext():
                 while not is_over(standing, config):
                     with monitor.track("train"):
@@ -182,7 +192,12 @@ def _fit(
             best = standing.best
             params = best.params if best.params is not None else state.params
             with monitor.track("evaluate"):
-                test = prepare_evaluation(model, dataset.test, device, xla_options)(params)
+                evaluate_test = (
+                    evaluate_epoch
+                    if validation is None
+                    else prepare_evaluation(model, dataset.test, device, xla_options)
+                )
+                test = evaluate_test(params)
             with monitor.track("measure the peak"):
                 figures = final_figures(config, dataset, model, backend, standing, compile_seconds, test)
         if folder:

@@ -21,7 +21,7 @@ from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.training.evaluate import Evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.standing import Standing
-from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.training.step import Training
 from neuroforge_jax.typing import Params
 
 WORST_MISTAKES = 24
@@ -33,7 +33,7 @@ def header_rows(
     dataset: Dataset,
     validation: Split | None,
     model: Model,
-    state: TrainState,
+    training: Training,
     needed: Estimate,
 ) -> Rows:
     """What is going to be trained, on what, and why so."""
@@ -53,7 +53,7 @@ def header_rows(
             "backend",
             f"{backend.name} ({choice.reason}): {backend.execution_name}, {backend.policy}, {backend.kernels}",
         ),
-        ("precision", backend.policy.path(backend.device.platform) + _scaling(config, state)),
+        ("precision", backend.policy.path(backend.device.platform) + _scaling(training)),
         ("network", f"{widths} {_traits(config)}, {count(mlp):,} parameters"),
         (
             "training",
@@ -67,11 +67,11 @@ def header_rows(
     return [*rows, ("note", advice)] if advice else rows
 
 
-def _scaling(config: TrainConfig, state: TrainState) -> str:
-    if state.loss_scale is None:
+def _scaling(training: Training) -> str:
+    if training.loss_scale is None:
         return ""
-    kind = "static" if state.loss_scale.is_static else "dynamic"
-    return f", losses scaled by {float(state.loss_scale.scale):,.0f} ({kind})"
+    kind = "static" if training.loss_scale.is_static else "dynamic"
+    return f", losses scaled by {float(training.loss_scale.scale):,.0f} ({kind})"
 
 
 def _traits(config: TrainConfig) -> str:

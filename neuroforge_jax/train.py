@@ -29,6 +29,11 @@ def _train(args: Sequence[str]) -> None:
     config, options = parse_flags(args)
     pool = set_pool(options)
 
+    # The data are read while jax is imported.
+    from neuroforge_jax.data.datasets import begin_loading
+
+    load = begin_loading(config.dataset, data_dir=options.data_dir, target=config.target)
+
     from neuroforge_jax.backends import choose
     from neuroforge_jax.observe.console import Console
     from neuroforge_jax.observe.monitor import PerformanceMonitor
@@ -57,14 +62,15 @@ def _train(args: Sequence[str]) -> None:
 
     sinks: list[Sink] = [console]
     if options.tensorboard:
-        from neuroforge_jax.observe.tensorboard import TensorBoard
+        from neuroforge_jax.report.tensorboard import TensorBoard
 
         sinks.append(TensorBoard(folder / "tensorboard"))
     looked_at = options.memory_profile or options.trace is not None
     try:
         result = fit(
             config,
-            options=options,
+            load,
+            options,
             sinks=sinks,
             monitor=monitor,
             instrument=instrument if looked_at else None,

@@ -33,6 +33,7 @@ ALLOWED_ON_ONE_FLOOR = {
     ("backends", "plugins"),
     ("environment", "backends"),
     ("assembly", "backends"),
+    ("data", "observe"),
     ("run_folder", "checkpointing"),
     ("loading", "checkpointing"),
     ("run", "summary"),

@@ -34,7 +34,7 @@ RECIPES = {
         optimizer="nesterov", learning_rate=0.3, schedule="one-cycle", warmup=0.4, label_smoothing=0.05,
     ),
     0.985: TrainConfig(
-        backend="mixed", hidden=(256,), activation="silu", initializer="lecun", batch_size=256, epochs=4,
+        backend="mixed", hidden=(192,), activation="silu", initializer="lecun", batch_size=256, epochs=5,
         optimizer="nesterov", learning_rate=0.4, weight_decay=1e-4, schedule="one-cycle", warmup=0.4,
         label_smoothing=0.05,
     ),

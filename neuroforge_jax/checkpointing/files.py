@@ -264,11 +264,6 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
-def load_orbax() -> None:
-    """Have a thread import it, so that it is there when the first step is saved: it takes half a second."""
-    threading.Thread(target=_orbax, name="orbax", daemon=True).start()
-
-
 def _orbax() -> Any:
     """Orbax's recommended interface, whose names still move."""
     with _loading:

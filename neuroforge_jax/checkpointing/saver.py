@@ -8,7 +8,9 @@ way to a later one. What goes wrong in the thread is raised where the run looks 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 from neuroforge_jax.checkpointing import files
 from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.errors import CheckpointError
+from neuroforge_jax.observe.monitor import span
 from neuroforge_jax.typing import Array, Bool
 
 Tree = Any
@@ -80,7 +83,8 @@ class Saver:
             self._pending = _Snapshot(step, copy, finite, {**progress, "score": score})
             if not self._writing:
                 self._writing = True
-                threading.Thread(target=self._write_all, name="checkpoints", daemon=True).start()
+                write_all = partial(copy_context().run, self._write_all)
+                threading.Thread(target=write_all, name="checkpoints", daemon=True).start()
 
     def check(self) -> None:
         """Raise, or tell, what has gone wrong in the thread."""
@@ -120,7 +124,8 @@ class Saver:
         if not bool(taken.finite):
             return  # the run finds it too, at the loss; what is not finite is never the latest
         arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(taken.tree).items()}
-        files.write(self._folder, taken.step, arrays, taken.progress)
+        with span("write"):
+            files.write(self._folder, taken.step, arrays, taken.progress)
         self.written = taken.step
         if taken.progress["score"] is not None:
             self._scores[taken.step] = taken.progress["score"]

@@ -7,6 +7,7 @@ from flax import struct
 from jax import lax
 
 from neuroforge_jax.data.types import Inputs, Split
+from neuroforge_jax.observe.monitor import span
 from neuroforge_jax.typing import Array, Float, Integer, Num, UInt8, UInt32
 
 
@@ -39,7 +40,8 @@ class DeviceData:
 
 def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
     """Move a split to a device, once and for all."""
-    words, targets = jax.device_put((pack(split.inputs), split.targets), device)
+    with span("transfer"):
+        words, targets = jax.device_put((pack(split.inputs), split.targets), device)
     return DeviceData(words, targets, split.inputs.shape[1])
 
 

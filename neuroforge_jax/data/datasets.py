@@ -5,7 +5,9 @@ for `auto` too: falling back would hide it.
 """
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +45,26 @@ def load_dataset(name: str = "auto", *, data_dir: Path | None = None, target: st
             f"{unknown('dataset', name, DATASETS)}; or give the path of an .npz or .csv file, or of a folder"
         )
     return DATASETS[name](data_folder(data_dir))
+
+
+def begin_loading(
+    name: str, *, data_dir: Path | None = None, target: str | None = None
+) -> Callable[[], Dataset]:
+    """`load_dataset` in a thread of its own; what is given waits for it, and gives or raises what it does.
+
+    Reading and checking files leaves most of the processor to whoever imports or compiles meanwhile. A process
+    may end before it is done.
+    """
+    loaded: Future[Dataset] = Future()
+
+    def load() -> None:
+        try:
+            loaded.set_result(load_dataset(name, data_dir=data_dir, target=target))
+        except BaseException as error:
+            loaded.set_exception(error)
+
+    threading.Thread(target=load, name="loading", daemon=True).start()
+    return loaded.result
 
 
 def data_folder(data_dir: Path | None = None) -> Path:

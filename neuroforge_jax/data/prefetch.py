@@ -4,6 +4,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -36,7 +37,10 @@ class Prefetcher(Generic[T]):
         stop = threading.Event()
         # The thread does not know this object, or the last reference to it would never be lost.
         thread = threading.Thread(
-            target=_make, args=(items, self._made, self._room, stop), name="prefetch", daemon=True
+            target=copy_context().run,
+            args=(_make, items, self._made, self._room, stop),
+            name="prefetch",
+            daemon=True,
         )
         self._stop = weakref.finalize(self, _stop, thread, self._room, stop)
         self._over = False

@@ -14,6 +14,7 @@ from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.order import order_on_host, round_keys, steps_per_epoch
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.execution.interface import Run, StretchMetrics, check_stretch
+from neuroforge_jax.observe.monitor import span
 from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.training.step import Step
 from neuroforge_jax.typing import CompileOptions
@@ -49,9 +50,11 @@ def batch_of_step(
     """The samples of one step of a training, counted from 0, copied to a device."""
     epoch, in_epoch = divmod(step, steps_per_epoch(len(train), batch_size))
     positions = in_epoch * batch_size + np.arange(batch_size)
-    picked = train[order_on_host(_keys(bytes(np.asarray(state.key_data)), epoch), len(train), positions)]
-    weights = (positions < len(train)).astype(np.float32)
-    return Batch(*jax.device_put((picked.inputs, picked.targets, weights), device))
+    with span("data"):
+        picked = train[order_on_host(_keys(bytes(np.asarray(state.key_data)), epoch), len(train), positions)]
+        weights = (positions < len(train)).astype(np.float32)
+    with span("transfer"):
+        return Batch(*jax.device_put((picked.inputs, picked.targets, weights), device))
 
 
 @lru_cache(maxsize=1)

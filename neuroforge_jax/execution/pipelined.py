@@ -25,6 +25,7 @@ from neuroforge_jax.data.prefetch import Prefetcher
 from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.execution.interface import CompiledRun, Run, StretchMetrics, check_stretch
+from neuroforge_jax.observe.monitor import span
 from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions, UInt32
@@ -156,7 +157,8 @@ class _Feed:
         assert self._reader is not None
         self._before, self._metrics = self._metrics, None
         try:
-            self._chunk = next(self._reader)
+            with span("wait for data"):
+                self._chunk = next(self._reader)
         except BaseException:
             self._end()
             raise
@@ -203,7 +205,8 @@ def _read_chunks(
             if not table_epoch <= epoch < table_epoch + len(table):
                 table, table_epoch = keys_of(epoch), epoch
             size = min(end - step, per_epoch - in_epoch) * batch_size
-            source.read(epoch, table[epoch - table_epoch], in_epoch * batch_size, buffer[at : at + size])
+            with span("data"):
+                source.read(epoch, table[epoch - table_epoch], in_epoch * batch_size, buffer[at : at + size])
             at, step = at + size, step + size // batch_size
         yield _moved(buffer, device)
 
@@ -214,7 +217,8 @@ def _in_turn(buffers: list[HostBuffer]) -> Iterator[HostBuffer]:
 
 
 def _moved(buffer: HostBuffer, device: jax.Device) -> DeviceData:
-    words, targets = jax.device_put((buffer.words, buffer.targets), device)
+    with span("transfer"):
+        words, targets = jax.device_put((buffer.words, buffer.targets), device)
     return DeviceData(words, targets, buffer.inputs)
 
 

@@ -12,7 +12,8 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +101,15 @@ class PerformanceMonitor:
             with self._lock:
                 node.add(seconds)
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While this lasts, `span` tracks here: in this thread, and in those that copy its context."""
+        token = _LISTENING.set(self)
+        try:
+            yield
+        finally:
+            _LISTENING.reset(token)
+
     @property
     def seconds(self) -> Mapping[str, float]:
         """Seconds by name of the outermost spans in the order of their first use; then those of none as `other`."""
@@ -149,6 +159,15 @@ class PerformanceMonitor:
             self._stacks.nodes = [root]
         nodes: list[Node] = self._stacks.nodes
         return nodes
+
+
+_LISTENING: ContextVar[PerformanceMonitor | None] = ContextVar("monitor", default=None)
+
+
+def span(name: str) -> AbstractContextManager[Span]:
+    """A span of the monitor that listens, for rooms that are not handed one; where none does, nothing is timed."""
+    monitor = _LISTENING.get()
+    return nullcontext(Span()) if monitor is None else monitor.track(name)
 
 
 def _walk(node: Node, depth: int) -> Iterator[tuple[int, str, Node]]:

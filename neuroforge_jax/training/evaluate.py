@@ -12,6 +12,7 @@ from jax import lax
 from neuroforge_jax.data.batch import Batch, DeviceData, gather, to_device
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.nn.losses import LOSSES, correct
+from neuroforge_jax.training.compiling import Compiling
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params
 
@@ -34,13 +35,22 @@ Evaluator = Callable[[Params], Evaluation]
 
 
 def prepare_evaluation(
-    model: Model, split: Split, device: jax.Device, options: CompileOptions = ()
+    model: Model,
+    split: Split,
+    device: jax.Device,
+    options: CompileOptions = (),
+    params_like: Params | None = None,
 ) -> Evaluator:
-    """A function of the parameters that evaluates this split, which is moved to the device once."""
+    """A function of the parameters that evaluates this split, which is moved to the device once.
+
+    params_like: their shapes and dtypes, so that the compiler can begin now, in a thread of its own.
+    """
     data = to_device(split, device)
+    program = _evaluation(model, options)
+    evaluated = program if params_like is None else Compiling(program.lower(params_like, data))
 
     def run(params: Params) -> Evaluation:
-        loss, right = jax.device_get(_evaluation(model, options)(params, data))
+        loss, right = jax.device_get(evaluated(params, data))
         accuracy = float(right) / len(split) if model.classes else None
         return Evaluation(float(loss) / len(split), accuracy, len(split))
 
@@ -57,7 +67,7 @@ def predict_logits(
 
 # Programs are kept with the model that they were compiled for, so that a loop over epochs compiles once.
 @lru_cache(maxsize=16)
-def _evaluation(model: Model, options: CompileOptions) -> Callable[[Params, DeviceData], tuple[Array, Array]]:
+def _evaluation(model: Model, options: CompileOptions) -> jax.stages.Wrapped:
     def program(params: Params, data: DeviceData) -> tuple[Array, Array]:
         chunk, chunks = _chunks(data)
 

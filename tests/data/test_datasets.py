@@ -205,6 +205,14 @@ def test_an_unknown_name_lists_the_known_ones():
     assert ".npz or .csv" in message
 
 
+def test_loading_in_a_thread_gives_the_dataset_or_its_error_when_asked():
+    load = datasets.begin_loading("digits")
+    assert load().identity() == load_dataset("digits").identity()
+    wrong = datasets.begin_loading("nothing")
+    with pytest.raises(ConfigError, match="unknown dataset 'nothing'"):
+        wrong()
+
+
 def test_a_target_without_a_csv_is_refused():
     assert "column of a .csv" in complaint("digits", ConfigError, target="x")
 

@@ -1,5 +1,6 @@
 """Spans: nested, counted, waited for; the example of the original README among them."""
 
+import dataclasses
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.data.batch import Batch
-from neuroforge_jax.observe.monitor import Node, PerformanceMonitor
+from neuroforge_jax.observe.monitor import Node, PerformanceMonitor, span
 
 
 def test_the_example_of_the_original(blobs, small_config):
@@ -132,3 +133,32 @@ def test_fit_tells_a_monitor_where_its_time_goes(blobs, small_config, tmp_path):
     assert rows[0, "train"]["count"] == small_config.epochs
     assert rows[1, "steps"]["count"] >= small_config.epochs
     assert {(0, "compile"), (0, "evaluate"), (0, "save"), (1, "save")} <= rows.keys()
+
+
+def test_a_run_tells_transfers_and_what_its_threads_do_beside_it(blobs, small_config, tmp_path):
+    config = dataclasses.replace(small_config, backend="async", epochs=2)
+    monitor = PerformanceMonitor()
+    nf.fit(config, blobs, nf.RunOptions(run_dir=tmp_path / "run", chunk_steps=4), monitor=monitor)
+    rows, path = [], []
+    for row in monitor.rows():
+        path = [*path[: row["depth"]], row["name"]]
+        rows.append((" > ".join(path), row["count"]))
+    counts = dict(rows)
+    chunks = counts["thread prefetch > transfer"]
+    assert chunks >= 2
+    assert counts["thread prefetch > data"] >= chunks
+    assert 2 <= counts["train > steps > wait for data"] <= chunks
+    assert counts["compile > transfer"] >= 1
+    assert counts["thread checkpoints > write"] == 1
+    assert not any(name.startswith("thread") for name in monitor.seconds)
+
+
+def test_without_a_monitor_that_listens_a_span_times_nothing():
+    monitor = PerformanceMonitor()
+    with span("before"):
+        pass
+    with monitor.listening(), span("inside") as inside:
+        inside.wait_for(jnp.ones(3))
+    with span("after"):
+        pass
+    assert [row["name"] for row in monitor.rows()] == ["inside"]

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 INITIALIZERS = {"he": "relu", "lecun": "linear"}
 """By the `nonlinearity` for which PyTorch's Kaiming initializer has that variance."""

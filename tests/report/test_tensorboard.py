@@ -7,8 +7,8 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.observe import tensorboard
-from neuroforge_jax.observe.tensorboard import TensorBoard
+from neuroforge_jax.report import tensorboard
+from neuroforge_jax.report.tensorboard import TensorBoard
 from tests.conftest import make_blobs
 
 
