@@ -19,8 +19,10 @@ from neuroforge_jax.benchmarking.ceiling import (
 from neuroforge_jax.benchmarking.harness import Measured, Started
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.execution.interface import CompiledRun
 from neuroforge_jax.observe.memory import peak_device_bytes
 from neuroforge_jax.precision.policy import short_name
+from neuroforge_jax.profiling.memory import program_bytes
 
 PIXELS, CLASSES = 784, 10
 SAMPLES = 16_384
@@ -102,7 +104,9 @@ class Case:
             box[0] = state, at + steps
             return seconds
 
-        return Started(turn, compiled - begun, first)
+        programs = run.programs.values() if isinstance(run, CompiledRun) else ()
+        sizes = [told["peak"] for program in programs if (told := program_bytes(program))]
+        return Started(turn, compiled - begun, first, max(sizes, default=None))
 
     def record(self, measured: Measured, ceiling: Ceiling, baseline: Measured | None) -> dict[str, Any]:
         """What the record says of this case."""
@@ -140,6 +144,7 @@ class Case:
             "share_of_peak": rate / ceiling.matmul_flops_per_second[self.dtype],
             "roofline_flops_per_second": roofline,
             "share_of_roofline": rate / roofline,
+            "program_bytes": measured.started.program_bytes,
             "peak_resident_bytes": None,
             "peak_device_bytes": peak_device_bytes(backend.device),
             "ratio": None

@@ -9,10 +9,14 @@ the machine was just then. Two records of different days are compared in units o
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from neuroforge_jax.benchmarking.statistics import Ratio, Spread, paired_ratio
+
+T = TypeVar("T")
 
 STABLE_WITHIN = 0.05
 WARM_UP_TURNS = 8
@@ -24,11 +28,14 @@ Turn = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Started:
-    """A contender that is ready. compile_seconds: until then; first_step_seconds: of the first step after."""
+    """A contender that is ready. compile_seconds: until then; first_step_seconds: of the first step after;
+    program_bytes: the most that its program holds at once, arguments included, by its compiler.
+    """
 
     turn: Turn
     compile_seconds: float | None = None
     first_step_seconds: float | None = None
+    program_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,19 +63,26 @@ def measure(
     """So many rounds of all contenders. reference_for: by a name. done: told of each turn that is over."""
     steps = {name: warmed_up(contender.turn, turn_seconds) for name, contender in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    beside: dict[str, list[float]] = {name: [] for name in contenders}
+    references: dict[str, list[float]] = {name: [] for name in contenders}
     order = np.random.default_rng(0)
     for round_ in range(repetitions):
         for name in order.permutation(list(contenders)).tolist():
-            reference = reference_for(name)
-            before = reference()
-            seconds[name].append(contenders[name].turn(steps[name]) / steps[name])
-            beside[name].append((before + reference()) / 2)
+            turn = partial(contenders[name].turn, steps[name])
+            spent, reference_seconds = beside(reference_for(name), turn)
+            seconds[name].append(spent / steps[name])
+            references[name].append(reference_seconds)
             done(name, round_)
     return {
-        name: Measured(contender, steps[name], Spread.of(seconds[name]), tuple(beside[name]))
+        name: Measured(contender, steps[name], Spread.of(seconds[name]), tuple(references[name]))
         for name, contender in contenders.items()
     }
+
+
+def beside(reference: Callable[[], float], work: Callable[[], T]) -> tuple[T, float]:
+    """What the work gives, and the mean of a turn of the reference before it and one after."""
+    before = reference()
+    given = work()
+    return given, (before + reference()) / 2
 
 
 def warmed_up(turn: Turn, turn_seconds: float) -> int:

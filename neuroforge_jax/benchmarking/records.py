@@ -80,10 +80,15 @@ def _is_case(case: Any) -> bool:
         return False
     if "skipped" in case or case.get("published"):
         return True
-    if "seconds" in case:
-        return _are_times(case["seconds"]["values"])
-    values, reference = case["seconds_per_step"]["values"], case["reference_seconds"]
+    values, reference = _seconds(case), case.get("reference_seconds")
+    if reference is None and "seconds" in case:
+        return _are_times(values)
     return _are_times(values) and _are_times(reference) and len(values) == len(reference)
+
+
+def _seconds(case: Any) -> Any:
+    """Of the case's turns: a process, a whole training, or a step."""
+    return case["seconds" if "seconds" in case else "seconds_per_step"]["values"]
 
 
 def _are_times(values: Any) -> bool:
@@ -111,11 +116,11 @@ def compare(old: Record, new: Record, *, margin: float = MARGIN) -> Comparison:
 
 
 def _measured(record: Record) -> dict[str, Record]:
-    """What can be compared: the trainings that were timed here, each beside the reference."""
+    """What can be compared: what was timed here beside the reference."""
     return {
         case["name"]: case
         for case in record["cases"]
-        if "seconds_per_step" in case and "skipped" not in case and not case.get("published")
+        if case.get("reference_seconds") and "skipped" not in case and not case.get("published")
     }
 
 
@@ -127,14 +132,15 @@ def _verdict(name: str, old: Record, new: Record, margin: float) -> Verdict:
 
 
 def _in_units(case: Record) -> list[float]:
-    values = case["seconds_per_step"]["values"]
-    return [value / beside for value, beside in zip(values, case["reference_seconds"], strict=True)]
+    return [value / beside for value, beside in zip(_seconds(case), case["reference_seconds"], strict=True)]
 
 
 def _differences(old: Record, new: Record) -> list[str]:
     """What may have changed the speed beside the code: versions, threads; and what was not compared."""
     notes = []
-    if times := [case["name"] for case in new["cases"] if "seconds" in case]:
+    cases = [case for record in (old, new) for case in record["cases"]]
+    unmeasured = (case["name"] for case in cases if "seconds" in case and not case.get("reference_seconds"))
+    if times := list(dict.fromkeys(unmeasured)):
         notes.append(f"not compared, for no reference was measured beside them: {', '.join(times)}")
     before, after = old["environment"], new["environment"]
     for package in sorted({*before.get("versions", {}), *after.get("versions", {})}):

@@ -97,7 +97,7 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
             keep(case)
     for extra in extras:
         progress.begins(extra)
-        EXTRAS[extra](options, keep)
+        EXTRAS[extra](options, reference(False), keep)
     environment = describe(BACKENDS["optimized"], batch_size=512)
     return {
         "format": FORMAT,
@@ -119,11 +119,14 @@ def _kept(cases: list[dict[str, Any]], keep: Callable[[dict[str, Any]], None]) -
         keep(case)
 
 
-EXTRAS: dict[str, Callable[[Options, Callable[[dict[str, Any]], None]], None]] = {
-    "published": lambda options, keep: _kept(published_cases(), keep),
-    "startup": lambda options, keep: _kept(startup.cases(), keep),
-    "speedrun": lambda options, keep: speedrun.cases(
-        options.seeds, options.data_dir, options.peer_python, threads()["cores"], keep
+Extra = Callable[[Options, Callable[[], float], Callable[[dict[str, Any]], None]], None]
+"""Given the options, the reference for large steps, and whom to tell of each case."""
+
+EXTRAS: dict[str, Extra] = {
+    "published": lambda options, reference, keep: _kept(published_cases(), keep),
+    "startup": lambda options, reference, keep: _kept(startup.cases(reference), keep),
+    "speedrun": lambda options, reference, keep: speedrun.cases(
+        options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
     ),
 }
 

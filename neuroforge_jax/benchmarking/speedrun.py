@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import numpy as np
 
 from neuroforge_jax.assembly import evaluate, init, prepare, steps_per_epoch
+from neuroforge_jax.benchmarking.harness import beside
 from neuroforge_jax.benchmarking.peers.conversation import Conversation, environment
 from neuroforge_jax.benchmarking.peers.process import absence
 from neuroforge_jax.benchmarking.statistics import Spread, paired_ratio
@@ -66,6 +68,7 @@ class Contender:
     train: Callable[[int], Outcome]
     rounds: int
     outcomes: list[Outcome] = field(default_factory=list)
+    reference_seconds: list[float] = field(default_factory=list)
     config: TrainConfig | None = None
     version: str | None = None
 
@@ -75,9 +78,13 @@ def cases(
     data_dir: Path | None,
     peer_python: Path | None,
     threads: int,
+    reference: Callable[[], float],
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Tell a case for every recipe and contender. Raises DataError where MNIST is not there to be had."""
+    """Tell a case for every recipe and contender. Raises DataError where MNIST is not there to be had.
+
+    reference: of the harness, which tells how fast the machine was beside each training.
+    """
     dataset = load_dataset("mnist", data_dir=data_dir)
     where = " cuda" if jax.default_backend() == "gpu" else ""
     modes = [f"{mode}{where}" for mode in TORCH_MODES]
@@ -104,7 +111,7 @@ def cases(
                 version = talk.ask(order)["version"]
                 rounds = min(seeds, TORCH_SEEDS)
                 trainings[f"torch {mode}"] = Contender(_asked(talk), rounds, version=version)
-            for case in raced(f"speedrun/{100 * wanted:g} %", trainings, wanted):
+            for case in raced(f"speedrun/{100 * wanted:g} %", trainings, wanted, reference):
                 tell(case)
         wanted, config = next(iter(RECIPES.items()))
         commands = {
@@ -122,18 +129,22 @@ def cases(
                 "threads": threads,
             }
             commands[f"torch {mode}"] = Contender(torch_command(python, order, folder), min(seeds, COMMANDS))
-        for case in raced(f"speedrun/{100 * wanted:g} % from the command", commands, wanted):
+        for case in raced(f"speedrun/{100 * wanted:g} % from the command", commands, wanted, reference):
             tell(case)
 
 
-def raced(name: str, contenders: Mapping[str, Contender], wanted: float) -> list[dict[str, Any]]:
+def raced(
+    name: str, contenders: Mapping[str, Contender], wanted: float, reference: Callable[[], float]
+) -> list[dict[str, Any]]:
     """Let them take turns, seed by seed, and describe each; the first is what the others are compared with."""
     for contender in contenders.values():
         contender.train(0)  # warms up
     for seed in range(max(contender.rounds for contender in contenders.values())):
         for contender in contenders.values():
             if seed < contender.rounds:
-                contender.outcomes.append(contender.train(seed))
+                outcome, reference_seconds = beside(reference, partial(contender.train, seed))
+                contender.outcomes.append(outcome)
+                contender.reference_seconds.append(reference_seconds)
     baseline = next(iter(contenders))
     found = []
     for label, contender in contenders.items():
@@ -145,6 +156,7 @@ def raced(name: str, contenders: Mapping[str, Contender], wanted: float) -> list
             "contender": label,
             "axis": {},
             "seconds": {**Spread.of(seconds).to_json(), "mean": float(np.mean(seconds))},
+            "reference_seconds": contender.reference_seconds,
             "accuracy": {**Spread.of(accuracies).to_json(), "mean": float(np.mean(accuracies))},
             "reached": float(np.mean(accuracies)) >= wanted,
             "version": contender.version,

@@ -5,8 +5,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
+from neuroforge_jax.benchmarking.harness import beside
 from neuroforge_jax.benchmarking.statistics import Spread
 
 REPETITIONS = 5
@@ -32,16 +34,26 @@ with programs_kept(backend.device, backend.options(32), lambda text: None):
 """To the end of the first step; at batch 32 the program can be kept on every CPU."""
 
 
-def cases() -> list[dict[str, Any]]:
-    """Each a process from its start to its end, in turn; those of the first step in an empty cache, and again."""
+def cases(reference: Callable[[], float]) -> list[dict[str, Any]]:
+    """Each a process from its start to its end, in turn; those of the first step in an empty cache, and again.
+
+    reference: of the harness, which tells how fast the machine was beside each.
+    """
     seconds: dict[str, list[float]] = {}
+    references: dict[str, list[float]] = {}
+
+    def keep(name: str, code: str, variables: dict[str, str]) -> None:
+        spent, reference_seconds = beside(reference, lambda: _seconds(code, variables))
+        seconds.setdefault(name, []).append(spent)
+        references.setdefault(name, []).append(reference_seconds)
+
     for _ in range(REPETITIONS):
         for name, code in IMPORTS.items():
-            seconds.setdefault(name, []).append(_seconds(code, {}))
+            keep(name, code, {})
         with tempfile.TemporaryDirectory() as cache:
             variables = {"XDG_CACHE_HOME": cache, "JAX_ENABLE_COMPILATION_CACHE": "true"}
             for name in ("first step, cold", "first step, programs kept"):
-                seconds.setdefault(name, []).append(_seconds(FIRST_STEP, variables))
+                keep(name, FIRST_STEP, variables)
     return [
         {
             "name": f"startup/process/{name}",
@@ -49,6 +61,7 @@ def cases() -> list[dict[str, Any]]:
             "contender": name,
             "axis": {},
             "seconds": Spread.of(values).to_json(),
+            "reference_seconds": references[name],
         }
         for name, values in seconds.items()
     ]

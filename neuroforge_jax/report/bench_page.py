@@ -18,6 +18,9 @@ from neuroforge_jax.report.charts import (
 
 Case = Mapping[str, Any]
 
+MEMORY = ("peak_device_bytes", "peak_resident_bytes", "program_bytes")
+"""Of a case, the first that is known: the device's peak, the process's, or what its program holds."""
+
 EXPLAINED = (
     "A contender's turns alternate with those of the others, in a new order each round, so that what disturbs the "
     "machine disturbs them all. Bars and curves are medians; whiskers, bands and ± are 95 % bootstrap intervals of "
@@ -114,9 +117,9 @@ def _reached(case: Case) -> str:
 
 
 def _lines(cases: Sequence[Case], axis: str) -> list[str]:
-    """Time of a step and share of the peak over the axis."""
+    """Time of a step, share of the peak and memory of the program over the axis."""
     names = list(dict.fromkeys(case["contender"] for case in cases))
-    times, shares = [], []
+    times, shares, sizes = [], [], []
     for name in names:
         those = sorted(
             (case for case in cases if case["contender"] == name), key=lambda case: case["axis"][axis]
@@ -133,12 +136,17 @@ def _lines(cases: Sequence[Case], axis: str) -> list[str]:
             )
         )
         shares.append(Series(name, places, [case["share_of_peak"] for case in those]))
+        if all(case.get("program_bytes") for case in those):
+            sizes.append(Series(name, places, [case["program_bytes"] for case in those]))
     label, across = axis.replace("_", " "), Axis(axis.replace("_", " "), log=True)
     seconds = line_chart(times, across, Axis("seconds a step", log=True), title=f"seconds a step by {label}")
     share = line_chart(shares, across, Axis("share of peak", show=percent), title=f"share of peak by {label}")
+    in_bytes = Axis("memory", log=True, show=bytes_text)
+    memory = line_chart(sizes, across, in_bytes, title=f"memory by {label}") if sizes else ""
     return [
         page.figure(seconds, f"seconds a step by {label}: a straight line is work that grows with it"),
         page.figure(share, f"share of the measured matrix-product peak by {label}"),
+        *([page.figure(memory, f"memory of the program by {label}, the samples in it")] if memory else ()),
     ]
 
 
@@ -179,7 +187,7 @@ def _row(case: Case) -> list[str]:
     spread = (
         f"{(interval[1] - interval[0]) / 2 / step['median']:.1%}" if interval else case.get("published", "")
     )
-    memory = case.get("peak_device_bytes") or case.get("peak_resident_bytes")
+    memory = next((case[name] for name in MEMORY if case.get(name)), None)
     return [
         case["name"],
         duration(step["median"]),

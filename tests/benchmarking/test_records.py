@@ -164,16 +164,29 @@ def test_published_figures_are_compared_with_nothing():
 RECORDS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("name", ["bench_quick.json", "bench_peers.json"])
+@pytest.mark.parametrize("name", ["bench_quick.json", "bench_peers.json", "bench_speedrun.json"])
 def test_what_a_suite_wrote_can_be_compared_with_processes_and_skipped_peers_in_it(name):
     """Once a record of the suite quick was refused as damaged, for its times of processes."""
     record = read_record(RECORDS / name)
     comparison = compare(record, record)
     assert {verdict.kind for verdict in comparison.verdicts} == {"same"}
-    timed = [case["name"] for case in record["cases"] if "seconds_per_step" in case]
+    timed = [case["name"] for case in record["cases"] if "reference_seconds" in case]
     assert [verdict.name for verdict in comparison.verdicts] == timed
-    processes = [case["name"] for case in record["cases"] if "seconds" in case]
-    assert all(process in " ".join(comparison.notes) for process in processes)
+
+
+def process_case(name, seconds, reference=None):
+    values = [seconds * (1 + 0.001 * turn) for turn in range(9)]
+    found = {"name": name, "seconds": {"values": values}}
+    return found if reference is None else {**found, "reference_seconds": [reference] * 9}
+
+
+def test_a_process_is_compared_in_units_of_what_was_measured_beside_it():
+    old = {**record(), "cases": [process_case("startup/a", 1.0, 0.01), process_case("startup/b", 1.0)]}
+    new = {**record(), "cases": [process_case("startup/a", 2.6, 0.02), process_case("startup/b", 1.0)]}
+    comparison = compare(old, new)
+    assert [(verdict.name, verdict.kind) for verdict in comparison.verdicts] == [("startup/a", "slower")]
+    assert comparison.verdicts[0].ratio.median == pytest.approx(1.3, rel=1e-2)
+    assert comparison.notes == ("not compared, for no reference was measured beside them: startup/b",)
 
 
 def test_times_of_processes_that_are_none_are_a_damaged_record(tmp_path):

@@ -33,7 +33,7 @@ def test_contenders_take_turns_and_are_compared_over_the_seeds_that_both_had():
         return Contender(train, rounds)
 
     ours, theirs = raced(
-        "s", {"ours": contender("ours", 0.5, 3), "theirs": contender("theirs", 2.0, 2)}, 0.98
+        "s", {"ours": contender("ours", 0.5, 3), "theirs": contender("theirs", 2.0, 2)}, 0.98, lambda: 0.001
     )
     assert turns == [
         *[("ours", 0), ("theirs", 0)],  # they warm up
@@ -41,6 +41,7 @@ def test_contenders_take_turns_and_are_compared_over_the_seeds_that_both_had():
     ]
     assert ours["seconds"]["mean"] == pytest.approx(0.55)
     assert ours["accuracy"]["mean"] == pytest.approx(0.98)
+    assert ours["reference_seconds"] == [0.001] * 3
     assert (ours["reached"], theirs["reached"]) == (True, False)
     assert "ratio" not in ours
     assert theirs["ratio"]["median"] == pytest.approx(0.25)
@@ -86,7 +87,7 @@ def test_without_torch_its_rows_say_so(monkeypatch):
     monkeypatch.setattr(speedrun, "RECIPES", {0.5: SHORT})
     monkeypatch.setattr(speedrun, "our_command", lambda *args: lambda seed: Outcome(1.0, 0.99))
     cases = []
-    speedrun.cases(2, None, None, 2, cases.append)
+    speedrun.cases(2, None, None, 2, lambda: 0.001, cases.append)
     assert [case["contender"] for case in cases if "skipped" in case] == [
         f"torch {m}" for m in speedrun.TORCH_MODES
     ]
