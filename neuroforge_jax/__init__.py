@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from neuroforge_jax.execution.pipelined import Streaming
     from neuroforge_jax.observe.console import Console
     from neuroforge_jax.observe.monitor import PerformanceMonitor
+    from neuroforge_jax.population import PopulationResult, fit_population
     from neuroforge_jax.run import Result, fit
     from neuroforge_jax.run_folder import load
     from neuroforge_jax.verification.checks import verify_backend
@@ -33,6 +34,7 @@ _HOMES = {
     "IteratorSource": "data.stream",
     "PerformanceMonitor": "observe.monitor",
     "PerformanceProfiler": "profiling.profiler",
+    "PopulationResult": "population",
     "Result": "run",
     "RunOptions": "config",
     "Split": "data.types",
@@ -40,6 +42,7 @@ _HOMES = {
     "TrainConfig": "config",
     "evaluate": "assembly",
     "fit": "run",
+    "fit_population": "population",
     "init": "assembly",
     "load": "run_folder",
     "load_dataset": "data.datasets",
@@ -59,6 +62,8 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "fit",
     "Result",
     "Console",
+    "fit_population",
+    "PopulationResult",
     "init",
     "prepare",
     "parts",

@@ -135,7 +135,9 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
 
 def _line(case: dict[str, Any]) -> str:
     """A case in a line of 80 columns."""
-    contender = f"  {case['contender']:<22}"
+    networks = case.get("networks", 1)
+    what = f"{networks:,} at once" if networks > 1 else case["contender"]
+    contender = f"  {what:<22}"
     if "skipped" in case:
         return f"{contender} skipped: {case['skipped']}"
     if "seconds" in case:

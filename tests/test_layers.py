@@ -24,7 +24,7 @@ FLOORS = (
         "checkpointing",
         "compilation_cache",
     ),
-    ("run", "summary", "capacity", "divergence", "keeper"),
+    ("run", "population", "summary", "capacity", "divergence", "keeper"),
     ("report", "verification", "portability", "diagnosis", "advice", "benchmarking", "profiling"),
     ("train", "verify", "data.__main__", "report.__main__", "doctor", "bench", "cli", "command"),
 )

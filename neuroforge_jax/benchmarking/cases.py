@@ -1,6 +1,7 @@
 """What is measured: trainings of ours, each with a name, a config and what the record says of it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,8 +22,10 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.execution.interface import CompiledRun
 from neuroforge_jax.observe.memory import peak_device_bytes
+from neuroforge_jax.population import prepare_population
 from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.profiling.memory import program_bytes
+from neuroforge_jax.training.state import TrainState
 
 PIXELS, CLASSES = 784, 10
 SAMPLES = 16_384
@@ -45,7 +48,8 @@ class Case:
     """A training to be timed.
 
     name: group/what/contender. axis: where it lies on a curve. baseline: the name of the case that it is compared
-    with, in the same round. multiplied_in: f32, bf16, …, of a peer.
+    with, in the same round. multiplied_in: f32, bf16, …, of a peer. networks: that are trained at once, each from
+    a seed of its own; times, rates and work are those of one of them.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Case:
     axis: dict[str, float] = field(default_factory=dict)
     baseline: str | None = None
     multiplied_in: str | None = None
+    networks: int = 1
 
     @property
     def group(self) -> str:
@@ -87,8 +92,14 @@ class Case:
     def start(self) -> Started:
         """Compile the training, and take its first step."""
         begun = time.perf_counter()
-        model, state = init(self.config, self.dataset)
-        run = prepare(self.config, model, self.dataset)
+        run: Callable[[TrainState, int, int], tuple[TrainState, Any]]
+        if self.networks == 1:
+            model, state = init(self.config, self.dataset)
+            run = prepare(self.config, model, self.dataset)
+            programs = list(run.programs.values()) if isinstance(run, CompiledRun) else []
+        else:
+            population = prepare_population(self.config, self.dataset, range(self.networks))
+            state, run, programs = population.states, population.run, [population.program]
         compiled = time.perf_counter()
         state, _ = run(state, 0, 1)
         jax.block_until_ready(state.params)
@@ -104,9 +115,8 @@ class Case:
             box[0] = state, at + steps
             return seconds
 
-        programs = run.programs.values() if isinstance(run, CompiledRun) else ()
         sizes = [told["peak"] for program in programs if (told := program_bytes(program))]
-        return Started(turn, compiled - begun, first, max(sizes, default=None))
+        return Started(turn, compiled - begun, first, max(sizes, default=None), self.networks)
 
     def record(self, measured: Measured, ceiling: Ceiling, baseline: Measured | None) -> dict[str, Any]:
         """What the record says of this case."""
@@ -127,6 +137,7 @@ class Case:
             "axis": self.axis,
             "widths": [mlp.inputs, *mlp.hidden, mlp.outputs],
             "batch_size": batch_size,
+            "networks": self.networks,
             "backend": backend.name,
             "precision": str(backend.policy),
             "dtype": self.dtype,

@@ -29,18 +29,22 @@ Turn = Callable[[int], float]
 @dataclass(frozen=True)
 class Started:
     """A contender that is ready. compile_seconds: until then; first_step_seconds: of the first step after;
-    program_bytes: the most that its program holds at once, arguments included, by its compiler.
+    program_bytes: the most that its program holds at once, arguments included, by its compiler. networks: that
+    take each step at once.
     """
 
     turn: Turn
     compile_seconds: float | None = None
     first_step_seconds: float | None = None
     program_bytes: int | None = None
+    networks: int = 1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds_per_step of each round; reference_seconds: of the reference beside each; steps: of a turn."""
+    """seconds_per_step of each round, and of one network; reference_seconds: of the reference beside each; steps:
+    of a turn.
+    """
 
     started: Started
     steps: int
@@ -69,7 +73,7 @@ def measure(
         for name in order.permutation(list(contenders)).tolist():
             turn = partial(contenders[name].turn, steps[name])
             spent, reference_seconds = beside(reference_for(name), turn)
-            seconds[name].append(spent / steps[name])
+            seconds[name].append(spent / steps[name] / contenders[name].networks)
             references[name].append(reference_seconds)
             done(name, round_)
     return {

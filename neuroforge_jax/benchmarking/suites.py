@@ -145,6 +145,32 @@ def scaling() -> list[Group]:
     return [*by_batch, *by_width, *by_depth]
 
 
+def population() -> list[Group]:
+    """Networks trained in one program, against one alone: small ones, and such as fill the units on their own."""
+    small = TrainConfig(hidden=(32,), batch_size=32, backend="optimized")
+    large = TrainConfig(hidden=(256,), batch_size=128, backend="optimized")
+    groups = []
+    for what, config, data, most in (
+        ("64-32-10", small, random_pixels(4096, 64), 1024),
+        ("784-256-10", large, random_pixels(), 64),
+    ):
+        sizes = [size for size in (1, 4, 16, 64, 256, 1024) if size <= most]
+        names = {size: f"population {what}/{size} at once/optimized" for size in sizes}
+        cases = [
+            Case(
+                names[size],
+                config,
+                data,
+                {"networks": size},
+                None if size == 1 else names[1],
+                networks=size,
+            )
+            for size in sizes
+        ]
+        groups.append(Group(tuple(cases)))
+    return groups
+
+
 def ladder() -> list[Group]:
     """784-1024-10, batch 32, SGD 0.01: the work whose times others have published."""
     data = random_pixels(10_000)
@@ -202,6 +228,7 @@ SUITES: Mapping[str, Suite] = {
     "backends": Suite("every backend that trains here, at batch 8, 64 and 512", backends),
     "precision": Suite("float32, bf16 and fp16 at batch 8 to 2,048", precision),
     "scaling": Suite("batch 1 to 65,536, width 16 to 8,192, depth 1 to 32", scaling, (), 9),
+    "population": Suite("1 to 1,024 networks in one program", population, (), 9),
     "kernels": Suite("hand-written kernels against XLA, where there are some for the device", kernels),
     "ladder": Suite("784-1024-10 at batch 32, beside published figures", ladder, ("published",)),
     "peers": Suite("NumPy, scikit-learn, PyTorch, Flax, Keras beside ours", peers),

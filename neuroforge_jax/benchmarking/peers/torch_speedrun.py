@@ -31,9 +31,10 @@ class Speedrun:
         self.recipe, self.device = recipe, torch.device(where[0] if where else "cpu")
         with np.load(data, allow_pickle=False) as saved:
             arrays = {name: torch.from_numpy(saved[name]).to(self.device) for name in saved.files}
-        # The mean and deviation of MNIST's pixels, as PyTorch's example for it has them; ours are measured.
-        x, x_test = ((arrays[name].float() / 255 - 0.1307) / 0.3081 for name in ("x_train", "x_test"))
-        self.x, self.y, self.x_test, self.y_test = x, arrays["y_train"], x_test, arrays["y_test"]
+        x, x_test = arrays["x_train"].float(), arrays["x_test"].float()
+        mean, deviation = x.mean(), x.std()  # of all pixels, as ours
+        self.x, self.x_test = (x - mean) / deviation, (x_test - mean) / deviation
+        self.y, self.y_test = arrays["y_train"], arrays["y_test"]
 
     def network(self) -> nn.Sequential:
         """The recipe's activation and variance of the weights, biases of 0."""

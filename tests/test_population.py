@@ -1,0 +1,50 @@
+"""Many networks at once: each is the run of its seed."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import neuroforge_jax as nf
+from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.population import fit_population, member, prepare_population
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "dropout": 0.2}, {"precision": "fp16"}])
+def test_a_member_is_the_run_of_its_seed(blobs, small_config, changes):
+    config = dataclasses.replace(small_config, backend="optimized", epochs=2, **changes)
+    result = fit_population(config, blobs, seeds=[3, 0, 7])
+    size, samples = config.batch_size, len(blobs.train)
+    weights = np.minimum(size, samples - np.arange(0, samples, size))  # the last batch may be smaller
+    for index, seed in enumerate([3, 0, 7]):
+        alone = nf.fit(dataclasses.replace(config, seed=seed), blobs)
+        for ours, theirs in zip(
+            jax.tree.leaves(result.member(index)), jax.tree.leaves(alone.params), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
+        assert result.accuracies[index] == pytest.approx(alone.test_accuracy, abs=0.02)
+        mean = np.average(result.losses[index], weights=weights)
+        assert mean == pytest.approx(alone.history[-1]["train_loss"], rel=1e-3)
+    first, second, _ = (np.asarray(result.member(index)["output"]["kernel"]) for index in range(3))
+    assert np.abs(first - second).max() > 0.01
+
+
+def test_a_population_may_be_cut_anywhere(blobs, small_config):
+    config = dataclasses.replace(small_config, backend="optimized", epochs=2)
+    whole = prepare_population(config, blobs, [1, 2])
+    cut = prepare_population(config, blobs, [1, 2])
+    expected, losses = whole.run(whole.states, 0, whole.steps)
+    states, first = cut.run(cut.states, 0, 3)
+    states, rest = cut.run(states, 3, cut.steps)
+    for ours, theirs in zip(jax.tree.leaves(states), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(np.concatenate([first.loss, rest.loss], axis=1), losses.loss)
+    assert member(states.params, 1)["output"]["bias"].shape == (blobs.outputs,)
+
+
+def test_what_a_population_cannot_be_is_said(blobs, small_config):
+    with pytest.raises(ConfigError, match="needs a seed for each of its networks"):
+        fit_population(small_config, blobs, [])
+    with pytest.raises(ConfigError, match="trains one network at a time; a population needs one whose data"):
+        fit_population(dataclasses.replace(small_config, backend="async"), blobs, [1])
