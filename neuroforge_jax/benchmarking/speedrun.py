@@ -28,6 +28,9 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.execution.interface import CompiledRun
+from neuroforge_jax.profiling import trace
+from neuroforge_jax.profiling.instruments import InstrumentedRun
 from neuroforge_jax.run_folder import write_json
 
 RECIPES = {
@@ -49,6 +52,8 @@ TORCH_SEEDS = 10
 
 COMMANDS = 5
 """Of each contender, from the start of a process to its accuracy."""
+
+TRACED_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ def cases(
                 rounds = min(seeds, TORCH_SEEDS)
                 trainings[f"torch {mode}"] = Contender(_asked(talk), rounds, version=version)
             for case in raced(f"speedrun/{100 * wanted:g} %", trainings, wanted, reference):
+                if case["config"]:
+                    case["operations"] = operations_of(config, dataset, folder / f"trace {wanted}")
                 tell(case)
         wanted, config = next(iter(RECIPES.items()))
         commands = {
@@ -186,6 +193,26 @@ def our_training(config: TrainConfig, dataset: Dataset) -> Callable[[int], Outco
         return Outcome(seconds, evaluate(model, state.params, dataset.test).accuracy or 0.0)
 
     return train
+
+
+def operations_of(config: TrainConfig, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
+    """Where the time of a step goes: its longest operations, from a trace of some steps, which slows them down."""
+    model, state = init(config, dataset)
+    run = InstrumentedRun(prepare(config, model, dataset), folder, TRACED_STEPS)
+    run(state, 0, 1 + TRACED_STEPS)
+    run.close()
+    programs = run.run.programs if isinstance(run.run, CompiledRun) else {}
+    found = trace.operations(folder, programs)
+    total = sum(operation.seconds for operation in found)
+    return [
+        {
+            "name": operation.name,
+            "source": operation.source,
+            "seconds_per_step": operation.seconds / TRACED_STEPS,
+            "share": operation.seconds / total,
+        }
+        for operation in found[: trace.MOST_OPERATIONS]
+    ]
 
 
 def our_command(config: TrainConfig, data_dir: Path | None, folder: Path) -> Callable[[int], Outcome]:

@@ -44,6 +44,11 @@ def bench_page(record: Mapping[str, Any]) -> str:
         page.section("Roofline", _roofline(cases, record["ceiling"])),
         page.section("Trainings", _trainings(cases)),
         page.section("Processes and runs", _others(cases)),
+        *(
+            page.section(f"Where the time of {case['name']} goes", _operations(case["operations"]))
+            for case in cases
+            if case.get("operations")
+        ),
         page.section("Claims", _claims(record.get("claims", ()))),
         page.section("Not measured", page.table(["case", "reason"], skipped, words=True) if skipped else ""),
         page.section("Environment", page.table(["", ""], _environment(environment), words=True)),
@@ -220,6 +225,15 @@ def _others(cases: Sequence[Case]) -> str:
     return (
         page.table(["case", "median", "interval", "repetitions", "accuracy", "ratio"], rows) if rows else ""
     )
+
+
+def _operations(operations: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (duration(told["seconds_per_step"]), f"{told['share']:.1%}", told["name"], told["source"])
+        for told in operations
+    ]
+    lead = page.paragraph("The longest operations of a step, traced, which slows them down.")
+    return lead + page.table(["a step", "share", "operation", "of"], rows)
 
 
 def _claims(claims: Sequence[Mapping[str, str]]) -> str:

@@ -7,7 +7,14 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking import speedrun
-from neuroforge_jax.benchmarking.speedrun import Contender, Outcome, our_command, our_training, raced
+from neuroforge_jax.benchmarking.speedrun import (
+    Contender,
+    Outcome,
+    operations_of,
+    our_command,
+    our_training,
+    raced,
+)
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.loading import load_config
 
@@ -57,6 +64,15 @@ def test_a_training_is_compiled_once_and_its_seed_decides_it():
     assert first.seconds < 5
 
 
+def test_where_the_time_goes_is_read_from_a_trace(tmp_path):
+    told = operations_of(SHORT, nf.load_dataset("digits"), tmp_path)
+    shares = [operation["share"] for operation in told]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.5 < sum(shares) <= 1
+    assert all(0 < operation["seconds_per_step"] < 0.1 for operation in told)
+    assert any("dot_general" in operation["source"] for operation in told)
+
+
 def test_the_command_is_timed_to_the_line_of_its_last_epoch(tmp_path):
     outcome = our_command(SHORT, None, tmp_path)(3)
     assert outcome.accuracy > 0.85
@@ -91,6 +107,7 @@ def test_without_torch_its_rows_say_so(monkeypatch):
     assert [case["contender"] for case in cases if "skipped" in case] == [
         f"torch {m}" for m in speedrun.TORCH_MODES
     ]
+    assert [case["name"] for case in cases if "operations" in case] == ["speedrun/50 %/ours"]
     assert [case["name"] for case in cases if "seconds" in case] == [
         "speedrun/50 %/ours",
         "speedrun/50 % from the command/ours",

@@ -5,12 +5,17 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import neuroforge_jax as nf
+from neuroforge_jax.benchmarking.cases import Case, random_pixels
+from neuroforge_jax.benchmarking.explain import rungs
 from neuroforge_jax.report.bench_page import bench_page
+from neuroforge_jax.report.explain_page import explain_page
 from neuroforge_jax.report.run_page import read_run, run_page
 from tests.report.test_pages import bench_record, folders, started, training
 
@@ -40,6 +45,14 @@ narrower than a window of this browser.
 """
 
 
+def rungs_of(names, records):
+    """The rungs of a small network: their code and programs are real, their times are not."""
+    config, data = nf.TrainConfig(hidden=(48, 24), batch_size=32), random_pixels(512, 64)
+    return rungs(
+        [Case(f"backends/b64/{name}", replace(config, backend=name), data) for name in names], records
+    )
+
+
 @pytest.fixture(scope="module")
 def pages(folders):
     curve = [
@@ -52,10 +65,13 @@ def pages(folders):
         training("backends/b64/a backend with a long name", 5e-4, ratio=100.0),
     ]
     runs = [read_run(folders / name) for name in ("one", "two", "other")]
+    names = ("naive", "optimized", "mixed")
+    record = bench_record(*(training(f"backends/b64/{name}", 0.01, ratio=2.0) for name in names))
     return {
         "one run": run_page(runs[:1]),
         "three runs": run_page(runs),
         "benchmark": bench_page(bench_record(*ladder, started("startup/process/import"), *curve)),
+        "explained": explain_page(rungs_of(names, record["cases"]), record),
     }
 
 
@@ -80,7 +96,7 @@ def browse(path, *flags):
     )
 
 
-@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark"])
+@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark", "explained"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, tmp_path):
     page = pages[name]
@@ -99,7 +115,7 @@ def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, tmp_p
     assert found["cut"] == []
 
 
-@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark"])
+@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark", "explained"])
 def test_a_page_is_drawn_without_a_complaint_in_light_and_dark(name, pages, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(pages[name])

@@ -219,6 +219,21 @@ def bench_record(*cases):
     }
 
 
+def test_the_page_shows_where_the_time_goes_and_how_memory_grows():
+    told = [{"name": "dot<1>", "source": "jvp()/dot", "seconds_per_step": 2e-4, "share": 0.625}]
+    curve = [
+        training(
+            f"scaling batch/b{batch}/mixed", 1e-4, batch, {"batch_size": batch}, program_bytes=batch * 1e6
+        )
+        for batch in (1, 16, 256)
+    ]
+    page = bench_page(bench_record({**started("speedrun/98 %/ours"), "operations": told}, *curve))
+    assert "Where the time of speedrun/98 %/ours goes" in Outline(page).headings
+    assert "dot&lt;1&gt;" in page
+    assert "62.5%" in page
+    assert "memory of the program by batch size" in page
+
+
 def test_the_page_of_a_benchmark_shows_every_case_and_what_was_left_out():
     curve = [
         training(f"scaling batch/b{batch}/{name}", batch * 1e-4, batch, {"batch_size": batch})
