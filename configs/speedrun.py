@@ -2,7 +2,7 @@
 
     python -m neuroforge_jax.train --config configs/speedrun.py
 
-MNIST: 98.05 % on average over 8 seeds, in 0.27 s of training each.
+MNIST: 98.08 % on average over 30 seeds, in 0.30 s of training each (median 0.26 s).
 On two cores of an AMD EPYC (Zen 4), Python 3.13, jax 0.12.
 """
 

@@ -29,11 +29,11 @@ PHASES = {
         "Backend.prepare = prepare\n"
     ),
     "load": (
-        "from neuroforge_jax import run\n"
+        "from neuroforge_jax.data import datasets\n"
         "def load_dataset(*_, **__):\n"
         "    open('here', 'w').close()\n"
         "    time.sleep(60)\n"
-        "run.load_dataset = load_dataset\n"
+        "datasets.load_dataset = load_dataset\n"
     ),
     "step": (
         "from neuroforge_jax.observe.pace import Pace\n"
