@@ -229,11 +229,11 @@ def _others(cases: Sequence[Case]) -> str:
 
 def _operations(operations: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        (duration(told["seconds_per_step"]), f"{told['share']:.1%}", told["name"], told["source"])
+        (told["name"], told["source"], duration(told["seconds_per_step"]), f"{told['share']:.1%}")
         for told in operations
     ]
     lead = page.paragraph("The longest operations of a step, traced, which slows them down.")
-    return lead + page.table(["a step", "share", "operation", "of"], rows)
+    return lead + page.table(["operation", "of", "a step", "share"], rows, words=True)
 
 
 def _claims(claims: Sequence[Mapping[str, str]]) -> str:

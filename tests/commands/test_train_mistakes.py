@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from neuroforge_jax.data.idx import write_idx
+from neuroforge_jax.train import main
 from tests.commands.test_train import QUICK, ROOT, own_folders, run
 
 __all__ = ["own_folders"]
