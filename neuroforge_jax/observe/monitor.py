@@ -144,6 +144,9 @@ class PerformanceMonitor:
         lines = [f"{'span':<25}{'count':>8}{'total':>10}{'mean':>9}{'p50':>9}{'p95':>9}{'share':>8}"]
         for row in self.rows():
             name = f"{' ' * INDENT * row['depth']}{row['name']}"[:24]
+            if not row["count"]:  # a thread, which is no span itself
+                lines.append(name)
+                continue
             times = "".join(f"{_short(row[key]):>9}" for key in ("mean", "p50", "p95"))
             lines.append(
                 f"{name:<25}{row['count']:>8,}{_short(row['seconds']):>10}{times}{row['share']:>8.1%}"

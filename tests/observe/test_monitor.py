@@ -151,6 +151,7 @@ def test_a_run_tells_transfers_and_what_its_threads_do_beside_it(blobs, small_co
     assert counts["compile > transfer"] >= 1
     assert counts["thread checkpoints > write"] == 1
     assert not any(name.startswith("thread") for name in monitor.seconds)
+    assert "thread prefetch" in [line.rstrip() for line in monitor.report().splitlines()]
 
 
 def test_without_a_monitor_that_listens_a_span_times_nothing():
