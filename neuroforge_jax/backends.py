@@ -113,9 +113,9 @@ class Backend:
     ) -> Run:
         """Compile the training of this model on this dataset for stretches of steps.
 
-        parts: of the step to compile; the backend's own unless given. state_like: the shapes and dtypes of its
-        state, where they are known. source: samples to train on in the place
+        parts: of the step to compile; the backend's own unless given. source: samples to train on in the place
         of the dataset's own, and streaming: how far ahead they are read, both for pipelined execution only.
+        state_like: the shapes and dtypes of the state, where they are known already.
         """
         device = self.device
         with jax.default_device(device):

@@ -18,7 +18,7 @@ from neuroforge_jax.capacity import check_fits, estimate, told_in_bytes
 from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.compilation_cache import programs_kept
 from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.data.datasets import begin_loading
+from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.divergence import (
     NonFiniteLossError,
@@ -83,7 +83,7 @@ def fit(
 ) -> Result:
     """Train as the config says, on `dataset` or else on the one that the config names.
 
-    dataset: may be a function that loads the one that the config names, such as `begin_loading` gives.
+    dataset: may be a function that loads it, such as `data.datasets.begin_loading` gives.
     With `options.run_dir` the run is saved there, with `options.resume` it is continued from there; a Ctrl-C or
     SIGTERM saves it once more and raises Stopped, a KeyboardInterrupt. Sinks listen: `[Console()]` shows what the
     command shows. The monitor, where one is given, times the run's parts. instrument: given the prepared run; what
@@ -116,9 +116,9 @@ def _fit(
         check_output(options.benchmark_output, "--benchmark-output")
     Schedule.parse(options.checkpoint_every)
     if not isinstance(dataset, Dataset):
-        load = dataset or begin_loading(config.dataset, data_dir=options.data_dir, target=config.target)
+        named = partial(load_dataset, config.dataset, data_dir=options.data_dir, target=config.target)
         with monitor.track("load"):
-            dataset = load()
+            dataset = (dataset or named)()
         if config.dataset == "auto":
             config = replace(config, dataset=dataset.name)  # what is continued must not choose again
     dataset, validation = dataset.first(config.train_samples).hold_out(config.held_out_fraction, config.seed)

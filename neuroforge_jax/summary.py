@@ -70,7 +70,7 @@ def header_rows(
 def _scaling(training: Training) -> str:
     if training.loss_scale is None:
         return ""
-    kind = "static" if training.loss_scale.is_static else "dynamic"
+    kind = "static" if training.loss_scale.is_static else "at first, dynamic"
     return f", losses scaled by {float(training.loss_scale.scale):,.0f} ({kind})"
 
 

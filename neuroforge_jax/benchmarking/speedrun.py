@@ -117,7 +117,7 @@ def cases(
                 rounds = min(seeds, TORCH_SEEDS)
                 trainings[f"torch {mode}"] = Contender(_asked(talk), rounds, version=version)
             for case in raced(f"speedrun/{100 * wanted:g} %", trainings, wanted, reference):
-                if case["config"]:
+                if case["contender"] == "ours":
                     case["operations"] = operations_of(config, dataset, folder / f"trace {wanted}")
                 tell(case)
         wanted, config = next(iter(RECIPES.items()))
