@@ -2,7 +2,7 @@
 
     python -m neuroforge_jax.train --config configs/adam.py
 
-MNIST: 98.36 % in 17 s of training; 28 of 30 epochs, the weights of epoch 23.
+MNIST: 98.52 % in 16 s of training; 28 of 30 epochs, the weights of epoch 23.
 On two cores of an AMD EPYC (Zen 4), Python 3.13, jax 0.12.
 """
 

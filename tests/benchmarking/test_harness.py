@@ -51,3 +51,10 @@ def test_each_round_has_a_turn_of_each_between_two_of_the_reference():
     assert (ratio.median, ratio.interval) == (pytest.approx(2), (pytest.approx(2), pytest.approx(2)))
     assert measured["first"].reference_seconds == (0.005,) * 12
     assert len(measured["first"].seconds_per_step.values) == 12
+
+
+def test_a_step_that_many_networks_take_at_once_is_told_for_one_of_them():
+    contenders = {"one": Started(Clockwork(0.01).turn), "four": Started(Clockwork(0.02).turn, networks=4)}
+    measured = measure(contenders, lambda name: lambda: 1.0, repetitions=3, turn_seconds=0.05)
+    assert measured["four"].seconds_per_step.median == pytest.approx(0.005)
+    assert measured["four"].faster_than(measured["one"]).median == pytest.approx(2.0)
