@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from neuroforge_jax.command import run_command
+from neuroforge_jax.command import leave, run_command
 from neuroforge_jax.errors import ConfigError, VerificationError, lookup
 
 if TYPE_CHECKING:
@@ -191,4 +191,4 @@ def _compare(flags: BenchFlags, console: "Console") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
+
+from neuroforge_jax.command import leave
 
 COMMANDS = {
     "train": ("neuroforge_jax.train", "train a multilayer perceptron"),
@@ -36,5 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
+def script() -> NoReturn:
+    """What `neuroforge` runs."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -3,9 +3,10 @@
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from neuroforge_jax.errors import UserError
-from neuroforge_jax.signals import SignalWatch, Stopped
+from neuroforge_jax.signals import EXIT_CODES, SignalWatch, Stopped
 
 INTERRUPTED = 130
 
@@ -37,3 +38,16 @@ def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
         # The reader has what it wanted; not even the interpreter's last flush may complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with a command's exit code.
+
+    After a signal nothing is waited for: a thread within a compiler would hold the interpreter's end up, and one
+    that imports compiled modules could crash it.
+    """
+    if code in EXIT_CODES.values():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from neuroforge_jax.command import run_command
+from neuroforge_jax.command import leave, run_command
 from neuroforge_jax.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -255,4 +255,4 @@ def _because(row: "BackendRow") -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

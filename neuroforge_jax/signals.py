@@ -11,20 +11,34 @@
 Python runs a handler only between two of its own instructions, and XLA compiles for seconds without one. So a
 thread listens too, through the descriptor that the interpreter's C handler writes to: it ends the process on a
 second signal, and on a first one that nobody has answered for PATIENCE_SECONDS outside of `deferred`.
+
+An exception within the import of a compiled module can crash the process (jaxlib's modules, written in C++, end
+it with SIGSEGV or SIGABRT), and one within a `__del__` or a callback of the garbage collector (jax has one) is
+ignored by Python: a signal that arrives there is raised a moment later. What C++ makes of one that passed through
+it (a SystemError, with the signal as its cause) leaves the block as the signal.
 """
 
+import _thread
+import math
 import os
 import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_SECONDS = 8.0
 """How long a program that is being compiled may keep a signal waiting."""
+
+LOOK_SECONDS = 0.05
+"""How often the thread looks, once a signal has come."""
+
+COMPILED_IMPORT = (ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__)
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 SHOW_CURSOR = b"\x1b[?25h"
@@ -51,6 +65,7 @@ class SignalWatch:
         self.received: int | None = None
         self.hint = ""
         self._deferred = 0
+        self._postponed = False
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "SignalWatch":
@@ -61,19 +76,31 @@ class SignalWatch:
         os.set_blocking(self._mouth, False)
         self._mouth_before = signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
         self._before = {signum: signal.signal(signum, self._note) for signum in listened}
+        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._ignored
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
+        sys.unraisablehook = self._hook_before
         for signum, handler in self._before.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._mouth_before)
         os.close(self._mouth)  # the thread reads the end of the pipe, and ends
         self._thread.join()
         os.close(self._ear)
+        cause = error
+        while cause is not None and not isinstance(cause, Stopped):
+            cause = cause.__cause__
+        if cause is not None and cause is not error:
+            raise cause from None
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -91,19 +118,42 @@ class SignalWatch:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.received = self.received or signum
-        if not self._deferred:
-            raise Stopped(signum, self.hint)
+        if self._deferred:
+            return
+        if _imports_compiled_code(frame):
+            self._postponed = True
+            return
+        raise Stopped(signum, self.hint)
+
+    def _ignored(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        if isinstance(unraisable.exc_value, Stopped):
+            self._postponed = True
+        else:
+            self._hook_before(unraisable)
 
     def _listen(self) -> None:
-        heard: list[int] = []
+        heard, patient_until = list[int](), math.inf
         while True:
-            ready, _, _ = select.select([self._ear], [], [], PATIENCE_SECONDS if heard else None)
+            ready, _, _ = select.select([self._ear], [], [], LOOK_SECONDS if heard else None)
             numbers = os.read(self._ear, 64) if ready else b""
             if ready and not numbers:
                 return
+            now = time.monotonic()
+            if not heard or self._deferred:
+                patient_until = now + PATIENCE_SECONDS
             heard += [number for number in numbers if number in EXIT_CODES]
-            if len(heard) > 1 or (not ready and not self._deferred):
+            if len(heard) > 1 or (heard and now > patient_until):
                 _end(heard[-1])
+            if self._postponed:
+                # Sent again, and heard as the first one.
+                self._postponed = False
+                _thread.interrupt_main(signal.Signals(heard.pop()))
+
+
+def _imports_compiled_code(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code not in COMPILED_IMPORT:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _end(signum: int) -> None:

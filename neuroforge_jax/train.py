@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroforge_jax.command import run_command
+from neuroforge_jax.command import leave, run_command
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import VerificationError
 
@@ -165,4 +165,4 @@ def _verified(config: TrainConfig, tolerance: float | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

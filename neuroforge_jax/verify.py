@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from neuroforge_jax.command import run_command
+from neuroforge_jax.command import leave, run_command
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, VerificationError, lookup
 
@@ -221,4 +221,4 @@ def _raise_if_failed(verdicts: Sequence["Verdict"], planted: "Fault | None") -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

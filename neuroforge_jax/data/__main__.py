@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tyro
 
-from neuroforge_jax.command import run_command
+from neuroforge_jax.command import leave, run_command
 from neuroforge_jax.data.datasets import data_folder, fetch, find_files, load_dataset
 from neuroforge_jax.data.download import ARCHIVES
 from neuroforge_jax.data.types import Dataset
@@ -182,4 +182,4 @@ def _plain(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

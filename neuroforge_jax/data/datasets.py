@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +54,22 @@ def begin_loading(
     """`load_dataset` in a thread of its own; what is given waits for it, and gives or raises what it does.
 
     Reading and checking files leaves most of the processor to whoever imports or compiles meanwhile. A process
-    may end before it is done.
+    may end before it is done. What must be downloaded first is loaded in the thread of whoever waits: a signal
+    ends that, and its half a file is removed.
     """
+    load = partial(load_dataset, name, data_dir=data_dir, target=target)
+    archive = ARCHIVES.get("mnist" if name == "auto" else name)
+    if archive and None in find_files(archive, data_folder(data_dir)).values():
+        return load
     loaded: Future[Dataset] = Future()
 
-    def load() -> None:
+    def fulfil() -> None:
         try:
-            loaded.set_result(load_dataset(name, data_dir=data_dir, target=target))
+            loaded.set_result(load())
         except BaseException as error:
             loaded.set_exception(error)
 
-    threading.Thread(target=load, name="loading", daemon=True).start()
+    threading.Thread(target=fulfil, name="loading", daemon=True).start()
     return loaded.result
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from neuroforge_jax.command import run_command
+from neuroforge_jax.command import leave, run_command
 
 PROG = "python -m neuroforge_jax.report"
 
@@ -48,4 +48,4 @@ def _report(args: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

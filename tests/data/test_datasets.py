@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.data import datasets, load_dataset
-from neuroforge_jax.data.download import ARCHIVES
+from neuroforge_jax.data.download import ARCHIVES, DownloadError
 from neuroforge_jax.data.idx import write_idx
 from neuroforge_jax.errors import ConfigError, DataError
 
@@ -211,6 +212,26 @@ def test_loading_in_a_thread_gives_the_dataset_or_its_error_when_asked():
     wrong = datasets.begin_loading("nothing")
     with pytest.raises(ConfigError, match="unknown dataset 'nothing'"):
         wrong()
+
+
+@pytest.mark.parametrize("name", ["auto", "mnist"])
+def test_what_must_be_downloaded_is_loaded_by_whoever_waits(name, tmp_path, monkeypatch):
+    """So that a Ctrl-C, which is raised in the main thread, ends the download and removes what it wrote."""
+    threads = []
+
+    def download(files, mirrors, folder):
+        threads.append(threading.current_thread())
+        raise DownloadError("no", "no mirror answered")
+
+    monkeypatch.setattr(datasets, "download", download)
+    load = datasets.begin_loading(name, data_dir=tmp_path)
+    assert threads == []
+    if name == "auto":
+        assert load().name == "digits"
+    else:
+        with pytest.raises(DataError):
+            load()
+    assert threads == [threading.current_thread()]
 
 
 def test_a_target_without_a_csv_is_refused():

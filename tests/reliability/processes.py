@@ -17,8 +17,9 @@ START = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 {plant}
+from neuroforge_jax.command import leave
 from neuroforge_jax.train import main
-sys.exit(main(sys.argv[1:]))
+leave(main(sys.argv[1:]))
 """
 """A shell's background job ignores Ctrl-C, and so would all that it starts."""
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -91,6 +92,26 @@ def test_a_signal_ends_the_run_with_its_code_and_nothing_is_lost(phase, signum, 
         assert max(steps(tmp_path / "run"), default=0) == (100 if phase == "pictures" else 0)
         assert "Traceback" not in err
     assert not list((tmp_path / "run").glob("checkpoints/.saving*"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_at_any_moment_before_the_first_step_is_told_in_a_line(signum, tmp_path):
+    """While modules in C++ are imported and Python is called back from them, 20 ms apart for half a second."""
+    write_data(tmp_path)
+    plant = (
+        "from neuroforge_jax.data import datasets\n"
+        "begin = datasets.begin_loading\n"
+        "datasets.begin_loading = lambda *args, **named: (begin(*args, **named), open('here', 'w').close())[0]\n"
+    )
+    for moment in range(25):
+        process = start(LONG, tmp_path, plant)
+        wait_for((tmp_path / "here").exists, process)
+        time.sleep(0.02 * moment)
+        code, err, seconds = stop(process, signum)
+        assert (code, err.split(":")[0].strip()) == (EXIT[signum], WORD[signum]), err
+        assert len(err.splitlines()) == 1
+        assert seconds < 3
+        (tmp_path / "here").unlink()
 
 
 @pytest.mark.parametrize("phase", ["step", "compile", "save"])
