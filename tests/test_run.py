@@ -150,9 +150,25 @@ def test_early_stopping_keeps_the_best_weights_by_validation_data(config):
     best = int(np.argmax(scores))
     assert len(scores) == best + 1 + 3
     assert result.figures["best_epoch"] == best + 1
+    kept, last = result.history[best], result.history[-1]
+    assert kept["validation_loss"] != pytest.approx(last["validation_loss"], rel=0.01)
     _, validation = dataset.hold_out(0.25, rough.seed)
-    assert nf.evaluate(result.model, result.params, validation).accuracy == scores[best]
+    evaluation = nf.evaluate(result.model, result.params, validation)
+    assert evaluation.accuracy == scores[best]
+    assert evaluation.loss == pytest.approx(kept["validation_loss"], rel=1e-6)
     assert all("test_accuracy" not in record for record in result.history)
+
+
+def test_what_is_told_at_the_end_is_measured_on_test_data(config):
+    """Not on the held-out data that have chosen the weights."""
+    dataset = make_blobs(400, seed=3)
+    result = nf.fit(dataclasses.replace(config, learning_rate=2.5, validation_fraction=0.25), dataset)
+    test = nf.evaluate(result.model, result.params, dataset.test)
+    assert (result.test_accuracy, result.test_loss) == (
+        test.accuracy,
+        pytest.approx(test.loss, rel=1e-6),
+    )
+    assert result.test_accuracy not in [record["validation_accuracy"] for record in result.history]
 
 
 def test_a_target_accuracy_ends_the_run(config, blobs):
