@@ -135,15 +135,19 @@ def test_fit_tells_a_monitor_where_its_time_goes(blobs, small_config, tmp_path):
     assert {(0, "compile"), (0, "evaluate"), (0, "save"), (1, "save")} <= rows.keys()
 
 
+def counts_by_path(monitor):
+    counts, path = {}, []
+    for row in monitor.rows():
+        path = [*path[: row["depth"]], row["name"]]
+        counts[" > ".join(path)] = row["count"]
+    return counts
+
+
 def test_a_run_tells_transfers_and_what_its_threads_do_beside_it(blobs, small_config, tmp_path):
     config = dataclasses.replace(small_config, backend="async", epochs=2)
     monitor = PerformanceMonitor()
     nf.fit(config, blobs, nf.RunOptions(run_dir=tmp_path / "run", chunk_steps=4), monitor=monitor)
-    rows, path = [], []
-    for row in monitor.rows():
-        path = [*path[: row["depth"]], row["name"]]
-        rows.append((" > ".join(path), row["count"]))
-    counts = dict(rows)
+    counts = counts_by_path(monitor)
     chunks = counts["thread prefetch > transfer"]
     assert chunks >= 2
     assert counts["thread prefetch > data"] >= chunks
@@ -152,6 +156,16 @@ def test_a_run_tells_transfers_and_what_its_threads_do_beside_it(blobs, small_co
     assert counts["thread checkpoints > write"] == 1
     assert not any(name.startswith("thread") for name in monitor.seconds)
     assert "thread prefetch" in [line.rstrip() for line in monitor.report().splitlines()]
+
+
+def test_steps_that_wait_for_their_data_tell_how_long_it_took(blobs, small_config):
+    monitor = PerformanceMonitor()
+    result = nf.fit(
+        dataclasses.replace(small_config, backend="naive", epochs=1, batch_size=50), blobs, monitor=monitor
+    )
+    counts = counts_by_path(monitor)
+    assert counts["train > steps > data"] == counts["train > steps > transfer"] == 5
+    assert result.figures["steps"] == 5
 
 
 def test_without_a_monitor_that_listens_a_span_times_nothing():
