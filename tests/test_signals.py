@@ -27,17 +27,25 @@ def send(signum=signal.SIGINT):
         pass
 
 
-def wait(seconds=5.0):
+def wait(seconds=10.0, until=lambda: False):
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not until():
         time.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_listened_to():
+    """A shell's background job ignores Ctrl-C, and these tests may be one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
 def ended(monkeypatch):
-    """Signals with which the process would have been ended at once; half a second of patience."""
+    """Signals with which the process would have been ended at once; a second of patience."""
     signums = []
-    monkeypatch.setattr(signals, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(signals, "PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(signals, "_end", signums.append)
     return signums
 
@@ -122,7 +130,7 @@ def test_a_first_signal_that_nobody_answers_ends_the_process_after_a_while(ended
         except Stopped:
             wait(0.3)
             assert ended == []
-            wait(0.5)
+            wait(until=lambda: ended)
             assert set(ended) == {signal.SIGTERM}
 
 
@@ -130,7 +138,7 @@ def test_what_is_saved_is_waited_for_and_its_end_gets_the_whole_patience(ended):
     with SignalWatch() as watch:
         with watch.deferred():
             send()
-            wait(0.8)
+            wait(1.3)
         assert watch.received == signal.SIGINT
         wait(0.3)
         assert ended == []
@@ -140,7 +148,7 @@ def test_a_second_signal_ends_the_process_at_once(ended):
     with SignalWatch() as watch, watch.deferred():
         send()
         send(signal.SIGTERM)
-        wait(0.2)
+        wait(until=lambda: ended)
         assert ended[0] == signal.SIGTERM
 
 
