@@ -64,7 +64,7 @@ def _about_bf16(seen: Diagnosis) -> list[str]:
     )
     if ceiling and seen.precision.bf16_flags and not seen.precision.bf16_units:
         told.append(f"{ceiling}={seen.variables[ceiling]} keeps oneDNN from this CPU's bf16 units; unset it")
-    if seen.precision.bf16_units and seen.precision.bf16_from_step_flops is None:
+    if seen.precision.bf16_pays and seen.precision.bf16_from_step_flops is None:
         old = f"jax {seen.versions['jax']}"
         if _numbers(seen.python) >= (3, 12):
             remedy = f"this is {old}: python -m pip install -U jax"

@@ -24,7 +24,8 @@ import jax
 import jax.numpy as jnp
 from platformdirs import user_cache_path
 
-from neuroforge_jax.execution.compiler import ONEDNN, cpu_flags
+from neuroforge_jax.execution.compiler import ONEDNN
+from neuroforge_jax.processor import cpu_flags
 from neuroforge_jax.typing import CompileOptions
 
 MIN_SECONDS = 0.1

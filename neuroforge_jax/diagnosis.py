@@ -29,11 +29,12 @@ from neuroforge_jax.data.datasets import DATASETS, data_folder, find_files
 from neuroforge_jax.data.download import ARCHIVES
 from neuroforge_jax.environment import installed_version, processor
 from neuroforge_jax.errors import NotYetError, UserError
-from neuroforge_jax.execution.compiler import bf16_is_fast, bf16_units, cpu_flags, why_bf16_is_slow
+from neuroforge_jax.execution.compiler import bf16_is_fast, why_bf16_is_slow
 from neuroforge_jax.kernels.choice import entries_of
 from neuroforge_jax.kernels.targets import target_of
 from neuroforge_jax.plugins import discover
 from neuroforge_jax.precision.policy import POLICIES
+from neuroforge_jax.processor import bf16_pays, bf16_units, cpu_flags
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "orbax-checkpoint")
 PLATFORM_PACKAGES = ("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
@@ -83,12 +84,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Precision:
-    """bf16_flags: what the CPU reports. bf16_units: whether they can be used. bf16_from_step_flops: where bf16 is
-    the faster precision, the work of a step from which it is; else None, and `reason` says why.
+    """bf16_flags: what the CPU reports. bf16_units: whether they can be used. bf16_pays: whether they are faster
+    than those of float32. bf16_from_step_flops: where bf16 is the faster precision, the work of a step from which
+    it is; else None, and `reason` says why.
     """
 
     bf16_flags: tuple[str, ...]
     bf16_units: bool
+    bf16_pays: bool
     bf16_from_step_flops: float | None
     reason: str
 
@@ -218,8 +221,8 @@ def _plugins() -> list[BackendRow]:
 def _precision(platform: str) -> Precision:
     flags = tuple(sorted(cpu_flags() & {"avx512_bf16", "amx_bf16"}))
     if not bf16_is_fast(platform):
-        return Precision(flags, bf16_units(), None, why_bf16_is_slow())
-    return Precision(flags, bf16_units(), BF16_MIN_STEP_FLOPS if platform == "cpu" else 0.0, "")
+        return Precision(flags, bf16_units(), bf16_pays(), None, why_bf16_is_slow())
+    return Precision(flags, bf16_units(), bf16_pays(), BF16_MIN_STEP_FLOPS if platform == "cpu" else 0.0, "")
 
 
 def _files(name: str, folder: Path) -> Files:

@@ -34,6 +34,7 @@ def seen(tmp_path_factory):
             real.precision,
             bf16_flags=("avx512_bf16",),
             bf16_units=True,
+            bf16_pays=True,
             bf16_from_step_flops=5e7,
             reason="",
         ),

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "neuroforge_jax"
 
 FLOORS = (
-    ("typing", "errors", "config", "signals"),
+    ("typing", "errors", "config", "signals", "processor"),
     ("nn", "precision", "data", "observe", "machine"),
     ("kernels",),
     ("training",),
@@ -42,6 +42,7 @@ ALLOWED_ON_ONE_FLOOR = {
     ("run", "keeper"),
     ("summary", "capacity"),
     ("train", "command"),
+    ("cli", "command"),
     ("advice", "diagnosis"),
     ("verify", "command"),
     ("data.__main__", "command"),
@@ -143,7 +144,7 @@ def test_the_afternoon_stays_an_afternoon():
 
 
 def test_what_watches_over_a_run_is_an_evening():
-    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) in WATCHES_OVER) <= 1_400
+    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) in WATCHES_OVER) <= 1_450
 
 
 def test_the_kernels_are_an_evening():

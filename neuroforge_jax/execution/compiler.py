@@ -1,20 +1,18 @@
 """The XLA compile options that make a program fast here, chosen by what the CPU reports.
 
 On x86 CPUs the matrix products of XLA go through oneDNN, with vectors as wide as the CPU has them: float32
-training gains up to a third, bf16 training on CPUs with bf16 units doubles (jax ≥ 0.11). A known option is
+training gains up to a third, bf16 training on CPUs that multiply it faster doubles (jax ≥ 0.11). A known option is
 not a working one, though: on a CPU without those units bf16 through oneDNN is a crash or a crawl, so it is
 decided by what the CPU says of itself, never by trying.
 """
 
-import os
 import platform as host
-import re
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+from neuroforge_jax import processor
 from neuroforge_jax.precision.policy import POLICIES, Policy
 from neuroforge_jax.typing import CompileOptions
 
@@ -49,8 +47,6 @@ ONEDNN_ALONE = {
 Adam up to batch 128); at batch 32 it depends on the widths, and at batch 8 it is 2.5 times slower. With AMX, bf16
 gains 7 % at batch 96, 28 % at 128 and 100 % at 512 over XLA alone, float32 3 to 4 % (jax 0.12)."""
 
-_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-
 
 def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOptions:
     """The options for `jax.jit(compiler_options=dict(…))` on this platform, for batches of this size.
@@ -60,11 +56,11 @@ def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOp
     if platform != "cpu" or host.machine().lower() not in ("x86_64", "amd64"):
         return ()
     wanted: dict[str, bool | int | str] = {}
-    if "avx512f" in cpu_flags():
+    if "avx512f" in processor.cpu_flags():
         wanted[VECTOR_WIDTH] = 512
     multiplied_in = policy.multiplied_in(platform)
-    if multiplied_in == jnp.float32 or (multiplied_in == jnp.bfloat16 and bf16_units()):
-        case = _has_amx(), multiplied_in == jnp.bfloat16
+    if multiplied_in == jnp.float32 or (multiplied_in == jnp.bfloat16 and processor.bf16_units()):
+        case = processor.has_amx(), multiplied_in == jnp.bfloat16
         if batch_size not in XLA_ALONE[case]:
             wanted[ONEDNN] = True
         if batch_size >= ONEDNN_ALONE[case]:
@@ -87,44 +83,22 @@ def bf16_is_fast(platform: str) -> bool:
     """Whether bf16 training was measured faster than float32 on devices like this one."""
     if platform != "cpu":
         return True
-    return bf16_units() and POLICIES["bf16"].multiplied_in("cpu") == jnp.bfloat16
+    return processor.bf16_units() and POLICIES["bf16"].multiplied_in("cpu") == jnp.bfloat16
 
 
 def why_bf16_is_slow() -> str:
     """For a CPU on which it is: the reason, and what would help."""
-    if not bf16_units():
+    if not processor.bf16_units():
         return "oneDNN finds no bf16 units here (avx512_bf16 or amx_bf16); --precision f32 is faster"
+    if not processor.bf16_pays():
+        return (
+            "this CPU multiplies bf16 no faster than float32 (avx512_bf16 by Intel, no AMX), so that it is rounded "
+            "to bf16 and multiplied in float32; --precision f32 is faster"
+        )
     return (
         f"jax {jax.__version__} multiplies bf16 slowly on CPUs, so that bf16 gains nothing over --precision f32 "
         "here; Python 3.12 or later with jax 0.11 or later makes it the faster one"
     )
-
-
-def bf16_units() -> bool:
-    """Whether this CPU multiplies bf16 in hardware, as far as oneDNN is allowed to use it."""
-    return bool(_BF16_FLAGS & cpu_flags()) and _onednn_may_use_bf16()
-
-
-def _has_amx() -> bool:
-    return "amx_tile" in cpu_flags()
-
-
-@cache
-def cpu_flags() -> frozenset[str]:
-    """The instruction sets that the CPU reports; empty where the system does not say."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    return frozenset(found.group(1).split()) if found else frozenset()
-
-
-def _onednn_may_use_bf16() -> bool:
-    """OneDNN's own ceiling, ONEDNN_MAX_CPU_ISA, can forbid units that the CPU has."""
-    ceiling = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
-    known = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
-    return not ceiling or ceiling.startswith(known)
 
 
 @cache

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from neuroforge_jax import processor
 from neuroforge_jax.errors import ConfigError, unknown
 
 DTYPES: dict[str, DTypeLike] = {"f32": jnp.float32, "bf16": jnp.bfloat16, "f16": jnp.float16}
@@ -59,11 +60,17 @@ class Policy:
     def multiplied_in(self, platform: str) -> DTypeLike:
         """The dtype that XLA is given operands in on this platform, once they are rounded to `compute`.
 
-        On CPUs XLA has no fast fp16 product, and before jax 0.11 no fast bf16 one: there the rounded operands
-        are multiplied in float32, and the product is not rounded again.
+        On CPUs XLA has no fast fp16 product, and before jax 0.11 no fast bf16 one; nor has a CPU whose bf16 units
+        are slower than its float32 ones. There the rounded operands are multiplied in float32, and the product
+        is not rounded again.
         """
-        slow_on_cpus = (jnp.float16,) if jax.__version_info__ >= (0, 11) else (jnp.float16, jnp.bfloat16)
-        return jnp.float32 if platform == "cpu" and self.compute in slow_on_cpus else self.compute
+        if platform != "cpu":
+            return self.compute
+        bf16_is_slow = jax.__version_info__ < (0, 11) or (
+            processor.bf16_units() and not processor.bf16_pays()
+        )
+        slow = (jnp.float16, jnp.bfloat16) if bf16_is_slow else (jnp.float16,)
+        return jnp.float32 if self.compute in slow else self.compute
 
     def path(self, platform: str) -> str:
         """How products are computed on this platform, in words.

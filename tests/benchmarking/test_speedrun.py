@@ -29,30 +29,43 @@ SHORT = nf.TrainConfig(
 )
 
 
-def test_contenders_take_turns_and_are_compared_over_the_seeds_that_both_had():
+def test_contenders_take_turns_and_the_fastest_of_ours_is_compared_over_the_seeds_that_both_had():
     turns = []
 
-    def contender(name, seconds, rounds):
+    def contender(name, seconds, rounds, config=None):
         def train(seed):
             turns.append((name, seed))
             return Outcome(seconds * (1 + seed / 10), 0.97 + seed / 100)
 
-        return Contender(train, rounds)
+        return Contender(train, rounds, config=config)
 
-    ours, theirs = raced(
-        "s", {"ours": contender("ours", 0.5, 3), "theirs": contender("theirs", 2.0, 2)}, 0.98, lambda: 0.001
+    slow, ours, theirs = raced(
+        "s",
+        {
+            "slow": contender("slow", 0.6, 3, SHORT),
+            "ours": contender("ours", 0.5, 3, SHORT),
+            "theirs": contender("theirs", 0.25, 2),
+        },
+        0.98,
+        lambda: 0.001,
     )
-    assert turns == [
-        *[("ours", 0), ("theirs", 0)],  # they warm up
-        *[("ours", 0), ("theirs", 0), ("ours", 1), ("theirs", 1), ("ours", 2)],
-    ]
+    names = ("slow", "ours", "theirs")
+    assert (
+        turns
+        == [
+            *[(name, 0) for name in names],  # they warm up
+            *[(name, seed) for seed in range(2) for name in names],
+            *[(name, 2) for name in names[:2]],
+        ]
+    )
     assert ours["seconds"]["mean"] == pytest.approx(0.55)
     assert ours["accuracy"]["mean"] == pytest.approx(0.98)
     assert ours["reference_seconds"] == [0.001] * 3
     assert (ours["reached"], theirs["reached"]) == (True, False)
     assert "ratio" not in ours
-    assert theirs["ratio"]["median"] == pytest.approx(0.25)
-    assert theirs["ratio"]["to"] == ours["name"] == "s/ours"
+    assert slow["ratio"]["median"] == pytest.approx(0.5 / 0.6)
+    assert theirs["ratio"]["median"] == pytest.approx(2)
+    assert slow["ratio"]["to"] == theirs["ratio"]["to"] == ours["name"] == "s/ours"
 
 
 def test_a_training_is_compiled_once_and_its_seed_decides_it():
@@ -107,8 +120,13 @@ def test_without_torch_its_rows_say_so(monkeypatch):
     assert [case["contender"] for case in cases if "skipped" in case] == [
         f"torch {m}" for m in speedrun.TORCH_MODES
     ]
-    assert [case["name"] for case in cases if "operations" in case] == ["speedrun/50 %/ours"]
+    told = {case["contender"]: case for case in cases if case["name"].startswith("speedrun/50 %/ours")}
+    assert list(told) == ["ours bf16", "ours f32"]
+    assert [told[name]["config"]["backend"] for name in told] == ["mixed", "optimized"]
+    (fastest,) = [case for case in told.values() if "operations" in case]
+    assert fastest["seconds"]["median"] == min(case["seconds"]["median"] for case in told.values())
     assert [case["name"] for case in cases if "seconds" in case] == [
-        "speedrun/50 %/ours",
-        "speedrun/50 % from the command/ours",
+        f"speedrun/50 %{way}/ours {precision}"
+        for way in ("", " from the command")
+        for precision in ("bf16", "f32")
     ]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from neuroforge_jax import processor
 from neuroforge_jax.execution import compiler
 from neuroforge_jax.precision.policy import POLICIES
 
@@ -17,8 +18,9 @@ native_bf16 = pytest.mark.skipif(
 def cpu(monkeypatch):
     """Pretend to be an x86 CPU with these flags."""
 
-    def pretend(*flags, ceiling=None):
-        monkeypatch.setattr(compiler, "cpu_flags", lambda: frozenset(flags))
+    def pretend(*flags, ceiling=None, maker="AuthenticAMD"):
+        told = {"flags": " ".join(flags), "vendor_id": f" {maker}"}
+        monkeypatch.setattr(processor, "_told", told.get)
         monkeypatch.setattr(compiler.host, "machine", lambda: "x86_64")
         monkeypatch.setattr(compiler, "_is_known", lambda name, value: True)
         monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
@@ -71,6 +73,33 @@ def test_bf16_without_its_units_never_goes_through_onednn(cpu, flags):
     assert compiler.ONEDNN not in names(BF16)
     assert not compiler.bf16_is_fast("cpu")
     assert "finds no bf16 units" in compiler.why_bf16_is_slow()
+
+
+@native_bf16
+@pytest.mark.parametrize("ceiling", [None, "AVX512_CORE_BF16"])
+def test_an_intel_cpu_without_its_matrix_units_multiplies_in_float32(ceiling, cpu):
+    """Its bf16 products are slower; what is rounded is the same."""
+    hidden = ("amx_tile", "amx_bf16") if ceiling else ()
+    cpu("avx512f", "avx512_bf16", *hidden, maker="GenuineIntel", ceiling=ceiling)
+    assert BF16.multiplied_in("cpu") == jnp.float32
+    assert BF16.multiplied_in("gpu") == jnp.bfloat16
+    assert names(BF16, 512) == names(F32, 512) | {compiler.EXCESS_PRECISION}
+    assert not compiler.bf16_is_fast("cpu")
+    assert "no faster than float32" in compiler.why_bf16_is_slow()
+
+
+@native_bf16
+@pytest.mark.parametrize(
+    ("flags", "maker"),
+    [
+        (("avx512f", "avx512_bf16"), "AuthenticAMD"),
+        (("avx512f", "avx512_bf16", "amx_tile", "amx_bf16"), "GenuineIntel"),
+    ],
+)
+def test_a_cpu_that_multiplies_bf16_faster_does(flags, maker, cpu):
+    cpu(*flags, maker=maker)
+    assert BF16.multiplied_in("cpu") == jnp.bfloat16
+    assert compiler.bf16_is_fast("cpu")
 
 
 @native_bf16

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from neuroforge_jax import processor
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.kernels.xla import dense, product
@@ -113,6 +114,7 @@ def test_before_jax_0_11_a_cpu_multiplies_bf16_rounded_operands_in_float32(monke
         ((0, 11, 0), "bf16 products, float32 where XLA finds that faster"),
     ):
         monkeypatch.setattr(jax, "__version_info__", release)
+        monkeypatch.setattr(processor, "bf16_pays", lambda: True)
         assert POLICIES["bf16"].path("cpu") == path
         assert POLICIES["bf16"].path("gpu") == "bf16 products"
 
