@@ -27,25 +27,25 @@ EXCESS_PRECISION = "xla_allow_excess_precision"
 multiplied in float32 would not be rounded at all."""
 
 XLA_ALONE = {
-    # AMX, bf16: at these batches
+    # by Intel, bf16: at these batches
     (False, True): range(0),
     (False, False): range(17, 48),
     (True, True): range(17, 96),
     (True, False): range(17, 512),
 }
-"""Where XLA is faster without oneDNN. With AVX-512 only, float32 gains 12 % at batch 24, 8 % at 32, 2 % at 48; with
-AMX, bf16 gains 5 to 15 %, float32 1 to 12 % (784-1024-512-10, jax 0.12)."""
+"""Where XLA is faster without oneDNN. On a Zen 4 float32 gains 12 % at batch 24, 8 % at 32, 2 % at 48. On Xeons
+with AMX bf16 gains 5 to 15 %, float32 1 to 12 %, and without AMX up to 15 % (784-1024-512-10, jax 0.12)."""
 
 ONEDNN_ALONE = {
-    # AMX, bf16: from this batch on
+    # by Intel, bf16: from this batch on
     (False, True): 64,
     (False, False): 2**31,
     (True, True): 96,
     (True, False): 512,
 }
-"""From here on oneDNN alone is faster. With AVX-512 only, bf16 gains 0 to 11 % (between 4 % less and 6 % more with
-Adam up to batch 128); at batch 32 it depends on the widths, and at batch 8 it is 2.5 times slower. With AMX, bf16
-gains 7 % at batch 96, 28 % at 128 and 100 % at 512 over XLA alone, float32 3 to 4 % (jax 0.12)."""
+"""From here on oneDNN alone is faster. On a Zen 4 bf16 gains 0 to 11 % (between 4 % less and 6 % more with Adam up
+to batch 128); at batch 32 it depends on the widths, and at batch 8 it is 2.5 times slower. On Xeons with AMX bf16
+gains 7 % at batch 96, 28 % at 128 and 100 % at 512 over XLA alone, float32 3 to 4 %, as it does without AMX."""
 
 
 def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOptions:
@@ -60,7 +60,7 @@ def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOp
         wanted[VECTOR_WIDTH] = 512
     multiplied_in = policy.multiplied_in(platform)
     if multiplied_in == jnp.float32 or (multiplied_in == jnp.bfloat16 and processor.bf16_units()):
-        case = processor.has_amx(), multiplied_in == jnp.bfloat16
+        case = processor.cpu_maker() == "GenuineIntel", multiplied_in == jnp.bfloat16
         if batch_size not in XLA_ALONE[case]:
             wanted[ONEDNN] = True
         if batch_size >= ONEDNN_ALONE[case]:

@@ -49,7 +49,7 @@ def test_large_bf16_batches_leave_every_product_to_onednn(cpu):
     assert compiler.YNN_FUSIONS not in names(F32, 512)
 
 
-def test_a_cpu_without_amx_takes_no_onednn_for_float32_at_a_few_dozen_samples(cpu):
+def test_a_cpu_of_amds_takes_no_onednn_for_float32_at_a_few_dozen_samples(cpu):
     cpu("avx512f", "avx512_bf16")
     assert names(F32, 16) == names(F32, 48) == {compiler.ONEDNN, compiler.VECTOR_WIDTH}
     assert names(F32, 17) == names(F32, 47) == {compiler.VECTOR_WIDTH}
@@ -57,8 +57,8 @@ def test_a_cpu_without_amx_takes_no_onednn_for_float32_at_a_few_dozen_samples(cp
 
 @native_bf16
 @pytest.mark.parametrize(("policy", "from_batch"), [(F32, 512), (BF16, 96)])
-def test_a_cpu_with_amx_takes_onednn_for_small_and_for_large_batches_only(cpu, policy, from_batch):
-    cpu("avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
+def test_a_cpu_of_intels_takes_onednn_for_small_and_for_large_batches_only(cpu, policy, from_batch):
+    cpu("avx512f", "avx512_bf16", "amx_tile", "amx_bf16", maker="GenuineIntel")
     assert names(policy, 16) == {compiler.ONEDNN, compiler.VECTOR_WIDTH}
     assert names(policy, 17) == names(policy, from_batch - 1) == {compiler.VECTOR_WIDTH}
     assert names(policy, from_batch) == {compiler.ONEDNN, compiler.VECTOR_WIDTH, compiler.YNN_FUSIONS}
@@ -83,7 +83,9 @@ def test_an_intel_cpu_without_its_matrix_units_multiplies_in_float32(ceiling, cp
     cpu("avx512f", "avx512_bf16", *hidden, maker="GenuineIntel", ceiling=ceiling)
     assert BF16.multiplied_in("cpu") == jnp.float32
     assert BF16.multiplied_in("gpu") == jnp.bfloat16
-    assert names(BF16, 512) == names(F32, 512) | {compiler.EXCESS_PRECISION}
+    for batch in (8, 64, 512):
+        assert names(BF16, batch) == names(F32, batch) | {compiler.EXCESS_PRECISION}
+    assert names(F32, 64) == {compiler.VECTOR_WIDTH}
     assert not compiler.bf16_is_fast("cpu")
     assert "no faster than float32" in compiler.why_bf16_is_slow()
 
