@@ -119,10 +119,10 @@ def test_what_goes_through_onednn_stays_out(own, tmp_path):
     """jax would warn of it, at every start."""
     from neuroforge_jax.backends import BACKENDS
 
-    if ONEDNN not in dict(BACKENDS["optimized"].options(64)):
+    if ONEDNN not in dict(BACKENDS["optimized"].options(16)):
         pytest.skip("nothing goes through oneDNN here")
     plant = 'os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.abspath("cache")' if own else ""
-    args = [*TRAINING, "--backend", "optimized", "--batch-size", "64"]
+    args = [*TRAINING, "--backend", "optimized", "--batch-size", "16"]
     _, err, _, _ = trained(tmp_path, args, plant)
     assert err == ""
     assert programs(tmp_path) == []
