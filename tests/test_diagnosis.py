@@ -163,6 +163,13 @@ def test_advice_names_what_is_wrong_and_what_to_do(changes, sentence, seen):
     assert all("\n" not in line for line in told)
 
 
+def test_a_cpu_whose_bf16_does_not_pay_is_advised_no_newer_jax(seen):
+    """None would make it the faster precision there."""
+    slow = replace(seen.precision, bf16_from_step_flops=None, reason="slow")
+    assert any("bf16 is faster" in line for line in advice(replace(seen, precision=slow)))
+    assert not any("bf16" in line for line in advice(replace(seen, precision=replace(slow, bf16_pays=False))))
+
+
 def test_a_gpu_in_use_needs_no_advice_for_the_cpu(seen):
     devices = (Device("gpu", "NVIDIA H100", 10**11, 0, ""),)
     slow = replace(seen.precision, bf16_from_step_flops=None, reason="slow")

@@ -48,7 +48,7 @@ RECIPES = {
 """By the mean test accuracy that each is to reach. The first is configs/speedrun.py."""
 
 OUR_BACKENDS = {"ours bf16": "mixed", "ours f32": "optimized"}
-"""Which is the faster one is the CPU's to say."""
+"""Which is the faster one is the device's to say."""
 
 TORCH_MODES = ("eager f32", "eager bf16", "compiled f32", "compiled bf16")
 TORCH_SEEDS = 10
