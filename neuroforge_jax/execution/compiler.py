@@ -92,7 +92,7 @@ def why_bf16_is_slow() -> str:
         return "oneDNN finds no bf16 units here (avx512_bf16 or amx_bf16); --precision f32 is faster"
     if not processor.bf16_pays():
         return (
-            "this CPU multiplies bf16 no faster than float32 (avx512_bf16 by Intel, no AMX), so that it is rounded "
+            "this CPU multiplies bf16 no faster than float32 (avx512_bf16 by Intel, no AMX): operands are rounded "
             "to bf16 and multiplied in float32; --precision f32 is faster"
         )
     return (
