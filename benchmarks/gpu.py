@@ -48,7 +48,18 @@ def command_of(part: str, folder: Path, device: str) -> list[str]:
     bench += ["--output", str(record), "--report", str(record.with_suffix(".html"))]
     kernels_record = folder / f"kernels_{device}.json"
     return {
-        "tests": [sys.executable, "-m", "pytest", "-m", "gpu", "-n", "0", "-q", "--no-header"],
+        "tests": [
+            sys.executable,
+            "-m",
+            "pytest",
+            "tests/kernels/test_on_gpu.py",
+            "-m",
+            "gpu",
+            "-n",
+            "0",
+            "-q",
+            "--no-header",
+        ],
         "kernels": [sys.executable, f"{here}/kernels.py", "--output", str(kernels_record)],
         "ladder": [*bench, "--suite", "gpu"],
         "speedrun": [*bench, "--suite", "speedrun", "--seeds", "10"],

@@ -6,7 +6,8 @@
     elementwise bias and activation, forward and backward, beside a copy of as many bytes
     mlp         narrow MLPs in one kernel by batch, inference and training
 
-Contenders take turns. Inputs are normally distributed: a device draws less power, and runs faster, on zeros. What
+Contenders take turns; a turn is many calls of a program that runs the operation SETS times in a row, each time on
+other operands, so that what is timed is the device and not the dispatch. Inputs are normally distributed: a device draws less power, and runs faster, on zeros. What
 won is written into the user's cache folder, and with --ship into the table of the package too. Where there is no
 device for kernels nothing is measured, unless --interpret tries the script itself on small sizes.
 """
@@ -39,6 +40,9 @@ CANDIDATES = {
 }
 """Tiles that are tried, besides the target's own."""
 
+SETS = 4
+"""Operations in a program."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -54,6 +58,8 @@ class Options:
     """Turns of each contender."""
     seconds: float = 0.05
     """Of a turn, about."""
+    batches: tuple[int, ...] = (128, 512, 2048, 8192)
+    """Of the layers and the elementwise operations."""
     interpret: bool = False
     """Try the script where there are no kernels for the device: interpreted, on small sizes."""
 
@@ -69,7 +75,7 @@ class Bench:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        return (8, 40) if self.options.interpret else (128, 512, 2048, 8192)
+        return (8, 40) if self.options.interpret else self.options.batches
 
     def remember(self, entry: str, what: Measured) -> None:
         """For this process and, unless the script alone is tried, for later ones."""
@@ -78,11 +84,11 @@ class Bench:
             choice.remember(jax.devices()[0].device_kind, {entry: what})
 
     def race(self, contenders: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-        """Microseconds of each, in turn."""
+        """Microseconds of one operation of each, in turn; a call is SETS of them."""
         rates = interleaved(
             {name: self._timed(run) for name, run in contenders.items()}, self.options.repetitions
         )
-        return {name: [1e6 / rate for rate in values] for name, values in rates.items()}
+        return {name: [1e6 / (SETS * rate) for rate in values] for name, values in rates.items()}
 
     def _timed(self, run: Callable[[], Any]) -> Callable[[], float]:
         jax.block_until_ready(run())
@@ -122,22 +128,32 @@ def normal(at: int, *shape: int, dtype: Any = jnp.float32) -> jax.Array:
     return jax.random.normal(jax.random.key(at), shape, dtype)
 
 
-def applied(function: Callable[..., jax.Array], operands: tuple[Any, ...]) -> Callable[[], Any]:
-    """A call of the compiled function."""
-    program = jax.jit(function)
-    return lambda: program(*operands)
+def applied(function: Callable[..., Any], operands: tuple[Any, ...]) -> Callable[[], Any]:
+    """A call of a compiled program that applies the function to SETS sets of operands, one after another."""
+    sets = [jax.tree.map(lambda x, at=at: jnp.roll(x, at, axis=-1), operands) for at in range(SETS)]
+
+    def in_turn(sets: list[tuple[Any, ...]]) -> Any:
+        results, done = [], None
+        for operands in sets:
+            # Each waits for the one before: XLA may neither join their products nor run them side by side.
+            operands, done = jax.lax.optimization_barrier((operands, done))
+            done = function(*operands)
+            results.append(done)
+        return results
+
+    program = jax.jit(in_turn)
+    return lambda: program(sets)
 
 
 def with_gradients(function: Callable[..., jax.Array], operands: tuple[Any, ...]) -> Callable[[], Any]:
-    """A call that computes the value and the gradients of all operands from a dy that is neither 0 nor 1."""
+    """As `applied`: the value and the gradients of all operands, from a dy that is neither 0 nor 1."""
 
     def both(dy: jax.Array, *operands: Any) -> Any:
         value, pull = jax.vjp(function, *operands)
         return value, pull(dy)
 
     like = jax.eval_shape(function, *operands)
-    dy, program = normal(9, *like.shape, dtype=like.dtype), jax.jit(both)
-    return lambda: program(dy, *operands)
+    return applied(both, (normal(9, *like.shape, dtype=like.dtype), *operands))
 
 
 def layers(bench: Bench) -> dict[str, Any]:
@@ -189,13 +205,13 @@ def tune(bench: Bench, operands: tuple[jax.Array, ...]) -> None:
         contenders: dict[str, Callable[[], Any]] = {}
         tried: dict[str, Tiles | None] = {"own": None, **{str(t): t for t in CANDIDATES[bench.target.name]}}
         for name, tiles in tried.items():
-            program = jax.jit(jax.tree_util.Partial(function, tiles))
+            run = applied(jax.tree_util.Partial(function, tiles), arguments)
             try:
-                jax.block_until_ready(program(*arguments))
+                jax.block_until_ready(run())
             except Exception as error:  # tiles that do not fit this device are no contender
                 print(f"{part} {name}: {str(error).splitlines()[0]}", flush=True)
             else:
-                contenders[name] = lambda run=program, at=arguments: run(*at)
+                contenders[name] = run
         times = bench.race(contenders)
         best = min(times, key=lambda name: float(np.median(times[name])))
         entry = entry_name(part, bench.policy.compute, size)
@@ -217,8 +233,7 @@ def elementwise(bench: Bench) -> dict[str, Any]:
             for how in (bench.target.name, "xla")
         }
         # Read z, write y; read z and dy, write dz.
-        copy = jax.jit(jnp.copy)
-        times = bench.race(contenders | {"copy": lambda copy=copy, z=z: copy(z)})
+        times = bench.race(contenders | {"copy": applied(jnp.copy, (z,))})
         row = bench.settle("bias_activation", (batch, 1024, 1), times, bytes=5.0 * z.nbytes)
         row["copy_bytes_per_second"] = 2e6 * z.nbytes / float(np.median(times["copy"]))
         record[f"{batch}×1024"] = row

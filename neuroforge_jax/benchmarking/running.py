@@ -128,6 +128,9 @@ EXTRAS: dict[str, Extra] = {
     "speedrun": lambda options, reference, keep: speedrun.cases(
         options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
     ),
+    "speedrun-command": lambda options, reference, keep: speedrun.command_cases(
+        options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
+    ),
 }
 
 

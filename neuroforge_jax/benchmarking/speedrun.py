@@ -95,54 +95,75 @@ def cases(
     reference: of the harness, which tells how fast the machine was beside each training.
     """
     dataset = load_dataset("mnist", data_dir=data_dir)
-    where = " cuda" if jax.default_backend() == "gpu" else ""
-    modes = [f"{mode}{where}" for mode in TORCH_MODES]
-    python = peer_python or Path(sys.executable)
-    reason = absence("torch", python)
+    modes, python, reason = _torch(peer_python)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_for_torch(dataset, folder / "mnist.npz")
         for wanted, config in RECIPES.items():
-            torch = [] if reason else modes
+            name = f"speedrun/{100 * wanted:g} %"
             for mode in modes if reason else []:
-                name = f"speedrun/{100 * wanted:g} %/torch {mode}"
-                tell({"name": name, "group": "speedrun", "contender": f"torch {mode}", "skipped": reason})
+                contender = f"torch {mode}"
+                tell(
+                    {
+                        "name": f"{name}/{contender}",
+                        "group": "speedrun",
+                        "contender": contender,
+                        "skipped": reason,
+                    }
+                )
             trainings = {
-                name: Contender(our_training(ours, dataset), seeds, config=ours)
-                for name, ours in _ours(config).items()
+                label: Contender(our_training(ours, dataset), seeds, config=ours)
+                for label, ours in _ours(config).items()
             }
-            for mode in torch:
+            for mode in [] if reason else modes:
                 talk = Conversation(f"torch {mode}", python, "torch_speedrun", threads)
                 stack.callback(talk.close)
-                order = {
-                    "data": str(folder / "mnist.npz"),
-                    "recipe": asdict(config),
-                    "mode": mode,
-                    "threads": threads,
-                }
-                version = talk.ask(order)["version"]
+                version = talk.ask(_order(folder, config, mode, threads))["version"]
                 rounds = min(seeds, TORCH_SEEDS)
                 trainings[f"torch {mode}"] = Contender(_asked(talk), rounds, version=version)
-            for case in raced(f"speedrun/{100 * wanted:g} %", trainings, wanted, reference):
+            for case in raced(name, trainings, wanted, reference):
                 if "ratio" not in case:
                     fastest = _ours(config)[case["contender"]]
                     case["operations"] = operations_of(fastest, dataset, folder / f"trace {wanted}")
                 tell(case)
-        wanted, config = next(iter(RECIPES.items()))
+
+
+def command_cases(
+    seeds: int,
+    data_dir: Path | None,
+    peer_python: Path | None,
+    threads: int,
+    reference: Callable[[], float],
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """As `cases`, of the first recipe from the start of a process to its accuracy."""
+    dataset = load_dataset("mnist", data_dir=data_dir)
+    modes, python, reason = _torch(peer_python)
+    wanted, config = next(iter(RECIPES.items()))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_for_torch(dataset, folder / "mnist.npz")
         commands = {
-            name: Contender(our_command(ours, data_dir, folder), min(seeds, COMMANDS), config=ours)
-            for name, ours in _ours(replace(config, dataset="mnist")).items()
+            label: Contender(our_command(ours, data_dir, folder), min(seeds, COMMANDS), config=ours)
+            for label, ours in _ours(replace(config, dataset="mnist")).items()
         }
         for mode in [] if reason else modes:
-            order = {
-                "data": str(folder / "mnist.npz"),
-                "recipe": asdict(config),
-                "mode": mode,
-                "threads": threads,
-            }
-            commands[f"torch {mode}"] = Contender(torch_command(python, order, folder), min(seeds, COMMANDS))
+            train = torch_command(python, _order(folder, config, mode, threads), folder)
+            commands[f"torch {mode}"] = Contender(train, min(seeds, COMMANDS))
         for case in raced(f"speedrun/{100 * wanted:g} % from the command", commands, wanted, reference):
             tell(case)
+
+
+def _torch(peer_python: Path | None) -> tuple[list[str], Path, str]:
+    """The modes that PyTorch trains in here, the Python that has it, and why it cannot be run; "" where it can."""
+    where = " cuda" if jax.default_backend() == "gpu" else ""
+    python = peer_python or Path(sys.executable)
+    return [f"{mode}{where}" for mode in TORCH_MODES], python, absence("torch", python)
+
+
+def _order(folder: Path, recipe: TrainConfig, mode: str, threads: int) -> dict[str, Any]:
+    """What PyTorch's process is asked to train."""
+    return {"data": str(folder / "mnist.npz"), "recipe": asdict(recipe), "mode": mode, "threads": threads}
 
 
 def _ours(recipe: TrainConfig) -> dict[str, TrainConfig]:

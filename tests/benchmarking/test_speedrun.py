@@ -117,6 +117,7 @@ def test_without_torch_its_rows_say_so(monkeypatch):
     monkeypatch.setattr(speedrun, "our_command", lambda *args: lambda seed: Outcome(1.0, 0.99))
     cases = []
     speedrun.cases(2, None, None, 2, lambda: 0.001, cases.append)
+    speedrun.command_cases(2, None, None, 2, lambda: 0.001, cases.append)
     assert [case["contender"] for case in cases if "skipped" in case] == [
         f"torch {m}" for m in speedrun.TORCH_MODES
     ]

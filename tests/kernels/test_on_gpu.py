@@ -49,9 +49,16 @@ def agree(target, function, operands, dy, bound):
         assert np.linalg.norm(found - wanted) <= bound * np.linalg.norm(wanted)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("precision", BOUND)
-@pytest.mark.parametrize("sizes", [(1, 7, 10), (129, 784, 127), (512, 1024, 512), (8192, 784, 1024)])
+LAYERS = [
+    *((activation, "bf16", (129, 784, 127)) for activation in ACTIVATIONS),
+    *((activation, "fp16", (1, 7, 10)) for activation in ("relu", "gelu")),
+    *((activation, "fp16", (512, 1024, 512)) for activation in ("relu", "gelu")),
+    ("relu", "bf16", (8192, 784, 1024)),
+    ("gelu", "f32", (129, 784, 127)),
+]
+
+
+@pytest.mark.parametrize(("activation", "precision", "sizes"), LAYERS)
 def test_a_layer(target, activation, precision, sizes):
     if not target.multiplies(POLICIES[precision].compute):
         pytest.skip(f"the {target.name} kernels multiply no {precision}")
