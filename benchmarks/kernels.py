@@ -7,9 +7,10 @@
     mlp         narrow MLPs in one kernel by batch, inference and training
 
 Contenders take turns; a turn is many calls of a program that runs the operation SETS times in a row, each time on
-other operands, so that what is timed is the device and not the dispatch. Inputs are normally distributed: a device draws less power, and runs faster, on zeros. What
-won is written into the user's cache folder, and with --ship into the table of the package too. Where there is no
-device for kernels nothing is measured, unless --interpret tries the script itself on small sizes.
+other operands, so that what is timed is the device and not the dispatch. Inputs are normally distributed: a device
+draws less power, and runs faster, on zeros. What won is written into the user's cache folder, and with --ship into
+the table of the package too. Where there is no device for kernels nothing is measured, unless --interpret tries the
+script itself on small sizes.
 """
 
 import time
