@@ -10,10 +10,12 @@ These take a dataset as it is; `fit` first applies the config's `train_samples` 
 """
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from neuroforge_jax.backends import choose
@@ -25,15 +27,17 @@ from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.execution.compiler import compile_options, options_of_what_runs_once
 from neuroforge_jax.execution.interface import Run
 from neuroforge_jax.execution.pipelined import Streaming
+from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.mlp import MLP
-from neuroforge_jax.precision.loss_scale import make_loss_scale, static_scale
+from neuroforge_jax.precision.loss_scale import LossScale, make_loss_scale, static_scale
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.training.compiling import Compiling
 from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_optimizer, make_schedule
-from neuroforge_jax.training.state import TrainState, init_state
+from neuroforge_jax.training.state import TrainState, first_params, state_around
 from neuroforge_jax.training.step import Parts, Training
-from neuroforge_jax.typing import Params, PRNGKey
+from neuroforge_jax.typing import CompileOptions, Params, PRNGKey
 
 
 def init(config: TrainConfig, dataset: Dataset) -> tuple[Model, TrainState]:
@@ -160,17 +164,41 @@ def state_maker(
     config: TrainConfig, model: Model, training: Training
 ) -> tuple[Callable[[], TrainState], TrainState]:
     """A function that makes the state before the first step, which is being compiled, and its shapes and dtypes."""
-
-    def initial(key: PRNGKey) -> TrainState:
-        return init_state(key, model.init, training.optimizer, training.loss_scale)
-
-    # One program: a dozen small ones would take longer to compile than the first step takes to train.
     device = choose(config).backend.device
-    options = dict(options_of_what_runs_once(device.platform)) or None
+    options = options_of_what_runs_once(device.platform)
     with jax.default_device(device):
         key = jax.random.key(config.seed)
-        traced = jax.jit(initial, compiler_options=options).lower(key)
-        return partial(Compiling(traced), key), traced.out_info
+        draw = _draw(model.mlp, model.policy.param, options).lower(key)
+        complete = _complete(training.optimizer, training.loss_scale, options).lower(draw.out_info, key)
+    drawn, completed = Compiling(draw), Compiling(complete)
+
+    def initial() -> TrainState:
+        params = drawn(key)
+        return replace(completed(params, key), params=params)
+
+    return initial, replace(complete.out_info, params=draw.out_info)
+
+
+# Two programs: the first is the long one to compile, and the same whatever the optimizer. One an operation would
+# take longer to compile than the first step takes to train.
+@by_structure
+def _draw(mlp: MLP, dtype: DTypeLike, options: CompileOptions) -> jax.stages.Wrapped:
+    def draw(key: PRNGKey) -> Params:
+        return first_params(key, lambda key: nn.init(key, mlp, dtype))
+
+    return jax.jit(draw, compiler_options=dict(options) or None)
+
+
+@by_structure
+def _complete(
+    optimizer: optax.GradientTransformation, loss_scale: LossScale | None, options: CompileOptions
+) -> jax.stages.Wrapped:
+    """The state but for its parameters, which are there already."""
+
+    def complete(params: Params, key: PRNGKey) -> TrainState:
+        return replace(state_around(params, key, optimizer, loss_scale), params=None)
+
+    return jax.jit(complete, compiler_options=dict(options) or None)
 
 
 def device_of(params: Params) -> jax.Device:

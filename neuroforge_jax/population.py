@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from neuroforge_jax.assembly import make_model, make_training, steps_per_epoch
 from neuroforge_jax.backends import choose
@@ -25,11 +26,13 @@ from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.execution.interface import check_stretch
 from neuroforge_jax.execution.scanned import stretch_program
+from neuroforge_jax.precision.loss_scale import LossScale
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.training.evaluate import Evaluation, prepare_evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState, init_state
-from neuroforge_jax.training.step import StepMetrics, make_step
-from neuroforge_jax.typing import Float, Params
+from neuroforge_jax.training.step import Step, StepMetrics, make_step
+from neuroforge_jax.typing import CompileOptions, Float, Params
 
 Advance = Callable[[TrainState, int, int], tuple[TrainState, StepMetrics]]
 """(states, first_step, last_step) → states, and metrics f32 [P, steps] of the stretch. The states are donated."""
@@ -101,19 +104,13 @@ def prepare_population(config: TrainConfig, dataset: Dataset, seeds: Sequence[in
             "population needs one whose data lie on the device, such as optimized or mixed"
         )
     model, training = make_model(config, dataset), make_training(config, dataset)
-    device, options = backend.device, dict(backend.options(config.batch_size)) or None
+    device, options = backend.device, backend.options(config.batch_size)
     with jax.default_device(device):
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-        initial = jax.vmap(lambda key: init_state(key, model.init, training.optimizer, training.loss_scale))
-        states = jax.jit(initial)(keys)
+        states = _initial(model, training.optimizer, training.loss_scale)(keys)
     data = to_device(dataset.train, device)
     step = make_step(backend.parts(model, training))
-    one = stretch_program(
-        step, samples=len(data), batch_size=training.batch_size, capacity=max(training.steps, 1)
-    )
-    program = jax.jit(
-        jax.vmap(one, in_axes=(0, None, None, None)), donate_argnums=0, compiler_options=options
-    )
+    program = _jitted(step, len(data), training.batch_size, max(training.steps, 1), options)
     compiled = program.lower(states, data, np.int32(0), np.int32(0)).compile()
 
     def run(states: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StepMetrics]:
@@ -122,6 +119,22 @@ def prepare_population(config: TrainConfig, dataset: Dataset, seeds: Sequence[in
         return states, jax.tree.map(lambda values: values[:, : last_step - first_step], metrics)
 
     return Population(model, states, run, training.steps, compiled)
+
+
+@by_structure
+def _initial(
+    model: Model, optimizer: optax.GradientTransformation, loss_scale: LossScale | None
+) -> jax.stages.Wrapped:
+    return jax.jit(jax.vmap(lambda key: init_state(key, model.init, optimizer, loss_scale)))
+
+
+@by_structure
+def _jitted(
+    step: Step, samples: int, batch_size: int, capacity: int, options: CompileOptions
+) -> jax.stages.Wrapped:
+    one = stretch_program(step, samples=samples, batch_size=batch_size, capacity=capacity)
+    every = jax.vmap(one, in_axes=(0, None, None, None))
+    return jax.jit(every, donate_argnums=0, compiler_options=dict(options) or None)
 
 
 def member(tree: Params, index: int) -> Params:

@@ -30,6 +30,7 @@ import pytest
 
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.program_cache import forget_programs
 
 
 def make_blobs(samples: int = 203, inputs: int = 13, classes: int = 4, seed: int = 0) -> Dataset:
@@ -53,18 +54,22 @@ def blobs() -> Dataset:
     return make_blobs()
 
 
+SMALL_CONFIG = TrainConfig(hidden=(16,), batch_size=32, epochs=3, learning_rate=0.1, backend="optimized")
+
+
 @pytest.fixture
 def small_config() -> TrainConfig:
-    return TrainConfig(hidden=(16,), batch_size=32, epochs=3, learning_rate=0.1, backend="optimized")
+    return SMALL_CONFIG
 
 
 @pytest.fixture
 def compilations(caplog):
-    """The names of the programs that XLA compiles while a test runs."""
+    """The names of the programs that XLA compiles while a test runs; none is there from tests before."""
     import jax
     import jax.monitoring
 
     names: list[str] = []
+    forget_programs()
 
     def note(event: str, duration: float, **details: object) -> None:
         if event == "/jax/core/compile/backend_compile_duration":

@@ -17,10 +17,15 @@ from neuroforge_jax.training.step import make_step
 from tests.conftest import make_blobs
 
 
-@pytest.mark.parametrize("precision", ["f32", "bf16"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize(
-    ("hidden", "batch_size"), [((256, 128), 32), ((64,), 1024), ((512, 512, 512), 256)], ids=str
+    ("hidden", "batch_size", "optimizer", "precision"),
+    [
+        ((256, 128), 32, "sgd", "f32"),
+        ((64,), 1024, "sgd", "bf16"),
+        ((64,), 1024, "adam", "f32"),
+        ((512, 512, 512), 256, "adam", "bf16"),
+    ],
+    ids=str,
 )
 def test_a_training_takes_about_what_was_estimated(hidden, batch_size, optimizer, precision):
     """Never less, so that it fits where it is said to; never twice as much, so that nothing is refused in vain."""

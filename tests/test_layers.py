@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "neuroforge_jax"
 
 FLOORS = (
-    ("typing", "errors", "config", "signals", "processor"),
+    ("typing", "errors", "config", "signals", "processor", "program_cache"),
     ("nn", "precision", "data", "observe", "machine"),
     ("kernels",),
     ("training",),

@@ -11,7 +11,9 @@ from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.population import fit_population, member, prepare_population
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "dropout": 0.2}, {"precision": "fp16"}])
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adam", "dropout": 0.2, "schedule": "cosine"}, {"precision": "fp16"}]
+)
 def test_a_member_is_the_run_of_its_seed(blobs, small_config, changes):
     config = dataclasses.replace(small_config, backend="optimized", epochs=2, **changes)
     result = fit_population(config, blobs, seeds=[3, 0, 7])

@@ -45,6 +45,17 @@ class Scaling:
     shift: Float32[np.ndarray, "*axes"]
     scale: Float32[np.ndarray, "*axes"]
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same bits, so that a program made for the one is good for the other."""
+        return isinstance(other, Scaling) and self._bits == other._bits
+
+    def __hash__(self) -> int:
+        return hash(self._bits)
+
+    @property
+    def _bits(self) -> tuple[tuple[int, ...], bytes, bytes]:
+        return self.shift.shape, self.shift.tobytes(), self.scale.tobytes()
+
     @staticmethod
     def fit(inputs: Inputs) -> "Scaling":
         """The scaling of a training set; images are measured on their first 10,000 samples."""

@@ -26,6 +26,7 @@ from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.execution.interface import CompiledRun, Run, StretchMetrics, check_stretch
 from neuroforge_jax.observe.monitor import span
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions, UInt32
@@ -81,6 +82,14 @@ def chunk_program(
     return program
 
 
+@by_structure
+def _jitted(
+    step: Step, samples: int, batch_size: int, chunk_steps: int, options: CompileOptions
+) -> jax.stages.Wrapped:
+    program = chunk_program(step, samples=samples, batch_size=batch_size, chunk_steps=chunk_steps)
+    return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
+
+
 def prepare(
     step: Step,
     state_like: TrainState,
@@ -101,11 +110,10 @@ def prepare(
     samples, chunk_steps = len(source), streaming.steps_of_chunk(batch_size, steps)
     buffer = HostBuffer.empty(source.like, chunk_steps * batch_size)
     zero = np.int32(0)
-    program = chunk_program(step, samples=samples, batch_size=batch_size, chunk_steps=chunk_steps)
-    jitted = jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
+    jitted = _jitted(step, samples, batch_size, chunk_steps, options)
     compiled = jitted.lower(state_like, _moved(buffer, device), zero, zero, zero).compile()
     keys_like = jax.ShapeDtypeStruct(state_like.key_data.shape, state_like.key_data.dtype)
-    compiled_keys = jax.jit(_keys_of_epochs).lower(keys_like, zero).compile()
+    compiled_keys = _keys_of_epochs.lower(keys_like, zero).compile()
 
     def read_from(chunk: int, key_data: np.ndarray) -> "Prefetcher[DeviceData]":
         def keys_of(epoch: int) -> RoundKeys:
@@ -222,6 +230,7 @@ def _moved(buffer: HostBuffer, device: jax.Device) -> DeviceData:
     return DeviceData(words, targets, buffer.inputs)
 
 
+@jax.jit
 def _keys_of_epochs(key_data: Array, first_epoch: Array) -> UInt32[Array, "E R"]:
     key = order_key(key_data)
     epochs = first_epoch + jnp.arange(EPOCHS_OF_KEYS, dtype=jnp.int32)

@@ -16,6 +16,7 @@ from neuroforge_jax.data.batch import DeviceData, gather, to_device
 from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.execution.interface import CompiledRun, Run, StretchMetrics, check_stretch
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions
@@ -55,6 +56,14 @@ def stretch_program(
     return program
 
 
+@by_structure
+def _jitted(
+    step: Step, samples: int, batch_size: int, capacity: int, options: CompileOptions
+) -> jax.stages.Wrapped:
+    program = stretch_program(step, samples=samples, batch_size=batch_size, capacity=capacity)
+    return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
+
+
 def prepare(
     step: Step,
     state_like: TrainState,
@@ -67,9 +76,9 @@ def prepare(
 ) -> Run:
     """Compile the program for this state and data; `steps` is the length of the whole run."""
     data = to_device(train, device)
-    samples, capacity = len(data), min(max(steps, 1), MAX_CAPACITY)
-    program = stretch_program(step, samples=samples, batch_size=batch_size, capacity=capacity)
-    jitted = jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
+    # Rounded up to a power of two: a few epochs more are the same program.
+    samples, capacity = len(data), min(1 << (max(steps, 1) - 1).bit_length(), MAX_CAPACITY)
+    jitted = _jitted(step, samples, batch_size, capacity, options)
     compiled = jitted.lower(state_like, data, np.int32(0), np.int32(0)).compile()
 
     def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:

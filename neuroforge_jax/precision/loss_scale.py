@@ -52,9 +52,8 @@ class LossScale:
 
 def dynamic_scale(first: float = FIRST_SCALE) -> LossScale:
     """A scale that finds its own size from `first` on; `dataclasses.replace` changes its settings."""
-    # From NumPy's numbers: nothing has to be compiled to make a value.
-    finite_steps, skipped, failed = (jnp.asarray(np.int32(0)) for _ in range(3))
-    return LossScale(jnp.asarray(np.float32(first)), finite_steps, skipped, failed)
+    # NumPy's numbers: nothing is compiled to make a value.
+    return LossScale(np.float32(first), np.int32(0), np.int32(0), np.int32(0))  # type: ignore[arg-type]
 
 
 def static_scale(scale: float) -> LossScale:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax import lax
 from neuroforge_jax.data.batch import Batch, DeviceData, gather, to_device
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.nn.losses import LOSSES, correct
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.training.compiling import Compiling
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params
@@ -65,8 +65,7 @@ def predict_logits(
     return np.asarray(chunks).reshape(-1, model.mlp.outputs)[: len(split)]
 
 
-# Programs are kept with the model that they were compiled for, so that a loop over epochs compiles once.
-@lru_cache(maxsize=16)
+@by_structure
 def _evaluation(model: Model, options: CompileOptions) -> jax.stages.Wrapped:
     def program(params: Params, data: DeviceData) -> tuple[Array, Array]:
         chunk, chunks = _chunks(data)
@@ -83,7 +82,7 @@ def _evaluation(model: Model, options: CompileOptions) -> jax.stages.Wrapped:
     return jax.jit(program, compiler_options=dict(options) or None)
 
 
-@lru_cache(maxsize=16)
+@by_structure
 def _prediction(model: Model, options: CompileOptions) -> Callable[[Params, DeviceData], Array]:
     def program(params: Params, data: DeviceData) -> Float[Array, "K B C"]:
         chunk, chunks = _chunks(data)

@@ -16,11 +16,11 @@ from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.typing import Array, Float, Num, Params, PRNGKey
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Model:
     """An architecture with the scaling of its inputs, its precision, and the meaning of its outputs.
 
-    It holds no parameters, and is compared by identity, so that a program compiled for it is found again.
+    It holds no parameters. Equal models are one to the programs that are compiled for them (`program_cache.py`).
     classes: names by index; empty for a regression. columns: of the table it was trained on, if it was one.
     implementation: of its layers, a name of `kernels.IMPLEMENTATIONS`.
     """

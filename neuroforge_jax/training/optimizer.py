@@ -12,6 +12,7 @@ import optax
 from optax import contrib
 
 from neuroforge_jax.errors import lookup
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.typing import Array
 
 Rate = float | Callable[[Array], Array]
@@ -38,6 +39,7 @@ one-cycle: from 1/25 of the peak up, and down to 1/250,000 of it, both along cos
 arXiv:1708.07120). warmup-cosine: from near 0 up along a line, and down to 0. exponential: to 1 % of the peak."""
 
 
+@by_structure
 def make_schedule(name: str, *, learning_rate: float, total_steps: int, warmup: float) -> Rate:
     """The schedule of this name; a constant one is a plain number, so that no state counts its steps.
 
@@ -60,6 +62,7 @@ def _cosine_rise(start: float, peak: float, steps: int) -> Rate:
     return lambda step: peak + (start - peak) * fall(step)
 
 
+@by_structure
 def make_optimizer(
     name: str,
     schedule: Rate,

@@ -56,6 +56,17 @@ def init_state(
     loss_scale: LossScale | None = None,
 ) -> TrainState:
     """The state before the first step; `init_params` maps a key to parameters."""
-    params = init_params(jax.random.fold_in(key, 0))
+    return state_around(first_params(key, init_params), key, optimizer, loss_scale)
+
+
+def first_params(key: PRNGKey, init_params: Callable[[PRNGKey], Params]) -> Params:
+    """The parameters before the first step: `init_params` of the key that is theirs."""
+    return init_params(jax.random.fold_in(key, 0))
+
+
+def state_around(
+    params: Params, key: PRNGKey, optimizer: optax.GradientTransformation, loss_scale: LossScale | None
+) -> TrainState:
+    """The state before the first step that has these parameters."""
     step, loss_scale = jax.tree.map(jnp.array, (np.int32(0), loss_scale))
     return TrainState(params, optimizer.init(params), step, jax.random.key_data(key), loss_scale)

@@ -20,6 +20,7 @@ from flax import struct
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.nn.losses import LOSSES, correct, weighted_mean
 from neuroforge_jax.precision.loss_scale import LossScale, adjusted, all_finite, scaled, unscaled
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Array, Bool, Float, Params, PRNGKey
@@ -78,6 +79,7 @@ class Parts:
     optimize: Callable[[TrainState, Params], TrainState]
 
 
+@by_structure
 def make_step(parts: Parts) -> Step:
     """The pure step of these parts, to be compiled by an execution."""
 
@@ -94,14 +96,19 @@ def make_step(parts: Parts) -> Step:
 
 def make_parts(model: Model, training: Training) -> Parts:
     """The parts of a step that trains this model so."""
+    return _parts(model, training.optimizer, training.label_smoothing, training.accumulate)
+
+
+@by_structure
+def _parts(
+    model: Model, optimizer: optax.GradientTransformation, label_smoothing: float, accumulate: int
+) -> Parts:
 
     def forward(params: Params, inputs: Array, dropout_key: PRNGKey | None = None) -> Float[Array, "B C"]:
         return model.logits(params, inputs, dropout_key)
 
     def metrics(logits: Float[Array, "B C"], batch: Batch) -> StepMetrics:
-        losses = LOSSES[model.loss].per_sample(
-            logits, batch.targets, label_smoothing=training.label_smoothing
-        )
+        losses = LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=label_smoothing)
         right = correct(logits, batch.targets) if model.classes else jnp.zeros_like(losses)
         return StepMetrics(weighted_mean(losses, batch.weights), (right * batch.weights).sum())
 
@@ -114,17 +121,17 @@ def make_parts(model: Model, training: Training) -> Parts:
     def backward(state: TrainState, batch: Batch) -> tuple[Params, StepMetrics]:
         dropout_key = state.dropout_key if model.mlp.dropout > 0 else None
         gradients_of = partial(jax.grad(loss_of, has_aux=True), scale=state.loss_scale)
-        if training.accumulate == 1:
+        if accumulate == 1:
             return gradients_of(state.params, batch, dropout_key)
-        return _accumulated(gradients_of, training.accumulate, state.params, batch, dropout_key)
+        return _accumulated(gradients_of, accumulate, state.params, batch, dropout_key)
 
     def optimize(state: TrainState, gradients: Params) -> TrainState:
         if state.loss_scale is None:
-            return updated(training.optimizer, state, gradients)
+            return updated(optimizer, state, gradients)
         # Unscaled before the optimizer's chain: a limit of the norm is in true units.
         gradients = unscaled(gradients, state.loss_scale)
         finite = all_finite(gradients)
-        after = updated(training.optimizer, state, gradients)
+        after = updated(optimizer, state, gradients)
         return replace(kept(finite, after, state), loss_scale=adjusted(state.loss_scale, finite))
 
     return Parts(forward, metrics, backward, optimize)

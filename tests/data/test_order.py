@@ -22,15 +22,11 @@ def orders(samples: int, epochs: int) -> np.ndarray:
     return np.asarray(jax.vmap(lambda epoch: sample_order(KEY, epoch, samples))(jnp.arange(epochs)))
 
 
-@pytest.mark.parametrize("samples", [1, 2, 3, 4, 5, 7, 64, 65, 1437, 60_000])
-def test_an_epoch_is_a_permutation(samples):
-    assert (np.sort(np.asarray(sample_order(KEY, 3, samples))) == np.arange(samples)).all()
-
-
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=200)
 @given(samples=st.integers(1, 3000), epoch=st.integers(0, 2**31 - 1), seed=st.integers(0, 2**32 - 1))
 def test_any_size_epoch_and_seed_gives_a_permutation(samples, epoch, seed):
-    order = np.asarray(sample_order(jax.random.key(seed), epoch, samples))
+    keys = np.asarray(round_keys(jax.random.key(seed), epoch))
+    order = order_on_host(keys, samples, np.arange(samples))
     assert (np.sort(order) == np.arange(samples)).all()
 
 
@@ -53,16 +49,20 @@ def test_padding_positions_give_a_valid_index():
     assert (order < 10).all()
 
 
-@settings(deadline=None, max_examples=12)
-@given(samples=st.integers(1, 3000), epoch=st.integers(0, 2**31 - 1), extra=st.integers(0, 40))
-def test_the_host_computes_the_same_order(samples, epoch, extra):
-    keys = np.asarray(round_keys(KEY, epoch))
-    positions = np.arange(samples + extra)
-    on_device = np.asarray(sample_order(KEY, epoch, samples, jnp.asarray(positions, jnp.int32)))
-    np.testing.assert_array_equal(order_on_host(keys, samples, positions), on_device)
+@pytest.mark.parametrize("samples", [1, 2, 3, 5, 64, 65, 1437, 60_000])
+def test_the_device_computes_the_same_order_in_any_epoch(samples):
+    positions = np.arange(samples + 9)  # the last nine are padding
+
+    @jax.jit
+    def both(epoch):
+        return round_keys(KEY, epoch), sample_order(KEY, epoch, samples, jnp.asarray(positions, jnp.int32))
+
+    for epoch in (0, 3, 2**31 - 1):
+        keys, on_device = jax.device_get(both(np.int32(epoch)))
+        np.testing.assert_array_equal(order_on_host(keys, samples, positions), on_device)
 
 
-@pytest.mark.parametrize("samples", [3, 10, 17, 100])
+@pytest.mark.parametrize("samples", [3, 17, 100])
 def test_every_sample_is_equally_likely_at_every_position(samples):
     """Chi-square of 20,000 epochs with 99.99 % quantiles by Wilson and Hilferty; the key is fixed."""
     counts = np.stack([np.bincount(column, minlength=samples) for column in orders(samples, 20_000).T])

@@ -74,6 +74,10 @@ def test_a_planted_fault_is_found_where_it_must_show(fault, case, group):
     assert not verdict.passed
     assert verdict.fault == fault
     assert group in {check.group for check in verdict.failed}
+
+
+@pytest.mark.parametrize("case", ["tanh, binary, smoothed", "sgd", "scaled", "overflowing"])
+def test_without_a_fault_the_same_case_passes(case):
     assert verdict_of("optimized", case).passed
 
 

@@ -1,0 +1,93 @@
+"""The documentation's measured tables and figures are what docs/tables.py makes of the records."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = "# Speed\n\n<!-- table: {} -->\n<!-- end of table -->\n\nThe end.\n"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A project of one page and the records, to be changed."""
+    shutil.copytree(
+        ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("*.p*", "*.html")
+    )
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text(PAGE.format("speed"))
+    return tmp_path
+
+
+def test_committed_files_are_what_the_script_makes(tables, capsys):
+    assert tables.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_every_table_is_made(tables):
+    for make in tables.TABLES.values():
+        try:
+            made = make(tables.Records(ROOT / "benchmarks"))
+        except FileNotFoundError:
+            continue
+        lines = made.splitlines()
+        columns = {line.count("|") for line in lines if line.startswith("|")}
+        assert len(columns) == 1, f"rows of different lengths in {make.__name__}"
+        assert "benchmarks/" in lines[-1], f"{make.__name__} does not name its record"
+
+
+def test_a_changed_record_is_reported_with_the_file(tables, copy, capsys):
+    assert tables.main([], copy) == 0
+    assert tables.main(["--check"], copy) == 0
+    path = copy / "benchmarks" / "bench_peers.json"
+    record = json.loads(path.read_text())
+    for case in record["cases"]:
+        case["samples_per_second"] *= 2
+    path.write_text(json.dumps(record))
+    before = (copy / "README.md").read_text()
+    capsys.readouterr()
+    assert tables.main(["--check"], copy) == 1
+    assert "README.md is not what its records say" in capsys.readouterr().err
+    assert (copy / "README.md").read_text() == before, "--check must not write"
+
+
+def test_text_around_a_table_is_left_alone(tables, copy):
+    tables.main([], copy)
+    text = (copy / "README.md").read_text()
+    assert text.startswith("# Speed\n\n<!-- table: speed -->\n\n| samples a second |")
+    assert text.endswith("\n<!-- end of table -->\n\nThe end.\n")
+    tables.main([], copy)
+    assert (copy / "README.md").read_text() == text, "a second run changes nothing"
+
+
+def test_a_table_without_its_record_says_so(tables, copy):
+    (copy / "benchmarks" / "bench_peers.json").unlink()
+    tables.main([], copy)
+    assert "No record yet: `benchmarks/bench_peers.json`" in (copy / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [(PAGE.format("sped"), "no table 'sped'"), ("<!-- table: speed -->\n", "begins and does not end")],
+)
+def test_a_wrong_marker_is_named(tables, copy, page, message):
+    (copy / "README.md").write_text(page)
+    with pytest.raises(SystemExit, match=message):
+        tables.main([], copy)
+
+
+def test_the_figure_stands_on_its_own(tables):
+    drawing = tables.ladder_figure(tables.Records(ROOT / "benchmarks"))
+    assert 'xmlns="http://www.w3.org/2000/svg"' in drawing
+    assert "naive" in drawing
+    assert "mixed" in drawing
