@@ -6,7 +6,6 @@ Each part gives sentences that name what is wrong, as it was seen, and what to d
 import re
 
 from neuroforge_jax.diagnosis import Diagnosis
-from neuroforge_jax.machine import Accelerator
 
 SCARCE_BYTES = 1e9
 MUCH_OTHER_WORK = 0.2
@@ -36,23 +35,15 @@ def _about_accelerators(seen: Diagnosis) -> list[str]:
     for accelerator in () if used else seen.accelerators:
         driver = f" (driver {accelerator.driver})" if accelerator.driver else ""
         what = f"{accelerator.maker} hardware is here{driver}, and jax does not use it"
-        packages = {"NVIDIA": "jax-cuda", "TPU": "libtpu"}.get(accelerator.maker)
-        if packages is None:
+        if accelerator.extra is None:
             told.append(f"{what}: jax has packages for ROCm")
-        elif not any(name.startswith(packages) for name in seen.versions):
-            told.append(f'{what}: python -m pip install -e ".[{_extra(accelerator)}]"')
+        elif not set(accelerator.packages) & set(seen.versions):
+            told.append(f'{what}: python -m pip install -e ".[{accelerator.extra}]"')
         elif asked:
             told.append(f"{what}: JAX_PLATFORMS={asked} leaves it out; unset it")
         else:
             told.append(f"{what}: its package is installed and finds nothing; look whether its driver runs")
     return told
-
-
-def _extra(accelerator: Accelerator) -> str:
-    """Of the package's extras: a driver from 580 on runs CUDA 13."""
-    if accelerator.maker == "TPU":
-        return "tpu"
-    return "cuda13" if int((accelerator.driver or "0").partition(".")[0]) >= 580 else "cuda12"
 
 
 def _about_bf16(seen: Diagnosis) -> list[str]:

@@ -41,7 +41,11 @@ from neuroforge_jax.typing import CompileOptions, Params, PRNGKey
 
 
 def init(config: TrainConfig, dataset: Dataset) -> tuple[Model, TrainState]:
-    """The model that the config describes for this dataset, and its state before the first step."""
+    """Make the model that the config describes for this dataset, and its state before the first step.
+
+    The state (float32 parameters, the optimizer's state, keys that follow from `config.seed`) lies on the backend's
+    device. Raises ConfigError for a name or a size that cannot be used, DeviceError where the platform is absent.
+    """
     model = make_model(config, dataset)
     return model, make_state(config, model, make_training(config, dataset))
 
@@ -54,33 +58,49 @@ def prepare(
     source: Source | None = None,
     streaming: Streaming | None = None,
 ) -> Run:
-    """Compile the training; the result advances a state over any stretch of steps.
+    """Compile a training, and return its run: `run(state, first_step, last_step) → (state, metrics)`.
 
-    With pipelined execution the samples may come from a source in the place of `dataset.train`.
+    The run advances a state over the steps first_step … last_step − 1, any range of them. The state that it is
+    given is donated and must not be used again. Of its metrics, `loss` and `correct` are f32 [S], a number for each
+    step; reading them waits for the device. source: samples to train on in the place of `dataset.train`, and
+    streaming: how far ahead they are read; both are for pipelined execution. Raises ConfigError for a batch larger
+    than the data and for a source with another execution, DeviceError where the backend's platform is absent.
     """
     training = make_training(config, dataset, source)
     return choose(config).backend.prepare(model, training, dataset, source=source, streaming=streaming)
 
 
 def parts(config: TrainConfig, model: Model, dataset: Dataset) -> Parts:
-    """The pure parts of a step of this training: `forward`, `backward`, `optimize` and `metrics`."""
+    """The pure functions that a step of this training is made of.
+
+    forward: (params, inputs as stored [B, I], dropout key or None) → logits f32 [B, C]. metrics: (logits, batch) →
+    the loss that is minimised, and how many samples are classified correctly. backward: (state, batch) → the
+    gradients of that loss times the loss scale, and the metrics. optimize: (state, gradients) → the next state.
+    """
     return choose(config).backend.parts(model, make_training(config, dataset))
 
 
 def steps_per_epoch(config: TrainConfig, data: Dataset | Source) -> int:
-    """Steps of one pass over the training data; the last batch is padded with weight 0."""
+    """Steps of one pass over the training data; the last batch is padded with samples of weight 0."""
     return order.steps_per_epoch(len(data.train if isinstance(data, Dataset) else data), config.batch_size)
 
 
 def evaluate(model: Model, params: Params, split: Split) -> Evaluation:
-    """Mean loss and accuracy over a split, on the device where the parameters are."""
+    """Mean loss (without label smoothing) and accuracy over a split, on the device that holds the parameters.
+
+    The result has `loss`, `accuracy` (a share from 0 to 1; None for a regression) and `samples`.
+    """
     device = device_of(params)
     options = compile_options(device.platform, model.policy, CHUNK)
     return prepare_evaluation(model, split, device, options)(params)
 
 
 def predict(model: Model, params: Params, inputs: np.ndarray) -> Float[np.ndarray, "N C"]:
-    """Logits f32 [N, C] of samples as the dataset stores them: uint8 or f32 [N, I] or [N, …]."""
+    """Logits f32 [N, C] of samples; of a regression the predicted numbers f32 [N, O].
+
+    inputs: as the dataset stores them, uint8 or f32, [N, I] or [N, …]. Raises ValueError for samples of another
+    width than the model's.
+    """
     flat = np.asarray(inputs).reshape(len(inputs), -1)
     if flat.shape[1] != model.mlp.inputs:
         raise ValueError(f"samples have {flat.shape[1]} numbers, and the model takes {model.mlp.inputs}")

@@ -44,6 +44,21 @@ class Accelerator:
     maker: str
     driver: str | None
 
+    @property
+    def extra(self) -> str | None:
+        """The extra of this package that installs jax for it; None where there is none.
+
+        An NVIDIA driver from 580 on runs CUDA 13.
+        """
+        if self.maker == "NVIDIA":
+            return "cuda13" if int((self.driver or "0").partition(".")[0]) >= 580 else "cuda12"
+        return {"TPU": "tpu"}.get(self.maker)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages of which one makes jax use it."""
+        return {"NVIDIA": ("jax-cuda12-plugin", "jax-cuda13-plugin"), "TPU": ("libtpu",)}.get(self.maker, ())
+
 
 def cores(root: Path = ROOT) -> Cores:
     """Counts them, and watches for a moment what others do with them."""

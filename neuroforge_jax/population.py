@@ -54,8 +54,10 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class PopulationResult:
-    """What the members came to, in the order of their seeds. params: every leaf [P, …]; losses: of the last epoch's
-    steps, f32 [P, S]; train_seconds: of all of them together.
+    """The trained networks of a population, in the order of their seeds.
+
+    params: every leaf [P, …]. evaluations: loss and accuracy of each network on the test data. losses: of the steps
+    of the last epoch, f32 [P, S]. train_seconds: of all networks together.
     """
 
     model: Model
@@ -75,9 +77,10 @@ class PopulationResult:
 
 
 def fit_population(config: TrainConfig, dataset: Dataset, seeds: Sequence[int]) -> PopulationResult:
-    """Train a network a seed, all in one program, and evaluate each on the test data.
+    """Train one network for each seed, all in one program, and evaluate each on the test data.
 
-    Raises ConfigError for no seeds, and for a backend whose data do not lie on the device.
+    Network i is the one that `config` with seed `seeds[i]` trains. Raises ConfigError where there are no seeds, and
+    for a backend that does not keep its data on the device.
     """
     population = prepare_population(config, dataset, seeds)
     jax.block_until_ready(population.states)

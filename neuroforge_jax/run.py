@@ -48,10 +48,11 @@ from neuroforge_jax.typing import Params
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a run came to.
+    """The outcome of a run.
 
-    model, params: ready for `evaluate` and `predict`; the best weights where there was validation, else the last.
-    history: the records of the epochs. figures: what result.json holds, units in the names.
+    model, params: for `evaluate` and `predict`; the best weights where validation data were held out, else the last
+    ones. history: one record for each epoch. figures: the content of result.json, with units in the names. folder:
+    where the run was saved, if it was. trained: False where a resumed run had nothing left to train.
     """
 
     model: Model
@@ -63,7 +64,7 @@ class Result:
 
     @property
     def test_accuracy(self) -> float | None:
-        """Share of the test samples that `params` classify rightly; None for a regression."""
+        """Share of the test samples that `params` classify correctly, from 0 to 1; None for a regression."""
         return self.figures["test_accuracy"]
 
     @property
@@ -81,14 +82,16 @@ def fit(
     monitor: PerformanceMonitor | None = None,
     instrument: Callable[[Run], Run] | None = None,
 ) -> Result:
-    """Train as the config says, on `dataset` or else on the one that the config names.
+    """Train as the config says, and return the trained model with its figures.
 
-    dataset: may be a function that loads it, such as `data.datasets.begin_loading` gives.
-    With `options.run_dir` the run is saved there, with `options.resume` it is continued from there; a Ctrl-C or
-    SIGTERM saves it once more and raises Stopped, a KeyboardInterrupt. Sinks listen: `[Console()]` shows what the
-    command shows. The monitor, where one is given, times the run's parts. instrument: given the prepared run; what
-    it makes of it is trained with, so that it can be looked at.
-    Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each a sentence for the user.
+    dataset: a Dataset, or a function that loads one; the dataset that the config names unless given. options: how
+    the run is carried out; `run_dir` saves it to a folder, `resume` continues the run in a folder. sinks: are told
+    of the run as it goes; `[Console()]` prints what the command prints. monitor: times the parts of the run.
+    instrument: takes the prepared run and returns the one to train with, so that it can be observed.
+
+    A run that is saved catches Ctrl-C and SIGTERM: it saves once more and raises Stopped, a KeyboardInterrupt.
+    Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each with one sentence that says
+    what is wrong, what is allowed and what to do.
     """
     options, choice, listening = options or RunOptions(), choose(config), list(sinks)
     watching = SignalWatch() if options.run_dir or options.resume else nullcontext()

@@ -222,7 +222,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def load(path: str | Path) -> tuple[Model, Params]:
-    """The model and parameters of a saved run. Raises CheckpointError, naming the file."""
+    """Load the model and the float32 parameters of a saved run, for `evaluate` and `predict`.
+
+    path: the run's folder. Raises CheckpointError, which names the file that is missing or damaged.
+    """
     folder = Path(path)
     described = read_json(folder / "model.json")
     try:

@@ -11,13 +11,14 @@ from neuroforge_jax.backends import Backend, Choice, precision_advice
 from neuroforge_jax.capacity import Estimate
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
-from neuroforge_jax.environment import device_name
-from neuroforge_jax.machine import peak_resident_bytes
+from neuroforge_jax.environment import device_name, installed_version
+from neuroforge_jax.machine import accelerators, peak_resident_bytes
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.observe import memory
 from neuroforge_jax.observe.ceiling import matmul_peak_flops
 from neuroforge_jax.observe.sinks import Rows
 from neuroforge_jax.precision.policy import short_name
+from neuroforge_jax.program_cache import by_structure
 from neuroforge_jax.training.evaluate import Evaluation
 from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.standing import Standing
@@ -25,6 +26,10 @@ from neuroforge_jax.training.step import Training
 from neuroforge_jax.typing import Params
 
 WORST_MISTAKES = 24
+
+
+peak_of_this_process = by_structure(matmul_peak_flops)
+"""Measured once: it takes a third of a second, and a second training finds the same machine."""
 
 
 def header_rows(
@@ -63,8 +68,21 @@ def header_rows(
         ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
         ("memory", str(needed)),
     ]
-    advice = precision_advice(backend, train_flops(mlp) * config.batch_size)
-    return [*rows, ("note", advice)] if advice else rows
+    notes = unused_accelerator(backend), precision_advice(backend, train_flops(mlp) * config.batch_size)
+    return [*rows, *(("note", note) for note in notes if note)]
+
+
+def unused_accelerator(backend: Backend) -> str:
+    """That hardware is here for which this jax is not installed, and how to install it; "" where there is none."""
+    if backend.device.platform != "cpu":
+        return ""
+    for accelerator in accelerators():
+        if accelerator.extra and not any(map(installed_version, accelerator.packages)):
+            return (
+                f"{accelerator.maker} hardware is here, and the jax that is installed runs on CPUs alone; to train "
+                f'on it: python -m pip install -e ".[{accelerator.extra}]"'
+            )
+    return ""
 
 
 def _scaling(training: Training) -> str:
@@ -100,7 +118,7 @@ def final_figures(
     shown = "validation" if selected else "test"
     rate = pace.samples / pace.train_seconds
     multiplied_in = model.policy.multiplied_in(backend.device.platform)
-    peak = matmul_peak_flops(
+    peak = peak_of_this_process(
         backend.device, multiplied_in, backend.options(config.batch_size), model.policy.precision
     )
     assert best.evaluation is not None, "a run has at least one epoch"

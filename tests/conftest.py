@@ -62,6 +62,33 @@ def small_config() -> TrainConfig:
     return SMALL_CONFIG
 
 
+full_effort = True
+"""Whether XLA does all it can in this process now."""
+
+
+@pytest.fixture(autouse=True)
+def effort(request):
+    """Half of what XLA would do takes a quarter off the time of a test; what is marked full_effort has all of it.
+
+    The processes that a test starts do all of it too.
+    """
+    import jax
+
+    global full_effort
+    wanted = request.node.get_closest_marker("full_effort") is not None
+    if wanted != full_effort:
+        full_effort = wanted
+        jax.config.update("jax_disable_most_optimizations", not wanted)
+        forget_programs()
+        jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def peak_of_another_day(monkeypatch):
+    """The machine's peak is measured at the end of a run, and is not what the tests are about."""
+    monkeypatch.setattr("neuroforge_jax.summary.peak_of_this_process", lambda *_: 1e12)
+
+
 @pytest.fixture
 def compilations(caplog):
     """The names of the programs that XLA compiles while a test runs; none is there from tests before."""

@@ -16,6 +16,7 @@ from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError
 LARGE, SMALL = 10 * backends.BF16_MIN_STEP_FLOPS, backends.BF16_MIN_STEP_FLOPS / 10
 
 
+@pytest.mark.smoke
 def test_a_name_is_what_runs():
     for name in ("cpu", "naive", "stepped", "optimized", "async", "mixed"):
         choice = choose(nf.TrainConfig(backend=name))

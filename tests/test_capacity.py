@@ -16,6 +16,8 @@ from neuroforge_jax.training.state import init_state
 from neuroforge_jax.training.step import make_step
 from tests.conftest import make_blobs
 
+pytestmark = pytest.mark.full_effort
+
 
 @pytest.mark.parametrize(
     ("hidden", "batch_size", "optimizer", "precision"),

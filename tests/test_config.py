@@ -11,6 +11,8 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import ConfigError, UserError
 from neuroforge_jax.loading import config_from_data, load_config, parse_flags
 
+pytestmark = pytest.mark.smoke
+
 WRONG = [
     ({"learning_rate": float("nan")}, "--learning-rate nan: it takes a finite number above 0"),
     ({"learning_rate": 0.0}, "--learning-rate 0.0: it takes a finite number above 0"),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DATA = os.environ.get("NEUROFORGE_DATA_DIR")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.full_effort, pytest.mark.slow]
 
 
 def train(tmp_path, *flags, **environment):

@@ -10,6 +10,8 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax import cli
 
+pytestmark = pytest.mark.smoke
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 

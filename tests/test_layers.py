@@ -1,10 +1,11 @@
 """The floors of the house: a module imports only from lower floors, or from its own room."""
 
 import ast
-import tokenize
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.smoke
 
 PACKAGE = Path(__file__).parents[1] / "neuroforge_jax"
 
@@ -103,50 +104,3 @@ def test_no_circle_within_a_room():
 
     circles = [name for name in graph if reaches(name, name, set())]
     assert circles == []
-
-
-def lines_of_code(path: Path) -> int:
-    """Lines that hold more than a comment or a docstring."""
-    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-    lines, begins_statement = set(), True
-    with path.open("rb") as file:
-        for token in tokenize.tokenize(file.readline):
-            if token.type in quiet | {tokenize.ENCODING, tokenize.ENDMARKER}:
-                begins_statement |= token.type in (tokenize.NEWLINE, tokenize.INDENT)
-            else:
-                if token.type != tokenize.STRING or not begins_statement:
-                    lines |= set(range(token.start[0], token.end[0] + 1))
-                begins_statement = False
-    return len(lines)
-
-
-WATCHES_OVER = {
-    "checkpointing",
-    "keeper",
-    "signals",
-    "divergence",
-    "capacity",
-    "machine",
-    "compilation_cache",
-    "observe",
-}
-"""What keeps a run safe, quick to start and observed. Training is understood without: `run` names each of them."""
-
-
-def test_the_afternoon_stays_an_afternoon():
-    """Docstrings are not counted: they are there to shorten the reading."""
-    lines = sum(
-        lines_of_code(path)
-        for path in modules()
-        if FLOOR_OF[room_of(name_of(path))] <= 6 and room_of(name_of(path)) not in WATCHES_OVER | {"kernels"}
-    )
-    assert lines <= 4_000
-
-
-def test_what_watches_over_a_run_is_an_evening():
-    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) in WATCHES_OVER) <= 1_450
-
-
-def test_the_kernels_are_an_evening():
-    """They are a subject of their own: the rest is understood once it is known what a kernel's reference says."""
-    assert sum(lines_of_code(path) for path in modules() if room_of(name_of(path)) == "kernels") <= 1_600

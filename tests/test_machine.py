@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from neuroforge_jax import machine
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture
 def system(tmp_path):

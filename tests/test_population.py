@@ -10,6 +10,8 @@ import neuroforge_jax as nf
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.population import fit_population, member, prepare_population
 
+pytestmark = pytest.mark.full_effort
+
 
 @pytest.mark.parametrize(
     "changes", [{"optimizer": "adam", "dropout": 0.2, "schedule": "cosine"}, {"precision": "fp16"}]

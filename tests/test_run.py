@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax import summary
+from neuroforge_jax.backends import BACKENDS
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import CheckpointError, ConfigError, DivergedError
+from neuroforge_jax.machine import Accelerator
 from neuroforge_jax.observe.pace import Pace
 from neuroforge_jax.run_folder import RunFolder
 from tests.conftest import SMALL_CONFIG, make_blobs
@@ -74,6 +77,7 @@ def test_every_loss_learns_classes(loss, config, blobs):
     assert result.test_accuracy > 0.9
 
 
+@pytest.mark.smoke
 def test_softmax_regression_learns(config, blobs):
     assert nf.fit(dataclasses.replace(config, hidden=()), blobs).test_accuracy > 0.9
 
@@ -97,12 +101,14 @@ def test_cross_entropy_on_numbers_is_refused(config):
         nf.fit(config, Dataset.from_arrays(x, y, x, y))
 
 
+@pytest.mark.full_effort
 def test_the_same_config_is_the_same_run(config, blobs):
     first, second = nf.fit(config, blobs), nf.fit(config, blobs)
     for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.full_effort
 def test_the_pieces_do_what_fit_does(config, blobs):
     whole = nf.fit(config, blobs)
     model, state = nf.init(config, blobs)
@@ -202,6 +208,26 @@ def test_sinks_hear_the_story_in_order(config, blobs):
     assert steps[-1] == recorder.all("progress")[-1].steps == 42
 
 
+@pytest.mark.parametrize(
+    ("hardware", "installed", "said"),
+    [
+        (Accelerator("NVIDIA", "550.54.15"), None, 'python -m pip install -e ".[cuda12]"'),
+        (Accelerator("NVIDIA", "580.159.04"), None, 'python -m pip install -e ".[cuda13]"'),
+        (Accelerator("TPU", None), None, 'python -m pip install -e ".[tpu]"'),
+        (Accelerator("NVIDIA", "580.159.04"), "0.12.0", ""),
+        (Accelerator("AMD", None), None, ""),
+    ],
+)
+def test_hardware_that_this_jax_cannot_use_is_named_with_what_installs_it(
+    hardware, installed, said, monkeypatch
+):
+    monkeypatch.setattr(summary, "accelerators", lambda: (hardware,))
+    monkeypatch.setattr(summary, "installed_version", lambda package: installed)
+    note = summary.unused_accelerator(BACKENDS["optimized"])
+    assert note.endswith(said)
+    assert bool(note) == bool(said)
+
+
 def test_sinks_are_closed_when_the_run_fails(config, blobs):
     recorder = Recorder()
     with pytest.raises(DivergedError):
@@ -267,6 +293,7 @@ def test_the_folder_holds_what_was_promised(saved, config):
     assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.full_effort
 def test_a_saved_model_predicts_the_same(saved, blobs):
     model, params = nf.load(saved.folder.path)
     expected = nf.predict(saved.model, saved.params, blobs.test.inputs)

@@ -27,10 +27,12 @@ FASHION_CLASSES = (
 
 
 def load_dataset(name: str = "auto", *, data_dir: Path | None = None, target: str | None = None) -> Dataset:
-    """The dataset that `DATASETS` has under this name, or that an .npz or .csv file or a folder holds.
+    """Load a dataset: a name of `DATASETS`, or the path of an .npz or .csv file or of a folder of arrays.
 
-    data_dir: see `data_folder`. target: the column of a .csv file to predict. Raises ConfigError for an
-    unknown name, DataError for files that are missing, damaged or not what they should be.
+    data_dir: where named datasets are looked for and downloaded to; unless given, the folder that
+    NEUROFORGE_DATA_DIR names, else the user's cache folder. target: the column of a .csv file to predict; the last
+    one unless given. Raises ConfigError for an unknown name, DataError for files that are missing, damaged or not
+    what they should be.
     """
     kind = Path(name).suffix.lower()
     if target is not None and kind != ".csv":

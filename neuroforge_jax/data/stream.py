@@ -94,7 +94,7 @@ class ArraySource:
 
     @property
     def like(self) -> Split:
-        """No samples, of the same kind."""
+        """A split of no samples, with the dtypes and widths of these."""
         return self.split[:0]
 
     def __len__(self) -> int:
@@ -113,13 +113,13 @@ class ArraySource:
 class IteratorSource:
     """The samples of an iterator, of which only a window is in memory.
 
-    passes: epoch → batches (inputs [n, ...], targets [n, ...]); an epoch must yield exactly `samples` of them,
-    the same ones in the same order whenever it is asked for again. like: a split whose dtypes and widths they
-    have, such as a first part of the data. classes: how many there are; 0 for a regression. window: samples
-    that are shuffled among each other; 1 keeps the iterator's order.
+    passes: takes the number of an epoch and returns an iterable of batches (inputs [n, ...], targets [n, ...]). An
+    epoch must yield `samples` samples in all, the same ones in the same order whenever it is asked for again. like:
+    a split with the dtypes and widths of the samples, such as a first part of the data. classes: how many there
+    are; 0 for a regression. window: how many samples are shuffled among each other; 1 keeps the iterator's order.
 
-    `read` raises DataError for samples of another kind, numbers that are not finite, labels that are no
-    class, and epochs that end early or late; what the iterator itself raises passes through.
+    `read` raises DataError for samples of another kind, numbers that are not finite, labels outside the classes,
+    and epochs that end early or late. What the iterator itself raises passes through.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class IteratorSource:
         return self._samples
 
     def read(self, epoch: int, keys: UInt32[np.ndarray, " R"], first: int, out: HostBuffer) -> None:
-        """See `Source`. Going back, or to another epoch, begins a pass anew and skips what is before."""
+        """See `Source`. Going back, or to another epoch, begins a new pass and skips what comes before."""
         at = 0
         while at < len(out) and first + at < self._samples:
             block, offset = divmod(first + at, self._window)

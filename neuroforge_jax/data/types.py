@@ -18,9 +18,9 @@ BLOCK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples side by side with what is to be predicted from them.
+    """Samples and what is to be predicted from them.
 
-    inputs: uint8 or float32 [N, I], as stored: scaling happens inside the compiled program.
+    inputs: uint8 or float32 [N, I], as stored; they are scaled inside the compiled program.
     targets: int32 [N] class indices, or float32 [N, O] for a regression.
     """
 
@@ -85,8 +85,9 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split with what is needed to read them.
+    """A training and a test split, and what is needed to read them.
 
+    scaling: of the inputs, fitted on the training split.
     classes: names of the classes by index; empty for a regression.
     shape: of one sample, (28, 28) for pictures, (I,) for tables.
     columns: of a table, in the file's order, the target left out; empty for arrays and pictures.
@@ -124,11 +125,11 @@ class Dataset:
         columns: Sequence[Column] = (),
         origin: str = "given as arrays",
     ) -> "Dataset":
-        """A dataset from x [N, ...] of uint8 or numbers and y [N] of integers or [N] or [N, O] of floats.
+        """Make a dataset from inputs x [N, ...] and targets y.
 
-        uint8 stays uint8; every other number becomes float32. Integer y are classes 0 to C − 1, float y are
-        numbers to predict. Raises DataError for lengths that differ, nothing at all, values that are no
-        numbers, and labels outside the classes.
+        x: uint8 stays uint8, every other number becomes float32. y: integers [N] are classes 0 to C − 1, floats [N]
+        or [N, O] are numbers to predict. Raises DataError for lengths that differ, empty arrays, values that are
+        not finite numbers, and labels outside the classes.
         """
         shape = tuple(int(axis) for axis in np.shape(x_train)[1:]) or (1,)
         splits = {
@@ -167,7 +168,7 @@ class Dataset:
         )
 
     def identity(self) -> dict[str, str | int]:
-        """What tells its training data from others: name, sizes, and a SHA-256 over up to 4,096 samples of them."""
+        """What distinguishes its training data: name, sizes, and a SHA-256 over up to 4,096 of the samples."""
         every = -(-len(self.train) // BLOCK)
         digest = hashlib.sha256()
         for array in (self.train.inputs[::every], self.train.targets[::every], self.scaling.shift):
@@ -176,7 +177,7 @@ class Dataset:
         return {"name": self.name, **sizes, "sha256": digest.hexdigest()}
 
     def first(self, samples: int | None) -> "Dataset":
-        """The same with only the first `samples` training samples, scaled by those alone."""
+        """The same dataset with only the first `samples` training samples, scaled by those alone."""
         if samples is None:
             return self
         if samples > len(self.train):
@@ -187,7 +188,10 @@ class Dataset:
         return replace(self, train=train, scaling=Scaling.fit(train.inputs))
 
     def hold_out(self, fraction: float, seed: int) -> tuple["Dataset", Split | None]:
-        """Take a seeded share of the training data out, to select by; what is left sets the scaling anew."""
+        """Take a share of the training data out as validation data, chosen by the seed.
+
+        Returns the dataset without it, scaled by what is left, and the validation split; None for a share of 0.
+        """
         if fraction == 0:
             return self, None
         held = round(len(self.train) * fraction)

@@ -44,10 +44,10 @@ Carry = tuple[TrainState, StepMetrics]
 
 @dataclass(frozen=True)
 class Streaming:
-    """How far ahead of the device the host reads; none of it changes what is computed.
+    """How far the host reads ahead of the device; neither number changes what is computed.
 
-    chunk_steps: steps of one dispatch; about CHUNK_SAMPLES samples unless given. read_ahead: chunks that may
-    lie ready while one computes and one is waiting for it.
+    chunk_steps: steps of one dispatch; unless given, as many as have about 8,192 samples. read_ahead: chunks that
+    may be ready, besides the one that computes and the one that waits for it.
     """
 
     chunk_steps: int | None = None

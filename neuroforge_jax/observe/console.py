@@ -20,7 +20,10 @@ MINIMUM_WIDTH = 100
 
 
 class Console:
-    """A sink that shows a run to a person on standard output, in a terminal or a notebook."""
+    """A sink that prints a run for a person: a header, a line for each epoch, a live bar, a final table.
+
+    To standard output, in a terminal or a notebook; where that is a pipe or a file, plain lines without the bar.
+    """
 
     def __init__(self) -> None:
         self._console = _PipeProofConsole(highlight=False, markup=False, emoji=False)
@@ -29,13 +32,13 @@ class Console:
         self._bar: RichProgress | None = None
 
     def header(self, rows: Rows) -> None:
-        """A label and a text a line."""
+        """Print one line for each row: a label and a text."""
         for label, text in rows:
             self._print(Text.assemble((f"{label:<10}", "bold cyan"), text))
         self._print()
 
     def progress(self, progress: Progress) -> None:
-        """Move the bar; where there is no terminal, nothing."""
+        """Move the bar; outside a terminal or a notebook do nothing."""
         if self._console.quiet or not (self._console.is_terminal or self._console.is_jupyter):
             return
         if self._bar is None:
@@ -46,12 +49,12 @@ class Console:
         self._bar.update(task, completed=progress.step, description=_state_of(progress))
 
     def record(self, record: Record) -> None:
-        """A line for each epoch."""
+        """Print one line for each epoch."""
         if record["event"] == "epoch":
             self._print(Text(_epoch_line(record)))
 
     def result(self, rows: Rows) -> None:
-        """The final table."""
+        """Print the final table."""
         self.close()
         table = Table(box=box.ROUNDED, show_header=False)
         table.add_column(style="bold", no_wrap=True)
@@ -62,11 +65,11 @@ class Console:
         self._print(table)
 
     def note(self, text: str) -> None:
-        """A line after the table."""
+        """Print a line."""
         self._print(Text(text))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

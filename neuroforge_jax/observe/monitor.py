@@ -62,11 +62,11 @@ class Span:
 
 
 class PerformanceMonitor:
-    """Times nested spans; each name at each place is counted, and its durations are kept as a histogram.
+    """Times nested spans: the count of each name at each place, and its durations as a histogram.
 
-    Spans of another thread are a tree of that thread's own, named after it. A span is the host's time: it holds the
-    device's work only where something in it waits for the device, or where `wait_for` says what to wait for. With
-    `enabled=False` nothing is timed, and nothing waited for.
+    Each thread has a tree of spans of its own, named after the thread. A span is the time of the host: it holds the
+    device's work only where something in it waits for the device, or where `wait_for` names the arrays to wait for.
+    With `enabled=False` nothing is timed, and nothing is waited for.
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
@@ -79,7 +79,7 @@ class PerformanceMonitor:
 
     @contextmanager
     def track(self, name: str) -> Iterator[Span]:
-        """Time what is done inside, errors included."""
+        """Time the block, also where it raises; the span that it yields has `wait_for(*arrays)`."""
         span = Span()
         if not self.enabled:
             yield span
@@ -103,7 +103,7 @@ class PerformanceMonitor:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While this lasts, `span` tracks here: in this thread, and in those that copy its context."""
+        """Until this ends, `span` tracks here: in this thread, and in threads that copy its context."""
         token = _LISTENING.set(self)
         try:
             yield
@@ -112,15 +112,15 @@ class PerformanceMonitor:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """Seconds by name of the outermost spans in the order of their first use; then those of none as `other`."""
+        """Seconds of the outermost spans by name, in the order of their first use, and the rest as `other`."""
         total = time.perf_counter() - self._begun
         with self._lock:
             spent = {name: node.seconds for name, node in self._root.children.items() if node.count}
         return {**spent, "other": max(total - sum(spent.values()), 0.0)}
 
     def rows(self) -> list[dict[str, Any]]:
-        """The tree from the top, a row a span: name, depth, count, seconds in all, mean, p50, p95, p99, and its
-        share of the time since the monitor was made.
+        """The tree from the top, a row for each span: name, depth, count, and in seconds the total, mean, p50, p95
+        and p99; share is that of the time since the monitor was made.
         """
         total = max(time.perf_counter() - self._begun, 1e-12)
         with self._lock:

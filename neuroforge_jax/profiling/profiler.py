@@ -45,10 +45,10 @@ class PerformanceProfiler:
         self.measurements: dict[str, Measurement] = {}
 
     def measure(self, name: str, work: Callable[..., Result], *args: Any) -> Result:
-        """Call `work(*args)` for about 0.3 s, at least six times; returns what it returns.
+        """Call `work(*args)` for about 0.3 s, at least six times, and return its result.
 
-        The arguments must be good for more than one call: nothing may be donated. What `jax.jit` made is asked for
-        its operations and bytes.
+        Each call is waited for. The arguments are used again and again, so that nothing may be donated. A function
+        that `jax.jit` made is also asked for its operations and bytes.
         """
         begun = time.perf_counter()
         result = jax.block_until_ready(work(*args))

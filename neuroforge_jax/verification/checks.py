@@ -44,11 +44,12 @@ def verify_backend(
     fault: Fault | None = None,
     progress: Callable[[str], None] = lambda case: None,
 ) -> Verdict:
-    """Run a backend through the cases (all standard ones unless given) and compare it with the oracle.
+    """Compare a backend with the float64 oracle.
 
-    tolerance: the float32 bound of logits, loss, gradients and one step; 1e-6 unless given. fault: planted
-    in the backend's step. progress: told the name of each case before it begins. Raises DeviceError where
-    the backend's platform is absent.
+    tolerance: the largest relative error, in norm, that float32 may have in logits, loss, gradients and after one
+    step; 1e-6 unless given. cases: what is trained and compared; all standard cases unless given. fault: is planted
+    in the backend's step. progress: is told the name of each case before it begins. The result has `passed` and
+    `checks`, each with its error and its bound. Raises DeviceError where the backend's platform is absent.
     """
     begun = time.perf_counter()
     checks: list[Check] = []

@@ -4,6 +4,8 @@ import pytest
 
 from neuroforge_jax.benchmarking.harness import Started, measure, warmed_up
 
+pytestmark = pytest.mark.smoke
+
 
 class Clockwork:
     """A contender whose steps take what it says; nothing is waited for."""

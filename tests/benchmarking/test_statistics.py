@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from neuroforge_jax.benchmarking.statistics import Spread, interval_of, paired_ratio, unpaired_ratio
 
+pytestmark = pytest.mark.smoke
+
 times = st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=40)
 
 

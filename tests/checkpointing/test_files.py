@@ -12,6 +12,8 @@ from neuroforge_jax.checkpointing import files
 from neuroforge_jax.checkpointing.files import DamagedError, Leaf
 from neuroforge_jax.errors import CheckpointError
 
+pytestmark = pytest.mark.smoke
+
 ARRAYS = {
     "state/params/layer0/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
     "state/step": np.asarray(7, np.int32),

@@ -10,6 +10,8 @@ import neuroforge_jax as nf
 from neuroforge_jax.checkpointing import files
 from tests.conftest import make_blobs
 
+pytestmark = pytest.mark.full_effort
+
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = nf.TrainConfig(
     hidden=(4,),

@@ -14,6 +14,8 @@ from neuroforge_jax.run_folder import RunFolder
 from tests.conftest import make_blobs
 from tests.test_run import Recorder
 
+pytestmark = pytest.mark.full_effort
+
 CONFIG = nf.TrainConfig(
     hidden=(16,),
     batch_size=32,
@@ -144,6 +146,7 @@ def test_auto_starts_a_run_and_continues_it(tmp_path, blobs):
     assert any("in epoch" in text for text in recorder.all("note"))
 
 
+@pytest.mark.smoke
 def test_before_the_first_checkpoint_it_starts_at_step_0_and_says_so(tmp_path, blobs):
     with pytest.raises(PulledPlugError):
         options = nf.RunOptions(run_dir=tmp_path / "run", checkpoint_every="never", log_every=1)

@@ -35,6 +35,11 @@ def test_the_copy_is_of_the_moment_and_its_buffers_are_its_own():
     assert set(named_leaves(copy)) == {"state/w", "state/count"}
 
 
+def test_whole_numbers_are_always_finite():
+    assert bool(snapshot({"count": jnp.int32(4), "none": None})[1])
+    assert bool(snapshot({})[1])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_state_that_is_not_finite_is_never_written(bad, tmp_path):
     assert saved_steps(tmp_path, Saver(tmp_path, EVERY_STEP), [1.0, bad]) == [1]

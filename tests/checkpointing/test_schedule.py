@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from neuroforge_jax.checkpointing.schedule import Schedule
 from neuroforge_jax.errors import ConfigError
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.mark.parametrize(
     ("text", "count", "unit"),

@@ -62,6 +62,7 @@ def subprocess_of(args, **options):
     )
 
 
+@pytest.mark.smoke
 def test_a_run_prints_what_it_does_and_leaves_a_folder(capsys, tmp_path):
     code, out, err = run([*QUICK, "--backend", "optimized", "--learning-rate", "0.1"], capsys)
     assert (code, err) == (0, "")

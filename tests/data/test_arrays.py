@@ -10,6 +10,8 @@ from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.idx import map_idx, write_idx
 from neuroforge_jax.errors import DataError
 
+pytestmark = pytest.mark.smoke
+
 
 def complaint(load, path) -> str:
     with pytest.raises(DataError) as caught:
@@ -164,6 +166,25 @@ def test_python_objects_in_a_folder_are_never_read(tmp_path):
     folder = folder_of(tmp_path / "large", x_train=np.array([{}] * 20))
     with pytest.raises(DataError, match="holds Python objects, which are never read"):
         load_folder(folder)
+
+
+def test_an_array_that_cannot_be_opened_is_named_with_the_systems_reason(tmp_path):
+    folder = folder_of(tmp_path / "large")
+    (folder / "x_train.npy").unlink()
+    (folder / "x_train.npy").mkdir()
+    with pytest.raises(DataError, match=r"x_train\.npy: cannot be read \(Is a directory\)$"):
+        load_folder(folder)
+
+
+def test_of_many_arrays_that_are_none_of_those_needed_twenty_are_named(tmp_path):
+    said = complaint(load_npz, save(tmp_path / "many.npz", **{f"a{at:02}": Y for at in range(30)}))
+    assert "'a19'; it needs x_train" in said
+
+
+def test_labels_of_an_npz_are_split_class_by_class(tmp_path):
+    labels = np.repeat([0, 1], [5, 45])
+    data = load_npz(save(tmp_path / "table.npz", x=np.arange(100.0).reshape(50, 2), y=labels))
+    assert np.bincount(data.test.targets).tolist() == [1, 9]
 
 
 def test_a_missing_array_is_named_with_what_is_needed(tmp_path):

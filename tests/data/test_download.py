@@ -131,6 +131,12 @@ def test_a_mirror_with_other_contents_is_passed_over(tmp_path, archive):
             assert "not the published" in str(fails(file, [first], tmp_path / f"{number} alone"))
 
 
+@pytest.mark.parametrize("digit", "0f")
+def test_an_archive_is_compared_with_its_digest_whichever_is_larger(digit, tmp_path, archive):
+    with mirror(gives(archive[0])) as address:
+        assert "MD5" in str(fails(ArchiveFile(NAME, archive_md5=digit * 32), [address], tmp_path / "a"))
+
+
 def test_a_web_page_is_not_taken_for_the_file(tmp_path, archive):
     with mirror(gives(b"<!DOCTYPE html><title>Sign in</title>")) as address:
         assert "web page" in str(fails(archive[1], [address], tmp_path / "a"))

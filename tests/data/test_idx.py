@@ -15,6 +15,8 @@ from hypothesis.extra import numpy as hnp
 from neuroforge_jax.data.idx import MAX_BYTES, parse_idx, read_idx, write_idx
 from neuroforge_jax.errors import DataError
 
+pytestmark = pytest.mark.smoke
+
 ARRAY = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 PAYLOAD = struct.pack(">4B3I", 0, 0, 8, 3, 2, 3, 4) + ARRAY.tobytes()
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]

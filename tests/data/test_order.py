@@ -15,6 +15,8 @@ from neuroforge_jax.data.order import (
     steps_per_epoch,
 )
 
+pytestmark = pytest.mark.full_effort
+
 KEY = jax.random.key(7)
 
 

@@ -117,8 +117,30 @@ WRONG = {
     "NaN": ([(X * np.nan, Y)], "a number that is not finite"),
     "a label too large": ([(X, Y + 7)], "the label 8; labels are from 0 to 1"),
     "a label too few": ([(X, Y[:5])], r"6 inputs with targets of int64 \(5,\)"),
+    "a label below 0": ([(X, Y - 1)], "labels are from 0 to 1"),
+    "labels in a column": ([(X, Y[:, None])], r"6 inputs with targets of int64 \(6, 1\)"),
     "labels that are numbers": ([(X, Y / 2)], "6 inputs with targets of float64"),
 }
+
+
+@pytest.mark.parametrize(("samples", "window"), [(0, 4), (4, 0), (-1, 4), (4, -1)])
+def test_no_samples_and_no_window_are_refused(samples, window):
+    with pytest.raises(
+        ValueError, match=rf"{samples} samples in windows of {window}: both must be at least 1"
+    ):
+        IteratorSource(lambda _: [], samples, like=Split(X, Y.astype(np.int32)), window=window)
+
+
+def test_an_iterator_keeps_none_of_the_samples_that_it_was_described_by():
+    source = IteratorSource(lambda _: [(X, Y)], 6, like=Split(X, Y.astype(np.int32)), classes=2)
+    assert (len(source.like), source.like.inputs.shape) == (0, (0, 3))
+
+
+@pytest.mark.parametrize("labels", [[1, 1], [0, 1], [0, 0]])
+def test_a_batch_need_not_hold_every_class(labels):
+    pair = (X[:2], np.asarray(labels))
+    source = IteratorSource(lambda _: [pair], 2, like=Split(X, Y.astype(np.int32)), classes=2)
+    assert sorted(read(source, 0, 0, 2).targets) == labels
 
 
 @pytest.mark.parametrize(("batches", "sentence"), list(WRONG.values()), ids=list(WRONG))

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.data.tables import encode, load_csv, read_csv, split_80_20
+from neuroforge_jax.data.tables import _Numbers, encode, load_csv, read_csv, split_80_20
 from neuroforge_jax.data.types import Column, Dataset
 from neuroforge_jax.errors import ConfigError, DataError, UserError
+
+pytestmark = pytest.mark.smoke
 
 FRUIT = "mass,colour,length,kind\n" + "".join(
     f"{index / 2},{'red' if index % 3 else 'green'},{index * index},{'apple' if index % 2 else 'pear'}\n"
@@ -61,6 +63,17 @@ def test_another_column_can_be_the_target(csv):
 def test_an_unknown_target_lists_the_columns(csv):
     message = complaint(load_csv, csv(FRUIT), "kin", kind=ConfigError)
     assert "known are mass, colour, length, kind; did you mean 'kind'?" in message
+
+
+@pytest.mark.parametrize("columns", [30, 31])
+def test_of_more_than_thirty_columns_the_first_and_the_last_are_listed(csv, columns):
+    names = [f"c{at}" for at in range(columns)]
+    message = complaint(
+        load_csv, csv(f"{','.join(names)}\n{','.join('1' * columns)}\n"), "price", kind=ConfigError
+    )
+    assert ("…" in message) == (columns > 30)
+    assert ", ".join(names[:15]) in message
+    assert ", ".join(names[-5:]) in message
 
 
 def test_whole_numbers_are_classes_and_keep_their_names(csv):
@@ -184,6 +197,12 @@ def test_numbers_come_back_exactly(tmp_path_factory, rows):
     assert list(table.lines) == list(range(2, len(rows) + 2))
 
 
+def test_texts_of_numbers_are_remembered_up_to_five_thousand():
+    numbers = _Numbers()
+    assert [numbers[str(at)] for at in range(6000)] == list(range(6000))
+    assert dict(numbers) == {str(at): float(at) for at in range(5000)}
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 3), min_size=10, max_size=200))
 def test_a_split_is_a_partition_with_a_fifth_of_each_class(labels):
@@ -194,6 +213,23 @@ def test_a_split_is_a_partition_with_a_fifth_of_each_class(labels):
         count = (y == label).sum()
         assert count // 5 <= (y[test] == label).sum() <= -(-count // 5)
         assert (y[train] == label).any()
+
+
+@pytest.mark.parametrize(
+    ("counts", "tested"),
+    [
+        ([2, 2, 2], [1, 1, 0]),
+        ([5, 5, 5], [1, 1, 1]),
+        ([5, 1], [1, 0]),
+        ([9, 6], [2, 1]),
+        ([6, 9], [1, 2]),
+        ([7, 1, 1, 1], [2, 0, 0, 0]),
+    ],
+)
+def test_the_largest_remainders_give_first_and_no_class_more_than_its_fifth_rounded_up(counts, tested):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    _, test = split_80_20("some", labels, len(labels))
+    assert np.bincount(labels[test], minlength=len(counts)).tolist() == tested
 
 
 def test_a_split_is_the_same_for_ever():

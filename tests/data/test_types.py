@@ -6,6 +6,8 @@ import pytest
 from neuroforge_jax.data.types import Dataset, Scaling
 from neuroforge_jax.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.smoke
+
 X, Y = np.arange(60, dtype=np.float32).reshape(20, 3), np.arange(20) % 4
 
 

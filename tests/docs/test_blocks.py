@@ -27,7 +27,7 @@ SMALLER = {
     ],
     "sh": [
         (r"--config configs/(mixed|float32|speedrun|adam)\.py", r"\g<0> --dataset digits --hidden 32"),
-        (r"verify --backend optimized mixed", "verify --backend optimized"),
+        (r"verify --backend optimized mixed", r"\g<0> --config configs/tabular.py"),
     ],
 }
 

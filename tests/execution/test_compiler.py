@@ -8,6 +8,8 @@ from neuroforge_jax import processor
 from neuroforge_jax.execution import compiler
 from neuroforge_jax.precision.policy import POLICIES
 
+pytestmark = pytest.mark.full_effort
+
 F32, BF16, FP16 = (POLICIES[name] for name in ("f32", "bf16", "fp16"))
 native_bf16 = pytest.mark.skipif(
     jax.__version_info__ < (0, 11), reason="before jax 0.11 a CPU multiplies bf16-rounded operands in float32"

@@ -12,6 +12,8 @@ import neuroforge_jax as nf
 from neuroforge_jax.execution import scanned
 from tests.conftest import make_blobs
 
+pytestmark = pytest.mark.full_effort
+
 COMPILED = ("optimized", "stepped", "mixed", "async")
 EXECUTIONS = (*COMPILED, "naive")
 
@@ -92,6 +94,7 @@ def test_every_execution_sees_the_same_batches_in_the_same_order(backend, change
 
 
 @pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.smoke
 def test_a_run_compiles_once(backend, blobs, small_config, compilations):
     config = dataclasses.replace(small_config, backend=backend)
     model, state = nf.init(config, blobs)

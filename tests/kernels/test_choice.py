@@ -12,6 +12,8 @@ from neuroforge_jax.kernels.choice import Measured, entry_name, measured
 from neuroforge_jax.kernels.targets import TARGETS, check_device, target_of
 from neuroforge_jax.kernels.tiling import Tiles
 
+pytestmark = pytest.mark.smoke
+
 SIZE = (60, 24, 30)
 
 

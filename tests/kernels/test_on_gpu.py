@@ -16,7 +16,7 @@ from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.verification.checks import verify_backend
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.full_effort, pytest.mark.gpu]
 
 RNG = np.random.default_rng(3)
 BOUND = {"f32": 2e-5, "bf16": 1.2e-2, "fp16": 2e-3}

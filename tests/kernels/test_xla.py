@@ -8,6 +8,8 @@ import pytest
 from neuroforge_jax.kernels.xla import SMALL_BATCH, dense, product
 from neuroforge_jax.precision.policy import POLICIES
 
+pytestmark = pytest.mark.full_effort
+
 F32 = POLICIES["f32"]
 RNG = np.random.default_rng(0)
 # In norm, relative: float32 sums of up to 784 terms; bf16 has 8 bits, so each operand is off by up to 2⁻⁹.

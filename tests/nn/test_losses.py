@@ -33,6 +33,7 @@ def reference(name, logits, labels, smoothing):
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.smoke
 def test_a_loss_is_its_definition(name, smoothing):
     found = LOSSES[name].per_sample(
         jnp.asarray(LOGITS, jnp.float32), jnp.asarray(LABELS), label_smoothing=smoothing

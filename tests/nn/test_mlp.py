@@ -68,6 +68,7 @@ def test_training_flops_as_counted_by_hand():
     assert nn.train_flops(MLP(9, (), 4)) == 4 * 9 * 4
 
 
+@pytest.mark.smoke
 def test_dropout_drops_its_share_and_keeps_the_mean():
     mlp = MLP(9, (4000,), 4, dropout=0.25, activation="identity")
     params = nn.init(KEY, mlp)
@@ -78,6 +79,18 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     np.testing.assert_allclose(out, 1.0, atol=0.05)
     assert float(jnp.abs(out - 1.0).max()) > 0
     np.testing.assert_allclose(nn.apply(mlp, params, jnp.asarray(X)), 1.0, rtol=1e-5)
+
+
+def test_without_dropout_no_random_number_is_drawn_though_a_key_is_given():
+    def bits_drawn(dropout):
+        mlp = MLP(9, (8,), 4, dropout=dropout)
+        program = jax.make_jaxpr(
+            lambda key: nn.apply(mlp, nn.init(KEY, mlp), jnp.asarray(X), dropout_key=key)
+        )
+        return str(program(KEY)).count("random_bits")
+
+    drawn_by_init = bits_drawn(0.0)
+    assert bits_drawn(0.5) == drawn_by_init + 1
 
 
 def test_the_dense_layer_is_an_argument():

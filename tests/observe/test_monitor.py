@@ -51,6 +51,7 @@ def test_the_example_of_the_original(blobs, small_config):
     assert np.isfinite(metrics.loss)
 
 
+@pytest.mark.smoke
 def test_a_name_at_two_places_is_two_spans():
     monitor = PerformanceMonitor()
     with monitor.track("train"), monitor.track("save"):

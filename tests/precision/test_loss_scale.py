@@ -47,6 +47,20 @@ def test_a_scale_halves_at_an_overflow_and_doubles_after_enough_finite_steps():
     assert int(after(scale, False, True, False).skipped) == 2
 
 
+def test_the_finite_steps_are_counted_anew_after_each_change_of_the_scale():
+    scale = dataclasses.replace(dynamic_scale(1024), interval=3)
+    twice = after(scale, *[True] * 6)
+    assert [float(after(scale, *[True] * steps).scale) for steps in (3, 5, 6)] == [2048, 2048, 4096]
+    assert int(twice.finite_steps) == 0
+    assert [float(after(scale, False, *[True] * steps).scale) for steps in (2, 3)] == [512, 1024]
+
+
+def test_an_overflow_below_the_floor_is_one_at_the_floor():
+    below = dataclasses.replace(dynamic_scale(1.0), floor=2.0)
+    assert int(after(below, False).failed) == 1
+    assert float(after(below, False).scale) == 2
+
+
 def test_a_static_scale_stays_and_counts():
     scale = after(static_scale(1000), False, True, False)
     assert float(scale.scale) == 1000

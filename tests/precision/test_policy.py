@@ -14,6 +14,8 @@ from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.kernels.xla import dense, product
 from neuroforge_jax.precision.policy import DTYPES, POLICIES, PRECISIONS, policy
 
+pytestmark = [pytest.mark.smoke, pytest.mark.full_effort]
+
 RNG = np.random.default_rng(0)
 
 

@@ -8,6 +8,8 @@ import neuroforge_jax as nf
 from neuroforge_jax.profiling.memory import live_arrays, memory_profile, told
 from tests.conftest import make_blobs
 
+pytestmark = pytest.mark.full_effort
+
 DATA = make_blobs(samples=300, inputs=40)
 WEIGHTS = (40 * 24 + 24 + 24 * 4 + 4) * 4
 

@@ -35,6 +35,7 @@ def test_the_example_of_the_original(blobs, small_config):
     assert measured.first_seconds > measured.median, "the first call compiles"
 
 
+@pytest.mark.smoke
 def test_a_function_of_python_is_measured_too():
     profiler = nf.PerformanceProfiler()
     assert profiler.measure("sleep", lambda seconds: time.sleep(seconds) or 7, 0.002) == 7

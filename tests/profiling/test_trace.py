@@ -11,6 +11,8 @@ from neuroforge_jax.profiling import trace
 from neuroforge_jax.profiling.instruments import InstrumentedRun
 from tests.conftest import make_blobs
 
+pytestmark = pytest.mark.full_effort
+
 DATA = make_blobs(samples=300, inputs=40)
 
 

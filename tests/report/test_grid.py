@@ -6,6 +6,8 @@ from matplotlib.image import imread
 
 from neuroforge_jax.report.grid import image_grid
 
+pytestmark = pytest.mark.smoke
+
 
 def drawn(tmp_path, images, titles=None, **options) -> np.ndarray:
     titles = [""] * len(images) if titles is None else titles

@@ -70,6 +70,7 @@ RULES = {"sgd": sgd, "momentum": momentum, "nesterov": nesterov, "adam": adam, "
 
 
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.smoke
 def test_three_steps_are_the_rule(name):
     found, expected = updated(name), by_rule(RULES[name])
     for leaf in expected:

@@ -18,6 +18,8 @@ from neuroforge_jax.verification.oracle import nearness_to_kink
 from neuroforge_jax.verification.self_check import verify_oracle
 from neuroforge_jax.verification.verdict import Check, Verdict
 
+pytestmark = pytest.mark.full_effort
+
 CASES = {case.name: case for case in standard_cases()}
 
 

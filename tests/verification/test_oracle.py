@@ -22,6 +22,8 @@ from neuroforge_jax.verification import descent, oracle
 from neuroforge_jax.verification.descent import Descent
 from neuroforge_jax.verification.oracle import KINKED, Network, Samples
 
+pytestmark = [pytest.mark.smoke, pytest.mark.full_effort]
+
 ROOT = Path(__file__).parents[2]
 
 

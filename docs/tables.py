@@ -1,0 +1,810 @@
+"""Write every measured table and figure of README.md and docs/ from the records in benchmarks/.
+
+    python docs/tables.py            rewrite what differs
+    python docs/tables.py --check    write nothing; exit code 1 and the names of the files that differ
+
+A Markdown file says where a table goes:
+
+    <!-- table: speed -->
+    <!-- end of table -->
+
+Each function of TABLES makes the table of its name, and a line below it says which record it is from: machine,
+versions, commit and date. A table whose record does not exist yet becomes one sentence that says so.
+"""
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neuroforge_jax.benchmarking.statistics import paired_ratio
+from neuroforge_jax.report.charts import WIDTH, Bar, bar_chart, short
+
+ROOT = Path(__file__).parents[1]
+MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
+BEGIN = "<!-- table: "
+
+Record = Mapping[str, Any]
+Case = Mapping[str, Any]
+
+
+class Records:
+    """The records of a folder by the names of their files; `used` collects those that were read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.used: list[str] = []
+
+    def __call__(self, name: str) -> Record:
+        """Raises FileNotFoundError where this record has not been made yet."""
+        record = json.loads((self._folder / name).read_text(encoding="utf-8"))
+        if name not in self.used:
+            self.used.append(name)
+        return record
+
+    def optional(self, name: str) -> Record | None:
+        """The record, or None where there is none."""
+        return self(name) if (self._folder / name).exists() else None
+
+
+# Tables, in the order of the pages that show them.
+
+
+def speed(records: Records) -> str:
+    """Samples a second of every contender at three batch sizes; of variants, the faster one."""
+    record = records("bench_peers.json")
+    variants = {
+        "NeuroForge JAX, bf16": ("mixed",),
+        "NeuroForge JAX, float32": ("optimized",),
+        "PyTorch, the fastest of 4 modes": (
+            "torch eager f32", "torch compiled f32", "torch eager bf16", "torch compiled bf16",
+        ),
+        "Keras, the faster of 2 modes": ("keras", "keras xla"),
+        "Flax NNX": ("flax nnx",),
+        "NumPy": ("numpy",),
+        "scikit-learn": ("scikit-learn",),
+    }  # fmt: skip
+    batches = batches_of(record["cases"])
+    rows = []
+    for label, names in variants.items():
+        cells = [fastest(record, batch, names) for batch in batches]
+        if any(cells):
+            rows.append([label, *(samples_a_second(case) for case in cells)])
+            if label.startswith("PyTorch") and (earlier := records.optional("backends.json")):
+                # Two records of one machine disagree about PyTorch in bf16: the reader sees both.
+                sections = [earlier["peer"].get(str(batch)) for batch in batches]
+                rates = [s and s["samples_per_second"][s["best_of_torch"]]["median"] for s in sections]
+                rows.append(
+                    ["PyTorch, in an earlier record", *(rounded(rate) if rate else "–" for rate in rates)]
+                )
+    head = ["samples a second", *(f"batch {batch:,}" for batch in batches)]
+    return table(head, rows) + source(records, spread=True)
+
+
+def ladder(records: Records) -> str:
+    """Each backend against the slowest one, for the network whose times others have published."""
+    record = records("bench_ladder.json")
+    rows = []
+    for case in timed(record["cases"]):
+        if not case.get("published"):
+            step = case["seconds_per_step"]
+            rows.append(
+                [
+                    f"`{case['contender']}`" if case.get("backend") else named(case["contender"]),
+                    samples_a_second(case, spread=False),
+                    duration(step["median"]),
+                    ratio_of(case),
+                    share(case["share_of_peak"]),
+                    size(case.get("peak_resident_bytes")),
+                ]
+            )
+    first = record["cases"][0]["contender"]
+    head = ["backend", "samples a second", "a step", f"times `{first}` (95 %)", "share of peak", "memory"]
+    return table(head, rows) + source(records, "ladder")
+
+
+def published(records: Records) -> str:
+    """What others published for the network of the ladder, beside what was measured here for the same work."""
+    record = records("bench_ladder.json")
+    rows = [
+        [named(case["contender"]), samples_a_second(case, spread=False)]
+        for case in record["cases"]
+        if case.get("published")
+    ]
+    ours = max(
+        (case for case in timed(record["cases"]) if case.get("backend")),
+        key=lambda case: case["samples_per_second"],
+    )
+    rows.append([f"`{ours['contender']}` here", samples_a_second(ours, spread=False)])
+    whose = ", ".join(dict.fromkeys(case["published"] for case in record["cases"] if case.get("published")))
+    note = f"All rows but the last: {whose}."
+    return table(["implementation", "samples a second"], rows) + source(records, note=note)
+
+
+def backends(records: Records) -> str:
+    """Every backend that trains on the machine, at three batch sizes."""
+    record = records("bench_backends.json")
+    batches = batches_of(record["cases"])
+    names = list(dict.fromkeys(case["contender"] for case in timed(record["cases"])))
+    rows = []
+    for name in names:
+        row = [f"`{name}`"]
+        for batch in batches:
+            case = fastest(record, batch, (name,))
+            row += [samples_a_second(case, spread=False), times(case)] if case else ["–", "–"]
+        rows.append(row)
+    head = ["backend"]
+    for batch in batches:
+        head += [f"batch {batch:,}", f"times `{names[0]}`"]
+    return table(head, rows) + source(records, "backends")
+
+
+def precision(records: Records) -> str:
+    """float32, bf16 and fp16 by the same execution."""
+    record = records("bench_precision.json")
+    by_name = {case["name"]: case for case in timed(record["cases"])}
+    dtypes = list(dict.fromkeys(name.rpartition("/")[2] for name in by_name))
+    rows = []
+    for batch in batches_of(record["cases"]):
+        cases = [by_name[f"precision/b{batch}/{dtype}"] for dtype in dtypes]
+        rows.append(
+            [
+                f"{batch:,}",
+                *(samples_a_second(case, spread=False) for case in cases),
+                *(ratio_of(case) for case in cases[1:]),
+            ]
+        )
+    head = ["batch", *dtypes, *(f"{dtype} ÷ {dtypes[0]} (95 %)" for dtype in dtypes[1:])]
+    return table(head, rows) + source(records, "precision")
+
+
+def peers(records: Records) -> str:
+    """Other frameworks from the same weights over the same batches; ratios taken round by round."""
+    record = records("bench_peers.json")
+    batches = batches_of(record["cases"])
+    names = list(dict.fromkeys(case["contender"] for case in timed(record["cases"])))
+    ours = {
+        batch: fastest(record, batch, [case["contender"] for case in record["cases"] if case.get("backend")])
+        for batch in batches
+    }
+    rows = []
+    for name in names:
+        row = [named(name)]
+        memory: int | None = None
+        for batch in batches:
+            case, best = fastest(record, batch, (name,)), ours[batch]
+            if case is None or best is None:
+                row += ["–", "–"]
+                continue
+            memory = case.get("peak_resident_bytes")
+            row += [samples_a_second(case, spread=False), "1" if case is best else paired(case, best)]
+        rows.append([*row, size(memory)])
+    head = ["contender"]
+    for batch in batches:
+        head += [f"batch {batch:,}", "ours ÷ it (95 %)"]
+    versions = {named(c["contender"]): c["version"] for c in timed(record["cases"]) if c.get("version")}
+    described = "; ".join(dict.fromkeys(f"{framework(name)} {version}" for name, version in versions.items()))
+    note = f"Ours is the faster of `optimized` and `mixed` at that batch. Versions: {described}."
+    return table([*head, "memory"], rows) + source(records, "peers", note)
+
+
+def amx(records: Records) -> str:
+    """A CPU with matrix units, against PyTorch."""
+    return _beside_torch(records, "backends_xeon.json")
+
+
+def torch_earlier(records: Records) -> str:
+    """The same comparison on a CPU without matrix units, by an earlier commit than the table `peers`."""
+    return _beside_torch(records, "backends.json")
+
+
+def _beside_torch(records: Records, name: str) -> str:
+    record = records(name)
+    rows = []
+    for batch in (name for name in record["peer"] if name.isdecimal()):
+        section = record["peer"][batch]
+        rates = section["samples_per_second"]
+        rows.append(
+            [
+                f"{int(batch):,}",
+                *(rounded(rates[name]["median"]) for name in ("f32", "mixed")),
+                rounded(rates[section["best_f32_of_torch"]]["median"]),
+                rounded(rates[section["best_of_torch"]]["median"]),
+                quartiles(section["f32_over_torch_f32"]),
+                quartiles(section["best_over_best_of_torch"]),
+            ]
+        )
+    head = [
+        "batch", "float32", "bf16", "PyTorch, float32", "PyTorch, fastest", "float32 ÷ float32",
+        "fastest ÷ fastest",
+    ]  # fmt: skip
+    note = f"Ratios with quartiles. PyTorch {record['peer']['torch']}."
+    return table(head, rows) + source(records, note=note)
+
+
+EARLIER = ("backends.json", "backends_xeon.json")
+"""Records of two machines, of what no suite measures."""
+
+
+def streaming(records: Records) -> str:
+    """Data streamed from the host against data on the device; and a training set larger than memory allows."""
+    found = [records(name) for name in EARLIER]
+    rows = [
+        [*key.split(), *(quartiles(record["pipelined"][key]["pipelined_over_scanned"]) for record in found)]
+        for key in found[0]["pipelined"]
+    ]
+    large = [record["streaming"] for record in found]
+    rows.append(
+        [
+            f"a mapped training set of {size(large[0]['training_set_bytes'])}",
+            "bf16",
+            *(
+                f"{rounded(one['samples_per_second'])} samples a second, {size(one['extra_anonymous_bytes'])} more"
+                for one in large
+            ),
+        ]
+    )
+    head = ["batch", "precision", *(processor(record) for record in found)]
+    note = "Pipelined ÷ scanned, with quartiles; memory is the anonymous memory beyond what the process began with."
+    return table(head, rows, numbers=(2, 3)) + source(records, note=note, sections=("pipelined",))
+
+
+def tiny(records: Records) -> str:
+    """What one dispatch a step costs a small network."""
+    found = [records(name) for name in EARLIER]
+    names = {
+        "scanned": "`optimized`: many steps a dispatch",
+        "stepped": "`stepped`: one dispatch a step",
+        "eager": "PyTorch, eager",
+        "compiled": "PyTorch, compiled",
+    }
+    rows = [
+        [
+            label,
+            *(duration(record["tiny"]["microseconds_per_step"][name]["median"] * 1e-6) for record in found),
+        ]
+        for name, label in names.items()
+    ]
+    head = ["a step of 64-32-10 at batch 32", *(processor(record) for record in found)]
+    return table(head, rows) + source(records, sections=("tiny",))
+
+
+def speedrun(records: Records) -> str:
+    """MNIST to an accuracy, on every machine that has a record."""
+    rows = []
+    for name in ("bench_speedrun.json", "bench_speedrun_xeon.json"):
+        record = records(name)
+        goals = list(dict.fromkeys(case["name"].split("/")[1] for case in timed(record["cases"])))
+        for goal in goals:
+            cases = [case for case in timed(record["cases"]) if case["name"].split("/")[1] == goal]
+            for mine in (True, False):
+                group = [case for case in cases if case["contender"].startswith("ours") is mine]
+                best = min(group, key=lambda case: case["seconds"]["median"], default=None)
+                if best is not None:
+                    rows.append(_speedrun_row(record, goal, best))
+    head = ["machine", "goal", "contender", "seconds, median (95 %)", "mean", "accuracy, mean", "runs"]
+    return table(head, rows, numbers=(3, 4, 5, 6)) + source(records)
+
+
+def _speedrun_row(record: Record, goal: str, case: Case) -> list[str]:
+    seconds, accuracy = case["seconds"], case["accuracy"]
+    mine = case["contender"].removeprefix("ours").strip()
+    contender = named(case["contender"])
+    if case["contender"].startswith("ours"):
+        contender = f"NeuroForge JAX, {mine}" if mine else "NeuroForge JAX"
+    return [
+        processor(record),
+        goal,
+        contender,
+        f"{seconds['median']:.2f} {between(*seconds['interval'])}",
+        f"{seconds['mean']:.2f}",
+        f"{100 * accuracy['mean']:.2f} %",
+        f"{seconds['repetitions']}",
+    ]
+
+
+def population(records: Records) -> str:
+    """Networks trained in one program, against one by one."""
+    record = records("bench_population.json")
+    rows = [
+        [
+            case["group"].removeprefix("population "),
+            f"{case['networks']:,}",
+            samples_a_second(case, spread=False),
+            ratio_of(case),
+            share(case["share_of_peak"]),
+        ]
+        for case in timed(record["cases"])
+    ]
+    head = [
+        "network",
+        "networks at once",
+        "samples a second, all together",
+        "times one by one (95 %)",
+        "share of peak",
+    ]
+    return table(head, rows) + source(records, "population")
+
+
+def scaling(records: Records) -> str:
+    """Time, share of the peak and memory over the batch, the width and the depth."""
+    record = records("bench_scaling.json")
+    rows = []
+    points: dict[tuple[str, float], dict[str, Case]] = {}
+    for case in timed(record["cases"]):
+        ((axis, value),) = case["axis"].items()
+        points.setdefault((axis, value), {})[case["contender"]] = case
+    for (axis, value), cases in points.items():
+        row = [f"{axis.replace('_size', '')} {value:,}"]
+        for contender in ("optimized", "mixed"):
+            case = cases[contender]
+            step = case["seconds_per_step"]["median"]
+            row += [duration(step), share(case["share_of_peak"]), size(case.get("program_bytes"))]
+        rows.append(row)
+    head = ["", "float32, a step", "of peak", "memory", "bf16, a step", "of peak", "memory"]
+    return table(head, rows) + source(records, "scaling")
+
+
+def peaks(records: Records) -> str:
+    """What the machine can do at most, as it was measured beside the trainings."""
+    record = records("bench_scaling.json")
+    ceiling = record["ceiling"]
+    rows = [
+        [f"matrix products, {dtype}", f"{short(rate)}FLOP/s"]
+        for dtype, rate in ceiling["matmul_flops_per_second"].items()
+    ]
+    rows += [
+        [f"memory, working set of {size(working_set)}", f"{short(rate)}B/s"]
+        for working_set, rate in ceiling["bytes_per_second"]
+    ]
+    rows.append(["one dispatch", duration(ceiling["dispatch_seconds"])])
+    return table(["what", "peak"], rows) + source(records, rounds=False)
+
+
+def startup(records: Records) -> str:
+    """What a command does before its first step."""
+    record = records("bench_quick.json")
+    rows = []
+    for case in record["cases"]:
+        if case["group"] == "startup" and "seconds" in case:
+            seconds = case["seconds"]
+            low, high = seconds["interval"]
+            what = case["name"].rpartition("/")[2]
+            rows.append(
+                [what, f"{seconds['median']:.2f} s", f"{low:.2f}–{high:.2f}", f"{seconds['repetitions']}"]
+            )
+    head = ["a process that does this and ends", "median", "95 %", "runs"]
+    return table(head, rows) + source(records, "startup", rounds=False)
+
+
+def reliability(records: Records) -> str:
+    """What was done to runs, and how many survived."""
+    record = records("reliability.json")
+    kills, flips, fuzz = record["kills"], record["flips"], record["fuzz"]
+    stops, cost = record["signals"]["seconds"], record["overhead"]["command_epoch_to_never"]
+    inputs = sum(kind["inputs"] for kind in fuzz.values())
+    other = sum(sum(kind["other errors"].values()) for kind in fuzz.values())
+    rows = [
+        [
+            f"`kill -9` at random moments, {kills['while starting']} of them before the first step",
+            f"{kills['survived']} of {kills['tried']} continued from the newest saved step",
+        ],
+        [
+            f"one bit flipped in a saved file, in {len(flips['files'])} kinds of file",
+            f"{flips['found and named']:,} of {flips['tried']:,} found, with the name of the file",
+        ],
+        [
+            f"damaged or random inputs of {len(fuzz)} kinds: {', '.join(fuzz)}",
+            f"{inputs:,} tried; {other} ended in anything but a result or one line of error",
+        ],
+        ["SIGTERM while training: seconds until the process has saved and ended", quartiles(stops)],
+        [
+            f"a checkpoint at the end of every epoch of {record['overhead']['dataset']}: time of the command "
+            "relative to none",
+            quartiles(cost),
+        ],
+    ]
+    return table(["what was done", "what happened"], rows, numbers=()) + source(records)
+
+
+def regression(records: Records) -> str:
+    """Whether `--compare` finds a slow-down, and whether it raises false alarms."""
+    record, monitor = records("regression.json"), records("monitor.json")
+    slower, trials = record["slow_down"] - 1, record["trials"]
+    span = monitor["span"]["seconds_on"]
+    rows = [
+        [
+            f"a planted slow-down of {100 * slower:.0f} %",
+            f"{record['planted, found in every case']} of {trials} found",
+        ],
+        ["the same code measured twice", f"{record['same, with a false alarm']} of {trials} called slower"],
+        ["one span of `PerformanceMonitor`", duration(span["median"])],
+    ]
+    return table(["trial", "outcome"], rows) + source(records)
+
+
+def roofline(records: Records) -> str:
+    """What a fused kernel cannot be faster than, worked out on paper."""
+    record = records("roofline.json")
+    chips = [ceiling["name"] for ceiling in record["ceilings"]]
+    rows = []
+    for kernel in record["kernels"]:
+        if kernel["size"].endswith("×784×1024"):
+            bounds = [
+                f"{duration(kernel['microseconds'][chip] * 1e-6)}, {kernel['bound'][chip]}" for chip in chips
+            ]
+            rows.append([kernel["kernel"], kernel["size"], *bounds])
+    lines = "; ".join(
+        f"{c['name']} {short(c['flops_per_second'])}FLOP/s and {short(c['bytes_per_second'])}B/s, {c['source']}"
+        for c in record["ceilings"]
+    )
+    below = f"\nFrom `benchmarks/roofline.json`. Peaks: {lines}.\n"
+    return table(["kernel", "batch × inputs × outputs", *chips], rows) + below
+
+
+def claims(records: Records) -> str:
+    """The original's ranges beside what was measured."""
+    record = records("bench_peers.json")
+    rows = [
+        [claim["claim"], claim["baseline"], claim["measured"], claim["verdict"]] for claim in record["claims"]
+    ]
+    head = ["the original's claim", "measured on", "found", "verdict"]
+    return table(head, rows, numbers=()) + source(records)
+
+
+def gpu(records: Records) -> str:
+    """Each backend for one epoch of MNIST on an NVIDIA GPU: does it run, is it right, how fast."""
+    record = records("gpu_h200.json")
+    training, rows, notes = record["training"], [], []
+    for name, figures in training["backends"].items():
+        compiled = figures["compile_seconds"]
+        rows.append(
+            [
+                f"`{name}`" + (" ¹" if "note" in figures else ""),
+                rounded(figures["samples_per_second"]),
+                f"{figures['train_loss']:.4f}",
+                f"{100 * figures['test_accuracy']:.2f} %",
+                "–" if compiled is None else f"{compiled:.3g} s",
+            ]
+        )
+        notes += [f"¹ {figures['note']}."] if "note" in figures else []
+    notes = [f"One epoch each, measured once: `{training['command']}`.", *notes]
+    head = ["backend", "samples a second", "training loss", "test accuracy", "compilation"]
+    return table(head, rows) + source(records, note=" ".join(notes), sections=("training",))
+
+
+def gpu_kernels(records: Records) -> str:
+    """Hand-written kernels against XLA on an NVIDIA GPU."""
+    record = records("gpu_h200.json")
+    rows = [
+        [layer, part, duration(found["microseconds"] * 1e-6), f"{found['over_xla']:.2f}"]
+        for layer, parts in record["kernels"]["layers"].items()
+        for part, found in parts.items()
+    ]
+    note = f"`{record['kernels']['command']}`."
+    head = ["operation, batch × inputs × outputs", "what is computed", "kernel", "times as fast as XLA"]
+    return table(head, rows, numbers=(2, 3)) + source(records, note=note, sections=("kernels",))
+
+
+def gpu_loop(records: Records) -> str:
+    """What the loop of steps costs on an NVIDIA GPU under several compile options."""
+    record = records("gpu_h200.json")
+    configs = record["loop"]["configs"]
+    ways = list(dict.fromkeys(way for ways in configs.values() for way in ways))
+    rows = [
+        [way, *(duration(ways[way]["microseconds_per_step"]["median"] * 1e-6) for ways in configs.values())]
+        for way in ways
+    ]
+    note = f"`{record['loop']['command']}`."
+    return table(["a step of", *configs], rows) + source(records, note=note, sections=("loop",))
+
+
+TABLES: Mapping[str, Callable[[Records], str]] = {
+    "speed": speed,
+    "ladder": ladder,
+    "published": published,
+    "backends": backends,
+    "precision": precision,
+    "peers": peers,
+    "amx": amx,
+    "torch-earlier": torch_earlier,
+    "streaming": streaming,
+    "tiny": tiny,
+    "speedrun": speedrun,
+    "population": population,
+    "scaling": scaling,
+    "peaks": peaks,
+    "startup": startup,
+    "reliability": reliability,
+    "regression": regression,
+    "roofline": roofline,
+    "claims": claims,
+    "gpu": gpu,
+    "gpu-kernels": gpu_kernels,
+    "gpu-loop": gpu_loop,
+}
+
+
+# The figure.
+
+FIGURE_STYLE = """<style>
+  svg { --c0: #0072b2; --ink: #1b1f24; --soft: #59636e; font: 12px system-ui, sans-serif; }
+  @media (prefers-color-scheme: dark) { svg { --c0: #56b4e9; --ink: #e6edf3; --soft: #9aa5b1; } }
+  text { fill: var(--ink); white-space: pre; } .soft { fill: var(--soft); }
+  .whisker { stroke: var(--ink); fill: none; }
+</style>"""
+
+
+def ladder_figure(records: Records) -> str:
+    """The ladder of backends as bars of samples a second, from zero: a drawing on its own."""
+    record = records("bench_ladder.json")
+    bars = []
+    for case in timed(record["cases"]):
+        if not case.get("published"):
+            low, high = case["seconds_per_step"]["interval"]
+            batch = case["batch_size"]
+            note = (
+                f"{case['ratio']['median']:.1f} × {record['cases'][0]['contender']}"
+                if case.get("ratio")
+                else ""
+            )
+            label = case["contender"] if case.get("backend") else named(case["contender"])
+            bars.append(Bar(label, case["samples_per_second"], (batch / high, batch / low), note))
+    widths = "-".join(map(str, record["cases"][0]["widths"]))
+    title = f"Samples a second of {widths} at batch {record['cases'][0]['batch_size']}, {processor(record)}"
+    drawing = bar_chart(bars, title=title, show=rounded)
+    tag = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
+    return drawing.replace("<svg ", tag, 1).replace("</title>\n", f"</title>\n{FIGURE_STYLE}\n", 1) + "\n"
+
+
+FIGURES: Mapping[str, Callable[[Records], str]] = {"docs/ladder.svg": ladder_figure}
+
+
+# What the tables share.
+
+
+def timed(cases: Iterable[Case]) -> list[Case]:
+    """The cases that were measured, or published with a time."""
+    return [
+        case for case in cases if "skipped" not in case and ("seconds_per_step" in case or "seconds" in case)
+    ]
+
+
+def batches_of(cases: Iterable[Case]) -> list[int]:
+    """The batch sizes of the trainings, ascending."""
+    return sorted({case["batch_size"] for case in timed(cases) if "batch_size" in case})
+
+
+def fastest(record: Record, batch: int, contenders: Sequence[str]) -> Case | None:
+    """The fastest of these contenders at this batch size."""
+    found = [
+        case
+        for case in timed(record["cases"])
+        if case.get("batch_size") == batch and case["contender"] in contenders
+    ]
+    return min(found, key=lambda case: case["seconds_per_step"]["median"], default=None)
+
+
+WIDE = 0.1
+"""Half the width of a 95 % interval, as a share of the median, from which on it is shown beside the median."""
+
+
+def samples_a_second(case: Case | None, *, spread: bool = True) -> str:
+    """The median; with its interval where that is wide."""
+    if case is None:
+        return "–"
+    step, rate = case["seconds_per_step"], case["samples_per_second"]
+    if not spread or "interval" not in step:
+        return rounded(rate)
+    low, high = step["interval"]
+    if (high - low) / 2 < WIDE * step["median"]:
+        return rounded(rate)
+    work = rate * step["median"]
+    return f"{rounded(rate)} ({rounded(work / high)}–{rounded(work / low)})"
+
+
+def between(low: float, high: float, digits: int = 2) -> str:
+    """An interval in brackets, which no line break divides."""
+    return f"({low:.{digits}f}–\u2060{high:.{digits}f})"
+
+
+def paired(slower: Case, faster: Case) -> str:
+    """How many times as fast the second is as the first, round by round."""
+    ratio = paired_ratio(slower["seconds_per_step"]["values"], faster["seconds_per_step"]["values"])
+    return f"{ratio.median:.2f} {between(*ratio.interval)}"
+
+
+def ratio_of(case: Case) -> str:
+    """The record's own ratio to its baseline, with the interval."""
+    ratio = case.get("ratio")
+    if not ratio:
+        return "1"
+    digits = 1 if ratio["median"] >= 10 else 2
+    return f"{ratio['median']:.{digits}f} {between(*ratio['interval'], digits)}"
+
+
+def times(case: Case) -> str:
+    """The record's own ratio, without the interval."""
+    ratio = case.get("ratio")
+    return "1" if not ratio else rounded(ratio["median"])
+
+
+def quartiles(spread: Mapping[str, Any]) -> str:
+    """A median with its quartiles."""
+    return f"{spread['median']:.2f} {between(*spread['quartiles'])}"
+
+
+def rounded(value: float) -> str:
+    """To three digits, with commas."""
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{round(value, digits):,.{max(digits, 0)}f}"
+
+
+def duration(seconds: float) -> str:
+    """To three digits, in the unit that fits."""
+    unit, scale = next(
+        ((unit, scale) for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)) if seconds >= scale),
+        ("ns", 1e-9),
+    )
+    return f"{rounded(seconds / scale)} {unit}"
+
+
+def share(value: float) -> str:
+    """As a percentage."""
+    return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
+
+
+def size(bytes_: float | None) -> str:
+    """In kB, MB or GB."""
+    if bytes_ is None:
+        return "–"
+    unit, scale = next(
+        ((unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6)) if bytes_ >= scale), ("kB", 1e3)
+    )
+    return f"{rounded(bytes_ / scale)} {unit}"
+
+
+NAMES = {
+    "numpy": "NumPy", "flax nnx": "Flax NNX", "keras": "Keras", "keras xla": "Keras, XLA",
+    "optimized": "`optimized`", "mixed": "`mixed`",
+}  # fmt: skip
+
+
+def named(contender: str) -> str:
+    """A contender as people write it."""
+    if contender in NAMES:
+        return NAMES[contender]
+    return re.sub(r"^torch (\w+) (\w+)$", r"PyTorch, \1, \2", contender)
+
+
+def framework(name: str) -> str:
+    """Of a contender, the part before its mode."""
+    return name.partition(",")[0]
+
+
+def processor(record: Record) -> str:
+    """The device as the record has it, without the platform's name before it."""
+    return re.sub(r"^\w+ \((.*)\)$", r"\1", record["environment"]["device"]).replace("(R)", "")
+
+
+def source(
+    records: Records,
+    suite: str = "",
+    note: str = "",
+    *,
+    spread: bool = False,
+    rounds: bool = True,
+    sections: Sequence[str] = (),
+) -> str:
+    """The line below a table: notes, then machine, versions, commit and date of each record that was read.
+
+    sections: of a record whose sections keep commits of their own, those that are shown.
+    """
+    sentences = [note] if note else []
+    if spread:
+        sentences.append(
+            f"Where the 95 % interval is wider than ± {100 * WIDE:.0f} % it is given in brackets."
+        )
+    for name in records.used:
+        record = records(name)
+        environment = record["environment"]
+        commits = [record["commits"][section] for section in sections if section in record.get("commits", ())]
+        commits = commits or [environment["commit"]]
+        python = environment.get("python") or environment["versions"]["python"]
+        turns = rounds_of(record) if rounds else ""
+        parts = [
+            processor(record),
+            f"Python {'.'.join(python.split('.')[:2])}",
+            f"jax {environment['versions']['jax']}",
+            f"commit {', '.join(commit[:8].rstrip('+') for commit in commits)}",
+            *([record["date"]] if "date" in record else []),
+            *([f"medians of {turns} rounds"] if turns else []),
+        ]
+        sentences.append(f"`benchmarks/{name}`: {', '.join(parts)}.")
+    again = f" Again: `python -m neuroforge_jax.bench --suite {suite}`." if suite else ""
+    return f"\n{' '.join(sentences)}{again}\n"
+
+
+def rounds_of(record: Record) -> str:
+    """How often each contender had its turn: a number, or a range where groups differ."""
+    counts = {
+        case["seconds_per_step"]["repetitions"]
+        for case in record.get("cases", ())
+        if "repetitions" in case.get("seconds_per_step", {})
+    }
+    return "" if not counts else f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] | None = None) -> str:
+    """A Markdown table. numbers: the columns that are set to the right; all but the first unless given."""
+    right = range(1, len(head)) if numbers is None else numbers
+    line = ["---:" if column in right else "---" for column in range(len(head))]
+    text = "".join(f"| {' | '.join(row)} |\n" for row in (head, line, *rows))
+    # A number and its unit stay on one line.
+    return re.sub(r"(?<=\d) (?=(?:%|[kMGT]?B|[mµn]?s)(?!\w))", "\u00a0", text)
+
+
+# Files.
+
+
+def filled(text: str, folder: Path) -> str:
+    """The text with every table made again. Raises ValueError for an unknown name or a marker without its end."""
+
+    def made(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in TABLES:
+            raise ValueError(f"no table {name!r}: there are {', '.join(TABLES)}")
+        try:
+            content = TABLES[name](Records(folder))
+        except FileNotFoundError as error:
+            content = f"No record yet: `benchmarks/{Path(error.filename).name}` has not been measured.\n"
+        return f"{match[1]}\n{content}\n{match[4]}"
+
+    if text.count(BEGIN) != len(MARKED.findall(text)):
+        raise ValueError("a table begins and does not end: <!-- end of table --> is missing")
+    return MARKED.sub(made, text)
+
+
+def outputs(root: Path) -> dict[Path, str]:
+    """Every file that holds something measured, and what should be in it."""
+    records = root / "benchmarks"
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    found = {}
+    for page in pages:
+        try:
+            found[page] = filled(page.read_text(encoding="utf-8"), records)
+        except ValueError as error:
+            raise SystemExit(f"{page.relative_to(root)}: {error}") from None
+    return found | {root / name: draw(Records(records)) for name, draw in FIGURES.items()}
+
+
+def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Write the files, or say which differ; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description="Write the measured tables and figures from benchmarks/*.json."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 where a file differs"
+    )
+    check = parser.parse_args(argv).check
+    differing = [
+        (path, text)
+        for path, text in outputs(root).items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path, text in differing:
+        name = path.relative_to(root)
+        if check:
+            print(f"{name} is not what its records say: run python docs/tables.py", file=sys.stderr)
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"written: {name}")
+    return int(check and bool(differing))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
