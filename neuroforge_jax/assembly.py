@@ -216,7 +216,7 @@ def _complete(
     """The state but for its parameters, which are there already."""
 
     def complete(params: Params, key: PRNGKey) -> TrainState:
-        return replace(state_around(params, key, optimizer, loss_scale), params=None)
+        return replace(state_around(params, key, optimizer, loss_scale), params={})
 
     return jax.jit(complete, compiler_options=dict(options) or None)
 

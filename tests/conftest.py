@@ -80,7 +80,6 @@ def effort(request):
         full_effort = wanted
         jax.config.update("jax_disable_most_optimizations", not wanted)
         forget_programs()
-        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +90,11 @@ def peak_of_another_day(monkeypatch):
 
 @pytest.fixture
 def compilations(caplog):
-    """The names of the programs that XLA compiles while a test runs; none is there from tests before."""
+    """The names of the programs that XLA compiles while a test runs, beside those that are there from others."""
     import jax
     import jax.monitoring
 
     names: list[str] = []
-    forget_programs()
 
     def note(event: str, duration: float, **details: object) -> None:
         if event == "/jax/core/compile/backend_compile_duration":

@@ -189,8 +189,8 @@ def test_an_execution_of_a_plugin_is_cut_anywhere(installed, blobs, small_config
     np.testing.assert_allclose(losses["unrolled"], losses["stepped"], rtol=1e-5)
 
 
-def test_the_readme_shows_the_example_as_it_is():
-    section = (ROOT / "README.md").read_text().partition("## Write a backend")[2].partition("\n## ")[0]
+def test_the_documentation_shows_the_example_as_it_is():
+    section = (ROOT / "docs/backends.md").read_text().partition("## Write a backend")[2].partition("\n## ")[0]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
     assert code == (EXAMPLE / "neuroforge_unrolled.py").read_text()
     declared = re.search(r"```toml\n(.*?)```", section, re.DOTALL).group(1)

@@ -11,7 +11,7 @@ from neuroforge_jax.data.types import Scaling
 from neuroforge_jax.program_cache import by_structure, forget_programs
 from tests.conftest import make_blobs
 
-CONFIG = nf.TrainConfig(hidden=(16,), batch_size=32, epochs=5, optimizer="adam", learning_rate=0.01)
+CONFIG = nf.TrainConfig(hidden=(18,), batch_size=32, epochs=5, optimizer="adam", learning_rate=0.01)
 
 
 @pytest.fixture

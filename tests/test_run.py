@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
@@ -99,26 +98,6 @@ def test_cross_entropy_on_numbers_is_refused(config):
     y = np.ones(40, np.float32)
     with pytest.raises(ConfigError, match=r"--loss cross-entropy needs classes.*use --loss mse"):
         nf.fit(config, Dataset.from_arrays(x, y, x, y))
-
-
-@pytest.mark.full_effort
-def test_the_same_config_is_the_same_run(config, blobs):
-    first, second = nf.fit(config, blobs), nf.fit(config, blobs)
-    for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.full_effort
-def test_the_pieces_do_what_fit_does(config, blobs):
-    whole = nf.fit(config, blobs)
-    model, state = nf.init(config, blobs)
-    run = nf.prepare(config, model, blobs)
-    steps = nf.steps_per_epoch(config, blobs)
-    for epoch in range(config.epochs):
-        state, _ = run(state, epoch * steps, (epoch + 1) * steps)
-    assert nf.evaluate(model, state.params, blobs.test).accuracy == whole.test_accuracy
-    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(state.params), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_evaluation_counts_every_sample_once(config, monkeypatch):
@@ -293,7 +272,6 @@ def test_the_folder_holds_what_was_promised(saved, config):
     assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.full_effort
 def test_a_saved_model_predicts_the_same(saved, blobs):
     model, params = nf.load(saved.folder.path)
     expected = nf.predict(saved.model, saved.params, blobs.test.inputs)

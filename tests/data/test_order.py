@@ -21,7 +21,8 @@ KEY = jax.random.key(7)
 
 
 def orders(samples: int, epochs: int) -> np.ndarray:
-    return np.asarray(jax.vmap(lambda epoch: sample_order(KEY, epoch, samples))(jnp.arange(epochs)))
+    order = jax.vmap(lambda epoch: sample_order(KEY, epoch, samples))
+    return np.asarray(jax.jit(order)(jnp.arange(epochs)))
 
 
 @settings(deadline=None, max_examples=200)

@@ -52,7 +52,7 @@ def train(config, dataset, cuts):
 @pytest.mark.parametrize(
     ("backend", "variant"),
     [
-        *((backend, "everything at once") for backend in COMPILED),
+        *((backend, "everything at once") for backend in ("optimized", "stepped", "async")),
         *((backend, "plain") for backend in EXECUTIONS),
         *((backend, "fp16 with loss scaling") for backend in ("optimized", "stepped", "async")),
     ],
@@ -82,7 +82,7 @@ def test_the_same_seed_is_the_same_bits_and_another_is_not(backend, blobs, small
     ("backend", "changes"),
     [
         *((backend, {}) for backend in ("stepped", "async", "naive")),
-        *((backend, {"dropout": 0.3, "accumulate": 4}) for backend in ("stepped", "async")),
+        ("async", {"dropout": 0.3, "accumulate": 4}),
     ],
 )
 def test_every_execution_sees_the_same_batches_in_the_same_order(backend, changes, blobs, small_config):
@@ -96,7 +96,7 @@ def test_every_execution_sees_the_same_batches_in_the_same_order(backend, change
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.smoke
 def test_a_run_compiles_once(backend, blobs, small_config, compilations):
-    config = dataclasses.replace(small_config, backend=backend)
+    config = dataclasses.replace(small_config, backend=backend, hidden=(17,))  # a program of its own
     model, state = nf.init(config, blobs)
     compilations.clear()
     run = nf.prepare(config, model, blobs)

@@ -18,6 +18,7 @@ def test_the_example_of_the_original(blobs, small_config):
     """track("epoch", …) with data_load, forward, backward and optimize nested in it; then report()."""
     model, state = nf.init(small_config, blobs)
     parts = nf.parts(small_config, model, blobs)
+    forward, backward, optimize = map(jax.jit, (parts.forward, parts.backward, parts.optimize))
     monitor = nf.PerformanceMonitor()
     for _ in range(2):
         with monitor.track("epoch"):
@@ -25,12 +26,12 @@ def test_the_example_of_the_original(blobs, small_config):
                 x, y = blobs.train.inputs[:32], blobs.train.targets[:32]
                 batch = Batch(jnp.asarray(x), jnp.asarray(y), jnp.ones(32))
             with monitor.track("forward") as span:
-                span.wait_for(parts.forward(state.params, batch.inputs))
+                span.wait_for(forward(state.params, batch.inputs))
             with monitor.track("backward") as span:
-                gradients, metrics = parts.backward(state, batch)
+                gradients, metrics = backward(state, batch)
                 span.wait_for(gradients)
             with monitor.track("optimize") as span:
-                state = parts.optimize(state, gradients)
+                state = optimize(state, gradients)
                 span.wait_for(state)
     report = monitor.report()
     lines = report.splitlines()

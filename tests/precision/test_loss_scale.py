@@ -160,15 +160,15 @@ def test_the_loss_is_scaled_and_the_gradients_are_unscaled_before_clipping(confi
     parts, state = parts_of(config, blobs)
     plain_parts, plain = parts_of(dataclasses.replace(config, loss_scale="none"), blobs)
     batch = batch_of(blobs)
-    gradients, metrics = parts.backward(state, batch)
-    plain_gradients, plain_metrics = plain_parts.backward(plain, batch)
+    gradients, metrics = jax.jit(parts.backward)(state, batch)
+    plain_gradients, plain_metrics = jax.jit(plain_parts.backward)(plain, batch)
     assert metrics.loss == plain_metrics.loss
     for ours, theirs in zip(jax.tree.leaves(gradients), jax.tree.leaves(plain_gradients), strict=True):
         np.testing.assert_allclose(ours, FIRST_SCALE * theirs, rtol=1e-5, atol=1e-4)
     # A scale of 2¹⁵ into a limit of the norm would leave nothing of the difference between steps.
     unscaled_gradients = unscaled(gradients, state.loss_scale)
-    updated = parts.optimize(state, gradients)
-    expected = plain_parts.optimize(plain, unscaled_gradients)
+    updated = jax.jit(parts.optimize)(state, gradients)
+    expected = jax.jit(plain_parts.optimize)(plain, unscaled_gradients)
     for ours, theirs in zip(jax.tree.leaves(updated.params), jax.tree.leaves(expected.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

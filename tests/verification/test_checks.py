@@ -30,7 +30,7 @@ def verdict_of(backend, *names, fault=None):
 
 
 def test_a_float32_backend_is_within_1e_6():
-    verdict = verdict_of("optimized", "elu, layer norm, residual", "leaky relu, accumulated", "momentum")
+    verdict = verdict_of("optimized", "elu, layer norm, residual", "tanh, binary, smoothed", "sgd")
     assert verdict.passed, verdict.sentence()
     tight = [check for check in verdict.checks if check.group in ("logits", "loss", "gradients", "1 step")]
     assert {check.bound for check in tight} == {1e-6}
@@ -78,7 +78,7 @@ def test_a_planted_fault_is_found_where_it_must_show(fault, case, group):
     assert group in {check.group for check in verdict.failed}
 
 
-@pytest.mark.parametrize("case", ["tanh, binary, smoothed", "sgd", "scaled", "overflowing"])
+@pytest.mark.parametrize("case", ["scaled", "overflowing"])
 def test_without_a_fault_the_same_case_passes(case):
     assert verdict_of("optimized", case).passed
 
@@ -121,10 +121,10 @@ def test_interpreted_kernels_pass_every_case(precision):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["stepped", "mixed"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_is_found_in_every_precision(backend, fault):
-    assert not verify_backend(BACKENDS[backend], fault=FAULTS[fault]).passed
+def test_every_fault_is_found_in_bf16_too(fault):
+    names = ("tanh, binary, smoothed", "sgd", "scaled", "overflowing", "sums of 8,192")
+    assert not verdict_of("mixed", *names, fault=fault).passed
 
 
 def test_central_differences_agree_with_the_oracle():

@@ -1,0 +1,34 @@
+"""A whole run and its pieces, bit for bit."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import neuroforge_jax as nf
+
+pytestmark = pytest.mark.full_effort
+
+
+@pytest.fixture
+def config(small_config):
+    return dataclasses.replace(small_config, epochs=6)
+
+
+def test_the_same_config_is_the_same_run(config, blobs):
+    first, second = nf.fit(config, blobs), nf.fit(config, blobs)
+    for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_pieces_do_what_fit_does(config, blobs):
+    whole = nf.fit(config, blobs)
+    model, state = nf.init(config, blobs)
+    run = nf.prepare(config, model, blobs)
+    steps = nf.steps_per_epoch(config, blobs)
+    for epoch in range(config.epochs):
+        state, _ = run(state, epoch * steps, (epoch + 1) * steps)
+    assert nf.evaluate(model, state.params, blobs.test).accuracy == whole.test_accuracy
+    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_array_equal(a, b)
