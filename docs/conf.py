@@ -3,6 +3,7 @@
 Needs the extra `docs`, and no network. The notebooks are copied from notebooks/, executed and cached.
 """
 
+import os
 from pathlib import Path
 
 from neuroforge_jax import __version__
@@ -35,6 +36,8 @@ nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# rich asks for ipywidgets there, which only a live notebook would use.
+os.environ["PYTHONWARNINGS"] = "ignore:install"
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -42,6 +45,8 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 # The docstrings are Markdown: a name between single backticks is code.
 default_role = "literal"
+# --flag is two hyphens.
+smartquotes = False
 
 
 def copy_notebooks(source: Path, target: Path) -> None:

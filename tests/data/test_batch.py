@@ -1,5 +1,6 @@
 """Samples on a device: packing and gathering."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,3 +26,9 @@ def test_gather_picks_the_samples_with_their_targets(dtype):
     batch = gather(data, jnp.asarray(indices), jnp.ones(4))
     np.testing.assert_array_equal(np.asarray(batch.inputs), inputs[indices])
     np.testing.assert_array_equal(np.asarray(batch.targets), indices)
+
+
+def test_the_width_of_packed_samples_is_known_to_a_program_before_it_runs():
+    data = to_device(Split(np.zeros((20, 7), np.uint8), np.arange(20, dtype=np.int32)))
+    assert [leaf.shape for leaf in jax.tree.leaves(data)] == [(20, 2), (20,)]
+    assert jax.tree.map(lambda leaf: leaf, data).inputs == 7
