@@ -177,7 +177,7 @@ def result_rows(figures: Mapping[str, Any]) -> Rows:
         rows.append(
             (
                 "best epoch",
-                f"{best:.2%} in epoch {figures['best_epoch']}; the last one is kept: test data never select",
+                f"{best:.2%} in epoch {figures['best_epoch']}; the weights of the last epoch are kept",
             )
         )
     return [
