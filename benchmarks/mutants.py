@@ -205,7 +205,7 @@ def _failure(copy: Path, tests: Sequence[str], timeout: float) -> dict[str, Any]
     return {
         "outcome": "killed",
         "test": test[1] if test else f"{' '.join(tests)} (exit status {process.returncode})",
-        "why": (why[1] if why else said.strip().splitlines()[-1]).replace(str(copy), "")[:200],
+        "why": (why[1] if why else said.strip().splitlines()[-1]).replace(f"{copy.parent}/", "")[:200],
     }
 
 

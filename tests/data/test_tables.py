@@ -121,6 +121,8 @@ def test_bom_crlf_blank_lines_and_spaces_are_understood(csv):
         ("a,b\n1,2\n1_0,2\n", "line 3, column 'a': '1_0' is no number, and line 2 has '1'"),
         ("a,b\n1,2\n2,3\n?,2\n", "line 4, column 'a': '?' is no number, and line 2 has '1'"),
         ("a,b\n?,2\n2,2\n", "line 3, column 'a': '2' is a number, and line 2 has '?'"),
+        (f"a,b\n1,2\n{'x' * 40},2\n", f"line 3, column 'a': '{'x' * 40}' is no number"),
+        (f"a,b\n1,2\n{'x' * 41},2\n", f"line 3, column 'a': '{'x' * 39}…' is no number"),
         ('a,b\n"x\ny",2\n1,2\n', "line 4, column 'a': '1' is a number, and line 2 has 'x\\ny'"),
         ('a,b\n1,2\n"1,2\n', "line 3: not well-formed"),
         ("a,b\n1,2\n1," + "x" * 200_000, "line 3: not well-formed"),
