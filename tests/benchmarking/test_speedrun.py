@@ -1,5 +1,7 @@
 """Speedruns: contenders in turn, what a command prints, and what is told where torch is not there."""
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from neuroforge_jax.benchmarking.speedrun import (
 )
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.loading import load_config
+from neuroforge_jax.train import main
 
 SHORT = nf.TrainConfig(
     dataset="digits",
@@ -86,10 +89,22 @@ def test_where_the_time_goes_is_read_from_a_trace(tmp_path):
     assert any("dot_general" in operation["source"] for operation in told)
 
 
-def test_the_command_is_timed_to_the_line_of_its_last_epoch(tmp_path):
-    outcome = our_command(SHORT, None, tmp_path)(3)
-    assert outcome.accuracy > 0.85
-    assert 0.5 < outcome.seconds < 60
+def test_the_command_prints_one_line_of_its_last_epoch_and_is_timed_to_it(tmp_path, capsys):
+    flags = "--dataset digits --hidden 16 --batch-size 64 --epochs 2 --run-dir"
+    assert main([*flags.split(), str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    (at,) = (index for index, line in enumerate(printed) if speedrun._accuracy_of_epoch(line, 2) is not None)
+    told = json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"]
+    assert speedrun._accuracy_of_epoch(printed[at], 2) == pytest.approx(told, abs=1e-4)
+
+    script = "import sys, time; print(sys.argv[1], flush=True); time.sleep(0.5)"
+    outcome = speedrun._timed(
+        [sys.executable, "-c", script, printed[at]],
+        tmp_path,
+        None,
+        lambda line: speedrun._accuracy_of_epoch(line, 2),
+    )
+    assert outcome.accuracy == pytest.approx(told, abs=1e-4)
 
 
 def test_a_command_that_fails_says_why(tmp_path):

@@ -78,16 +78,10 @@ def test_the_same_seed_is_the_same_bits_and_another_is_not(backend, blobs, small
     assert not all((a == b).all() for a, b in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("backend", "changes"),
-    [
-        *((backend, {}) for backend in ("stepped", "async", "naive")),
-        ("async", {"dropout": 0.3, "accumulate": 4}),
-    ],
-)
-def test_every_execution_sees_the_same_batches_in_the_same_order(backend, changes, blobs, small_config):
+@pytest.mark.parametrize("backend", ["stepped", "async", "naive"])
+def test_every_execution_sees_the_same_batches_in_the_same_order(backend, blobs, small_config):
     """203 samples in batches of 32: had one batch another sample, its loss would be another."""
-    config = dataclasses.replace(small_config, **changes)
+    config = small_config
     losses = train(config, blobs, [0, 21])[1]
     others = train(dataclasses.replace(config, backend=backend), blobs, [0, 21])[1]
     np.testing.assert_allclose(losses, others, rtol=2e-5)
