@@ -207,5 +207,6 @@ class IteratorSource:
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise DataError(f"{kind} a number that is not finite; every input and target must be")
         if self._classes and len(y) and not 0 <= int(y.min()) <= int(y.max()) < self._classes:
-            raise DataError(f"{kind} the label {int(y.max())}; labels are from 0 to {self._classes - 1}")
+            outside = int(y.min()) if y.min() < 0 else int(y.max())
+            raise DataError(f"{kind} the label {outside}; labels are from 0 to {self._classes - 1}")
         return Split(x.astype(like.inputs.dtype, copy=False), y.astype(like.targets.dtype, copy=False))

@@ -30,12 +30,20 @@ def prepare(
     steps: int,
     options: CompileOptions,
 ) -> Run:
-    """Nothing to prepare: jax compiles each operation when it first meets it, without these options."""
+    """Take a step that is thrown away: jax compiles each operation when it first meets it, without these options.
+
+    So the first step of a training takes as long as the others.
+    """
     samples = len(train)
+    # Without the default device that is in force here: jax would compile everything anew where it is not.
+    with jax.default_device(None):
+        made_up = jax.device_put(jax.tree.map(_small_numbers, state_like), device)
+        step(made_up, batch_of_step(train, made_up, 0, batch_size, device))
 
     def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
         check_stretch(first_step, last_step)
-        chunks = []
+        # jax compiles an operation once more for operands that are bound to a device, as the batch is.
+        state, chunks = jax.device_put(state, device), []
         for index in range(first_step, last_step):
             state, metrics = step(state, batch_of_step(train, state, index, batch_size, device))
             chunks.append((metrics, 1))
@@ -55,6 +63,11 @@ def batch_of_step(
         weights = (positions < len(train)).astype(np.float32)
     with span("transfer"):
         return Batch(*jax.device_put((picked.inputs, picked.targets, weights), device))
+
+
+def _small_numbers(like: jax.ShapeDtypeStruct) -> jax.Array:
+    """An array of this shape and dtype; no floating-point number of it is 0, which a loss scale must not be."""
+    return jnp.full(like.shape, 0.01 if jnp.issubdtype(like.dtype, jnp.floating) else 0, like.dtype)
 
 
 @lru_cache(maxsize=1)

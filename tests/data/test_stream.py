@@ -117,7 +117,7 @@ WRONG = {
     "NaN": ([(X * np.nan, Y)], "a number that is not finite"),
     "a label too large": ([(X, Y + 7)], "the label 8; labels are from 0 to 1"),
     "a label too few": ([(X, Y[:5])], r"6 inputs with targets of int64 \(5,\)"),
-    "a label below 0": ([(X, Y - 1)], "labels are from 0 to 1"),
+    "a label below 0": ([(X, Y - 1)], "the label -1; labels are from 0 to 1"),
     "labels in a column": ([(X, Y[:, None])], r"6 inputs with targets of int64 \(6, 1\)"),
     "labels that are numbers": ([(X, Y / 2)], "6 inputs with targets of float64"),
 }

@@ -102,6 +102,18 @@ def test_a_run_compiles_once(backend, blobs, small_config, compilations):
     assert compilations == []
 
 
+def test_operation_by_operation_all_is_compiled_before_the_first_step_counts(
+    blobs, small_config, compilations
+):
+    config = dataclasses.replace(small_config, backend="naive", hidden=(19,), optimizer="adam")
+    model, state = nf.init(config, blobs)
+    run = nf.prepare(config, model, blobs)
+    compilations.clear()
+    _, metrics = run(state, 0, 2)
+    assert np.isfinite(metrics.loss).all()
+    assert compilations == []
+
+
 @pytest.mark.parametrize("backend", [name for name in COMPILED if name != "async"])
 def test_the_state_is_donated_and_live_buffers_do_not_grow(backend, blobs, small_config):
     config = dataclasses.replace(small_config, backend=backend)
