@@ -159,6 +159,14 @@ def test_a_schedule_starts_peaks_and_ends_where_it_says(name, start, peak_at, en
     assert (np.diff(rates[peak_at:]) < 0).all()
 
 
+@pytest.mark.parametrize("name", ["one-cycle", "warmup-cosine"])
+@pytest.mark.parametrize("steps", [2, 3, 10])
+def test_a_warmup_as_long_as_the_run_leaves_the_last_step_to_the_peak(name, steps):
+    rates = curve(name, steps, warmup=0.999)
+    assert rates.argmax() == steps - 1
+    assert rates.max() == pytest.approx(0.2, rel=1e-5)
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(SCHEDULES)), st.integers(1, 12), st.floats(0, 0.999))
 def test_a_schedule_is_finite_and_below_its_peak_however_short_the_run(name, steps, warmup):
