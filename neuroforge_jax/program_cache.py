@@ -21,7 +21,8 @@ _caches: list[Any] = []
 
 def by_structure(make: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function of hashable values, so that equal values give the same object back."""
-    cached = lru_cache(maxsize=MOST)(make)
+    # typed: 1 and 1.0 are equal, and the programs that they are traced into are not.
+    cached = lru_cache(maxsize=MOST, typed=True)(make)
     _caches.append(cached)
     return cached  # type: ignore[return-value]
 

@@ -216,18 +216,17 @@ def test_sinks_are_closed_when_the_run_fails(config, blobs):
 
 @pytest.fixture(scope="module")
 def saved_once(tmp_path_factory):
-    """A run that is saved once for all the tests that look at one; its config."""
+    """A run that is saved once for all the tests that look at one."""
     config = dataclasses.replace(SMALL_CONFIG, epochs=6)
     folder = tmp_path_factory.mktemp("saved") / "run"
-    return config, nf.fit(config, make_blobs(), nf.RunOptions(run_dir=folder, log_every=10))
+    return nf.fit(config, make_blobs(), nf.RunOptions(run_dir=folder, log_every=10))
 
 
 @pytest.fixture
 def saved(saved_once, tmp_path):
     """A copy of that run, in a folder that the test may damage."""
-    _, result = saved_once
-    shutil.copytree(result.folder.path, tmp_path / "run")
-    return dataclasses.replace(result, folder=RunFolder(tmp_path / "run"))
+    shutil.copytree(saved_once.folder.path, tmp_path / "run")
+    return dataclasses.replace(saved_once, folder=RunFolder(tmp_path / "run"))
 
 
 def test_the_folder_holds_what_was_promised(saved, config):

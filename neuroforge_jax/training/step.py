@@ -103,6 +103,7 @@ def make_parts(model: Model, training: Training) -> Parts:
 def _parts(
     model: Model, optimizer: optax.GradientTransformation, label_smoothing: float, accumulate: int
 ) -> Parts:
+    """As `make_parts`, of just what the parts depend on: more epochs or another batch size are the same parts."""
 
     def forward(params: Params, inputs: Array, dropout_key: PRNGKey | None = None) -> Float[Array, "B C"]:
         return model.logits(params, inputs, dropout_key)
