@@ -26,7 +26,7 @@ import tyro
 from measuring import ROOT, interleaved, ratios, spread, stretches, write_sections
 
 import neuroforge_jax as nf
-from neuroforge_jax.loading import load_config
+from neuroforge_jax.commands.config_files import load_config
 
 SECTIONS = ("throughput", "dispatch", "speedrun", "mixed", "startup")
 

@@ -69,8 +69,8 @@ def command_of(part: str, folder: Path, device: str) -> list[str]:
 def environment() -> dict[str, Any]:
     """Of the machine, from a process that ends: the GPU's memory is for the parts."""
     code = (
-        "import json; from neuroforge_jax import environment; from neuroforge_jax.backends import BACKENDS; "
-        "print(json.dumps(environment.describe(BACKENDS['cuda-optimized'], batch_size=512)))"
+        "import json; from neuroforge_jax.backends.table import BACKENDS; "
+        "print(json.dumps(BACKENDS['cuda-optimized'].environment(512)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

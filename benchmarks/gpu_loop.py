@@ -20,12 +20,12 @@ from jax import lax
 from measuring import interleaved, spread, write_sections
 
 import neuroforge_jax as nf
-from neuroforge_jax.assembly import make_training
-from neuroforge_jax.backends import choose
+from neuroforge_jax.backends.executors import scanned
+from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.speedrun import RECIPES
 from neuroforge_jax.data.batch import to_device
-from neuroforge_jax.execution import scanned
+from neuroforge_jax.job.pieces import make_training
 from neuroforge_jax.training.step import make_step
 
 GRAPHS = {

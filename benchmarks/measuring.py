@@ -10,8 +10,7 @@ import jax
 import numpy as np
 
 import neuroforge_jax as nf
-from neuroforge_jax import environment
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,7 +64,7 @@ def write_sections(
         print(f"{section} …", flush=True)
         record[section] = measure[section]()
         record.setdefault("command", command)
-        record["environment"] = environment.describe(BACKENDS["mixed"], batch_size=512)
+        record["environment"] = BACKENDS["mixed"].environment(512)
         # Sections that are measured on their own keep the commit that they are of.
         record.setdefault("commits", {})[section] = record["environment"]["commit"]
         output.write_text(json.dumps(record, indent=2) + "\n")

@@ -14,7 +14,7 @@ import tyro
 from measuring import ROOT, ratios, spread, write_sections
 
 import neuroforge_jax as nf
-from neuroforge_jax.loading import load_config
+from neuroforge_jax.commands.config_files import load_config
 
 SPANS = 100_000
 

@@ -14,8 +14,7 @@ from typing import Any
 import tyro
 
 import neuroforge_jax as nf
-from neuroforge_jax import environment
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking.cases import Case, random_pixels
 from neuroforge_jax.benchmarking.ceiling import reference_of
 from neuroforge_jax.benchmarking.harness import Started, measure
@@ -46,7 +45,7 @@ def main() -> None:
     slowed = {name: replace(one, turn=_slower(one.turn, options.slow_down)) for name, one in started.items()}
     small_of = {case.name: case.is_small for case in cases}
     references = {small: reference_of(backend.device, small=small) for small in (False, True)}
-    about = environment.describe(backend, batch_size=64)
+    about = backend.environment(64)
 
     def record(contenders: dict[str, Started]) -> dict[str, Any]:
         measured = measure(

@@ -31,14 +31,14 @@ import numpy as np
 import tyro
 from measuring import ROOT, ratios, spread, write_sections
 
-from neuroforge_jax.checkpointing import files
-from neuroforge_jax.checkpointing.schedule import Schedule
-from neuroforge_jax.data.arrays import load_npz
-from neuroforge_jax.data.idx import parse_idx
-from neuroforge_jax.data.tables import load_csv
+from neuroforge_jax.checkpoint import files
+from neuroforge_jax.checkpoint.interval import Schedule
+from neuroforge_jax.commands.config_files import load_config
+from neuroforge_jax.data.readers.arrays import load_npz
+from neuroforge_jax.data.readers.idx import parse_idx
+from neuroforge_jax.data.readers.table import load_csv
 from neuroforge_jax.errors import UserError
-from neuroforge_jax.loading import load_config
-from neuroforge_jax.run_folder import load
+from neuroforge_jax.model.io import load
 
 sys.path.insert(0, str(ROOT))
 from tests.reliability.processes import QUICK, start, steps, stop, wait_for, write_data

@@ -14,42 +14,42 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from neuroforge_jax.assembly import evaluate, init, parts, predict, prepare, steps_per_epoch
+    from neuroforge_jax.backends.executors.pipelined import Streaming
+    from neuroforge_jax.callbacks.console import Console
     from neuroforge_jax.config import RunOptions, TrainConfig
     from neuroforge_jax.data.datasets import load_dataset
     from neuroforge_jax.data.stream import ArraySource, IteratorSource
     from neuroforge_jax.data.types import Dataset, Split
-    from neuroforge_jax.execution.pipelined import Streaming
-    from neuroforge_jax.observe.console import Console
-    from neuroforge_jax.observe.monitor import PerformanceMonitor
+    from neuroforge_jax.job.pieces import evaluate, init, parts, predict, prepare, steps_per_epoch
+    from neuroforge_jax.model.io import load
     from neuroforge_jax.population import PopulationResult, fit_population
     from neuroforge_jax.run import Result, fit
-    from neuroforge_jax.run_folder import load
+    from neuroforge_jax.system.spans import PerformanceMonitor
     from neuroforge_jax.verification.checks import verify_backend
 
 _HOMES = {
     "ArraySource": "data.stream",
-    "Console": "observe.console",
+    "Console": "callbacks.console",
     "Dataset": "data.types",
     "IteratorSource": "data.stream",
-    "PerformanceMonitor": "observe.monitor",
+    "PerformanceMonitor": "system.spans",
     "PerformanceProfiler": "profiling.profiler",
     "PopulationResult": "population",
     "Result": "run",
     "RunOptions": "config",
     "Split": "data.types",
-    "Streaming": "execution.pipelined",
+    "Streaming": "backends.executors.pipelined",
     "TrainConfig": "config",
-    "evaluate": "assembly",
+    "evaluate": "job.pieces",
     "fit": "run",
     "fit_population": "population",
-    "init": "assembly",
-    "load": "run_folder",
+    "init": "job.pieces",
+    "load": "model.io",
     "load_dataset": "data.datasets",
-    "parts": "assembly",
-    "predict": "assembly",
-    "prepare": "assembly",
-    "steps_per_epoch": "assembly",
+    "parts": "job.pieces",
+    "predict": "job.pieces",
+    "prepare": "job.pieces",
+    "steps_per_epoch": "job.pieces",
     "verify_backend": "verification.checks",
 }
 

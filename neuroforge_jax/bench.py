@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from neuroforge_jax.command import leave, run_command
+from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.errors import ConfigError, VerificationError, lookup
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _bench(args: Sequence[str]) -> None:
 
 def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
     from neuroforge_jax.benchmarking.running import Options, Progress, run_suite
-    from neuroforge_jax.run_folder import check_output
+    from neuroforge_jax.system.files import check_output
 
     outputs = ((flags.output, "--output"), (flags.report, "--report"), (flags.explain, "--explain"))
     for path, flag in outputs:

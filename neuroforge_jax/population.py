@@ -18,18 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from neuroforge_jax.assembly import make_model, make_training, steps_per_epoch
-from neuroforge_jax.backends import choose
+from neuroforge_jax.backends.executors.base import check_stretch
+from neuroforge_jax.backends.executors.scanned import stretch_program
+from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import to_device
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.execution.interface import check_stretch
-from neuroforge_jax.execution.scanned import stretch_program
+from neuroforge_jax.job.pieces import make_model, make_training, steps_per_epoch
+from neuroforge_jax.model.model import Model
 from neuroforge_jax.precision.loss_scale import LossScale
-from neuroforge_jax.program_cache import by_structure
+from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.evaluate import Evaluation, prepare_evaluation
-from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState, init_state
 from neuroforge_jax.training.step import Step, StepMetrics, make_step
 from neuroforge_jax.typing import CompileOptions, Float, Params

@@ -12,36 +12,35 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from neuroforge_jax.assembly import make_model, make_state, make_training, state_maker, steps_per_epoch
-from neuroforge_jax.backends import Choice, choose
-from neuroforge_jax.capacity import check_fits, estimate, told_in_bytes
-from neuroforge_jax.checkpointing.schedule import Schedule
-from neuroforge_jax.compilation_cache import programs_kept
-from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.data.datasets import load_dataset
-from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.divergence import (
+from neuroforge_jax.backends.compilation_cache import programs_kept
+from neuroforge_jax.backends.executors.base import Run, StretchMetrics
+from neuroforge_jax.backends.executors.pipelined import Streaming
+from neuroforge_jax.backends.memory_estimate import check_fits, estimate, told_in_bytes
+from neuroforge_jax.backends.resolve import Choice, choose
+from neuroforge_jax.callbacks.base import Progress, Sink
+from neuroforge_jax.callbacks.checkpoint import Keeper, continued, open_folder, restarted
+from neuroforge_jax.callbacks.divergence import (
     NonFiniteLossError,
     Replay,
     check_finite,
     check_overflow,
     explained,
 )
-from neuroforge_jax.environment import describe
-from neuroforge_jax.execution.interface import Run, StretchMetrics
-from neuroforge_jax.execution.pipelined import Streaming
-from neuroforge_jax.keeper import Keeper, continued, open_folder, restarted
-from neuroforge_jax.machine import resident_bytes
-from neuroforge_jax.observe.memory import device_bytes
-from neuroforge_jax.observe.monitor import PerformanceMonitor
-from neuroforge_jax.observe.sinks import Progress, Record, Sink
-from neuroforge_jax.run_folder import RunFolder, check_output, load, read_json, write_json
-from neuroforge_jax.signals import SignalWatch
-from neuroforge_jax.summary import final_figures, header_rows, result_rows, seconds_rows, test_predictions
+from neuroforge_jax.checkpoint.interval import Schedule
+from neuroforge_jax.checkpoint.run_folder import RunFolder
+from neuroforge_jax.config import RunOptions, TrainConfig
+from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.job.pieces import make_model, make_state, make_training, state_maker, steps_per_epoch
+from neuroforge_jax.job.summary import final_figures, header_rows, result_rows, seconds_rows, test_predictions
+from neuroforge_jax.model.io import load, save
+from neuroforge_jax.model.model import Model
+from neuroforge_jax.system.files import check_output, read_json, write_json
+from neuroforge_jax.system.memory import device_bytes, resident_bytes
+from neuroforge_jax.system.signals import SignalWatch
+from neuroforge_jax.system.spans import PerformanceMonitor
 from neuroforge_jax.training.evaluate import prepare_evaluation
-from neuroforge_jax.training.model import Model
-from neuroforge_jax.training.selection import score_of
-from neuroforge_jax.training.standing import EpochSums, Standing
+from neuroforge_jax.training.progress import EpochSums, Record, Standing, score_of
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Params
 
@@ -150,7 +149,7 @@ def _fit(
             if options.resume and saved and is_over(standing, config):
                 return _finished(folder, standing, sinks)
             sinks.append(keeper.open_metrics())
-        environment, begun = describe(backend, config.batch_size), time.perf_counter()
+        environment, begun = backend.environment(config.batch_size), time.perf_counter()
         with told_in_bytes(needed, device):
             with monitor.track("compile"):
                 _tell(
@@ -205,7 +204,7 @@ def _fit(
                 figures = final_figures(config, dataset, model, backend, standing, compile_seconds, test)
         if folder:
             with monitor.track("save"):
-                folder.write_model(model, params)
+                save(folder.path, model, params)
                 folder.write_arrays("predictions.npz", test_predictions(model, params, dataset))
                 folder.write_json("result.json", figures)
         seconds = monitor.seconds

@@ -6,12 +6,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroforge_jax.command import leave, run_command
+from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import VerificationError
 
 if TYPE_CHECKING:
-    from neuroforge_jax.observe.console import Console
+    from neuroforge_jax.callbacks.console import Console
     from neuroforge_jax.profiling.instruments import InstrumentedRun
 
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: Sequence[str]) -> None:
     # The flags are read before jax is imported: a typo should not take a second to be told.
-    from neuroforge_jax.loading import parse_flags
+    from neuroforge_jax.commands.flags import parse_flags
     from neuroforge_jax.profiling.pool import set_pool
 
     config, options = parse_flags(args)
@@ -34,13 +34,13 @@ def _train(args: Sequence[str]) -> None:
 
     load = begin_loading(config.dataset, data_dir=options.data_dir, target=config.target)
 
-    from neuroforge_jax.backends import choose
-    from neuroforge_jax.observe.console import Console
-    from neuroforge_jax.observe.monitor import PerformanceMonitor
-    from neuroforge_jax.observe.sinks import Sink
+    from neuroforge_jax.backends.resolve import choose
+    from neuroforge_jax.callbacks.base import Sink
+    from neuroforge_jax.callbacks.console import Console
+    from neuroforge_jax.checkpoint.run_folder import RunFolder
     from neuroforge_jax.profiling.instruments import InstrumentedRun
     from neuroforge_jax.run import Run, fit
-    from neuroforge_jax.run_folder import RunFolder
+    from neuroforge_jax.system.spans import PerformanceMonitor
 
     if options.resume not in (None, "auto"):
         options = replace(options, run_dir=Path(options.resume))
@@ -62,7 +62,7 @@ def _train(args: Sequence[str]) -> None:
 
     sinks: list[Sink] = [console]
     if options.tensorboard:
-        from neuroforge_jax.report.tensorboard import TensorBoard
+        from neuroforge_jax.callbacks.tensorboard import TensorBoard
 
         sinks.append(TensorBoard(folder / "tensorboard"))
     looked_at = options.memory_profile or options.trace is not None
@@ -103,7 +103,7 @@ def _train(args: Sequence[str]) -> None:
         if options.trace is not None:
             measured["operations"] = _operations(run, folder / "trace", console)
     if options.benchmark_output:
-        from neuroforge_jax.run_folder import read_json, write_json
+        from neuroforge_jax.system.files import read_json, write_json
 
         write_json(options.benchmark_output, {**read_json(options.benchmark_output), **measured})
 
@@ -125,7 +125,7 @@ def _shares(seconds: dict[str, float]) -> str:
 def _memory(run: "InstrumentedRun", folder: Path, console: "Console") -> dict[str, Any]:
     """Show where the memory is, and write it to the run's folder."""
     from neuroforge_jax.profiling.memory import memory_profile, told, write_pprof
-    from neuroforge_jax.run_folder import write_json
+    from neuroforge_jax.system.files import write_json
 
     assert run.state is not None
     profile = memory_profile(run.run, run.state.step.device)
@@ -137,7 +137,7 @@ def _memory(run: "InstrumentedRun", folder: Path, console: "Console") -> dict[st
 
 def _operations(run: "InstrumentedRun", folder: Path, console: "Console") -> list[dict[str, Any]]:
     """Show the longest operations of the traced steps."""
-    from neuroforge_jax.execution.interface import CompiledRun
+    from neuroforge_jax.backends.executors.base import CompiledRun
     from neuroforge_jax.profiling import trace
 
     programs = run.run.programs if isinstance(run.run, CompiledRun) else {}
@@ -151,7 +151,7 @@ def _operations(run: "InstrumentedRun", folder: Path, console: "Console") -> lis
 
 def _verified(config: TrainConfig, tolerance: float | None) -> str:
     """A line for the header. Raises VerificationError where the backend of this config is wrong."""
-    from neuroforge_jax.backends import choose
+    from neuroforge_jax.backends.resolve import choose
     from neuroforge_jax.verification.checks import verify_backend
 
     backend = choose(config).backend

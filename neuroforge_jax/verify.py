@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from neuroforge_jax.command import leave, run_command
+from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, VerificationError, lookup
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from neuroforge_jax.backends import Backend
+    from neuroforge_jax.backends.table import Backend
     from neuroforge_jax.verification.faults import Fault
     from neuroforge_jax.verification.verdict import Verdict
 
@@ -63,7 +63,7 @@ def _verify(args: Sequence[str]) -> None:
         raise ConfigError(f"--output {flags.output}: there is no folder {flags.output.parent}; make it first")
     config = None
     if flags.config is not None:
-        from neuroforge_jax.loading import load_config
+        from neuroforge_jax.commands.config_files import load_config
 
         config = load_config(flags.config)
 
@@ -84,7 +84,8 @@ def _backends(flags: VerifyFlags, config: TrainConfig | None) -> tuple[list["Bac
 
     Raises ConfigError or DeviceError for one that was named.
     """
-    from neuroforge_jax.backends import BACKENDS, choose
+    from neuroforge_jax.backends.resolve import choose
+    from neuroforge_jax.backends.table import BACKENDS
 
     base = config or TrainConfig()
     if flags.precision is not None:
@@ -191,14 +192,13 @@ def _record(
     verdicts: Sequence["Verdict"], backend: "Backend", skipped: Mapping[str, str], flags: VerifyFlags
 ) -> dict[str, Any]:
     """The verification for programs."""
-    from neuroforge_jax.environment import describe
     from neuroforge_jax.verification.bounds import TOLERANCE
 
     return {
         "passed": all(verdict.passed for verdict in verdicts),
         "tolerance": TOLERANCE if flags.tolerance is None else flags.tolerance,
         "config": None if flags.config is None else flags.config.name,
-        "environment": describe(backend, 67),
+        "environment": backend.environment(67),
         "backends": [verdict.record() for verdict in verdicts],
         "skipped": dict(skipped),
     }

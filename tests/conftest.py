@@ -30,7 +30,7 @@ import pytest
 
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.program_cache import forget_programs
+from neuroforge_jax.system.program_cache import forget_programs
 
 
 def make_blobs(samples: int = 203, inputs: int = 13, classes: int = 4, seed: int = 0) -> Dataset:
@@ -85,7 +85,7 @@ def effort(request):
 @pytest.fixture(autouse=True)
 def peak_of_another_day(monkeypatch):
     """The machine's peak is measured at the end of a run, and is not what the tests are about."""
-    monkeypatch.setattr("neuroforge_jax.summary.peak_of_this_process", lambda *_: 1e12)
+    monkeypatch.setattr("neuroforge_jax.job.summary.peak_of_this_process", lambda *_: 1e12)
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neuroforge_jax.commands.config_files import config_from_data, load_config
+from neuroforge_jax.commands.flags import parse_flags
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import ConfigError, UserError
-from neuroforge_jax.loading import config_from_data, load_config, parse_flags
 
 pytestmark = pytest.mark.smoke
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax import cli
+from neuroforge_jax import __main__ as cli
 
 pytestmark = pytest.mark.smoke
 

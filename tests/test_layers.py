@@ -1,4 +1,4 @@
-"""The floors of the house: a module imports only from lower floors, or from its own room."""
+"""The layers of the house: a folder is a layer or part of one, and imports go to lower layers only."""
 
 import ast
 from pathlib import Path
@@ -9,51 +9,27 @@ pytestmark = pytest.mark.smoke
 
 PACKAGE = Path(__file__).parents[1] / "neuroforge_jax"
 
-FLOORS = (
-    ("typing", "errors", "config", "signals", "processor", "program_cache"),
-    ("nn", "precision", "data", "observe", "machine"),
+LAYERS = (
+    ("typing", "errors"),
+    ("config",),
+    ("system",),
+    ("data", "nn", "precision"),
     ("kernels",),
+    ("model",),
     ("training",),
-    ("execution",),
-    (
-        "backends",
-        "plugins",
-        "run_folder",
-        "loading",
-        "environment",
-        "assembly",
-        "checkpointing",
-        "compilation_cache",
-    ),
-    ("run", "population", "summary", "capacity", "divergence", "keeper"),
-    ("report", "verification", "portability", "diagnosis", "advice", "benchmarking", "profiling"),
-    ("train", "verify", "data.__main__", "report.__main__", "doctor", "bench", "cli", "command"),
+    ("backends", "checkpoint"),
+    ("job",),
+    ("callbacks",),
+    ("run", "population"),
+    ("portability", "profiling", "report", "verification"),
+    ("benchmarking", "doctor"),
+    ("commands",),
+    ("train", "verify", "bench", "__main__"),
 )
-ALLOWED_ON_ONE_FLOOR = {
-    ("config", "errors"),
-    ("backends", "plugins"),
-    ("environment", "backends"),
-    ("assembly", "backends"),
-    ("data", "observe"),
-    ("run_folder", "checkpointing"),
-    ("loading", "checkpointing"),
-    ("run", "summary"),
-    ("run", "capacity"),
-    ("run", "divergence"),
-    ("run", "keeper"),
-    ("summary", "capacity"),
-    ("train", "command"),
-    ("cli", "command"),
-    ("advice", "diagnosis"),
-    ("verify", "command"),
-    ("data.__main__", "command"),
-    ("doctor", "command"),
-    ("bench", "command"),
-    ("report.__main__", "command"),
-    ("benchmarking", "report"),
-    ("benchmarking", "profiling"),
-}
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+"""From the bottom up: folders, and the modules that lie in the root. A module imports from its own folder, and from
+the layers below it; a folder's `__main__` is a command, wherever it lies."""
+
+LAYER_OF = {folder: layer for layer, folders in enumerate(LAYERS) for folder in folders}
 
 
 def modules() -> list[Path]:
@@ -64,38 +40,47 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def room_of(module: str) -> str:
-    return module if module in FLOOR_OF else module.split(".")[0]
+def folder_of(module: str) -> str:
+    return "__main__" if module.endswith("__main__") else module.partition(".")[0]
 
 
 def imported_modules(path: Path) -> set[str]:
     """The modules of this package that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("neuroforge_jax."):
-            found.add(node.module.removeprefix("neuroforge_jax."))
-        elif isinstance(node, ast.ImportFrom) and node.module == "neuroforge_jax":
-            found |= {alias.name for alias in node.names if room_of(alias.name) in FLOOR_OF}
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("neuroforge_jax"):
+            module = node.module.removeprefix("neuroforge_jax").removeprefix(".")
+            # `from package import module` imports the module.
+            for alias in node.names:
+                full = f"{module}.{alias.name}".lstrip(".")
+                is_module = any(
+                    (PACKAGE / full.replace(".", "/")).with_suffix(end).exists() for end in ("", ".py")
+                )
+                found.add(full if is_module else module)
         elif isinstance(node, ast.Import):
             names = (alias.name for alias in node.names)
             found |= {
                 name.removeprefix("neuroforge_jax.") for name in names if name.startswith("neuroforge_jax.")
             }
-    return found
+    return found - {""}  # the package's own name and version
+
+
+def test_every_module_is_in_a_layer():
+    assert {folder_of(name_of(path)) for path in modules()} == set(LAYER_OF)
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_a_module_imports_only_from_lower_floors(path):
-    here = room_of(name_of(path))
-    for module in imported_modules(path):
-        there = room_of(module)
-        assert there in FLOOR_OF, f"{module} is on no floor"
-        same_room = here == there
-        lower = FLOOR_OF[there] < FLOOR_OF[here]
-        assert same_room or lower or (here, there) in ALLOWED_ON_ONE_FLOOR, f"{here} imports {there}"
+def test_a_module_imports_from_its_own_folder_and_from_lower_layers(path):
+    here = folder_of(name_of(path))
+    upwards = [
+        module
+        for module in imported_modules(path)
+        if folder_of(module) != here and LAYER_OF[folder_of(module)] >= LAYER_OF[here]
+    ]
+    assert upwards == []
 
 
-def test_no_circle_within_a_room():
+def test_no_circle_within_a_folder():
     graph = {name_of(path): imported_modules(path) for path in modules()}
 
     def reaches(start: str, goal: str, seen: set[str]) -> bool:

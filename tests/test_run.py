@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax import summary
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
+from neuroforge_jax.checkpoint.run_folder import RunFolder
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import CheckpointError, ConfigError, DivergedError
-from neuroforge_jax.machine import Accelerator
-from neuroforge_jax.observe.pace import Pace
-from neuroforge_jax.run_folder import RunFolder
+from neuroforge_jax.job import summary
+from neuroforge_jax.system.accelerators import Accelerator
+from neuroforge_jax.training.progress import Pace
 from tests.conftest import SMALL_CONFIG, make_blobs
 
 
@@ -243,7 +243,7 @@ def test_the_folder_holds_what_was_promised(saved, config):
         "predictions.npz",
         "result.json",
     }
-    from neuroforge_jax.loading import config_from_data
+    from neuroforge_jax.commands.config_files import config_from_data
 
     assert config_from_data(json.loads((folder / "config.json").read_text()), "config.json") == config
     result = json.loads((folder / "result.json").read_text())

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.assembly import init, make_model, make_training, prepare
-from neuroforge_jax.backends import Backend, choose
+from neuroforge_jax.backends.executors.base import CompiledRun
+from neuroforge_jax.backends.resolve import choose
+from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.benchmarking.ceiling import (
     SMALL_STEP_FLOPS,
     Ceiling,
@@ -20,11 +21,11 @@ from neuroforge_jax.benchmarking.ceiling import (
 from neuroforge_jax.benchmarking.harness import Measured, Started
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.execution.interface import CompiledRun
-from neuroforge_jax.observe.memory import peak_device_bytes
+from neuroforge_jax.job.pieces import init, make_model, make_training, prepare
 from neuroforge_jax.population import prepare_population
 from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.profiling.memory import program_bytes
+from neuroforge_jax.system.memory import peak_device_bytes
 from neuroforge_jax.training.state import TrainState
 
 PIXELS, CLASSES = 784, 10

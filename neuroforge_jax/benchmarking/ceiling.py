@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from neuroforge_jax.backends import Backend
+from neuroforge_jax.backends.peak import matmul_peak_flops
+from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.benchmarking.harness import timed
 from neuroforge_jax.nn.mlp import MLP, count, train_flops
-from neuroforge_jax.observe.ceiling import matmul_peak_flops
 from neuroforge_jax.precision.policy import short_name
 
 WORKING_SETS = tuple(1 << power for power in (18, 20, 22, 24, 26, 28))

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 
 import neuroforge_jax
-from neuroforge_jax.assembly import init, make_training, prepare
+from neuroforge_jax.backends.executors import eager, pipelined, scanned, stepped
+from neuroforge_jax.backends.executors.base import CompiledRun
 from neuroforge_jax.benchmarking.cases import Case
 from neuroforge_jax.data.batch import Batch
-from neuroforge_jax.execution import eager, pipelined, scanned, stepped
-from neuroforge_jax.execution.interface import CompiledRun
+from neuroforge_jax.job.pieces import init, make_training, prepare
 from neuroforge_jax.kernels import fused
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.profiling.trace import sources_of

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from neuroforge_jax.backends import BACKENDS, Backend
+from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.benchmarking import speedrun, startup
 from neuroforge_jax.benchmarking.ceiling import Ceiling, ceiling_of, reference_of
 from neuroforge_jax.benchmarking.claims import claims_of, published_cases
@@ -28,9 +28,8 @@ from neuroforge_jax.benchmarking.peers.process import (
 )
 from neuroforge_jax.benchmarking.records import FORMAT, KIND
 from neuroforge_jax.benchmarking.suites import SUITES, Group, Suite
-from neuroforge_jax.environment import describe
 from neuroforge_jax.errors import ConfigError, DeviceError
-from neuroforge_jax.machine import busy_cores
+from neuroforge_jax.system.cpu import busy_cores
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -98,7 +97,7 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
     for extra in extras:
         progress.begins(extra)
         EXTRAS[extra](options, reference(False), keep)
-    environment = describe(BACKENDS["optimized"], batch_size=512)
+    environment = BACKENDS["optimized"].environment(batch_size=512)
     return {
         "format": FORMAT,
         "kind": KIND,

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.assembly import evaluate, init, prepare, steps_per_epoch
+from neuroforge_jax.backends.executors.base import CompiledRun
 from neuroforge_jax.benchmarking.harness import beside
 from neuroforge_jax.benchmarking.peers.conversation import Conversation, environment
 from neuroforge_jax.benchmarking.peers.process import absence
@@ -29,10 +29,10 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import DeviceError
-from neuroforge_jax.execution.interface import CompiledRun
+from neuroforge_jax.job.pieces import evaluate, init, prepare, steps_per_epoch
 from neuroforge_jax.profiling import trace
 from neuroforge_jax.profiling.instruments import InstrumentedRun
-from neuroforge_jax.run_folder import write_json
+from neuroforge_jax.system.files import write_json
 
 RECIPES = {
     0.98: TrainConfig(

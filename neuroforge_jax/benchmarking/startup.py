@@ -20,9 +20,9 @@ IMPORTS = {
 FIRST_STEP = """
 import sys
 import neuroforge_jax as nf
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking.cases import random_pixels
-from neuroforge_jax.compilation_cache import programs_kept
+from neuroforge_jax.backends.compilation_cache import programs_kept
 config, data = nf.TrainConfig(hidden=(1024, 512), batch_size=32, backend="optimized"), random_pixels(4096)
 backend = BACKENDS["optimized"]
 with programs_kept(backend.device, backend.options(32), lambda text: None):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking.cases import Case, family, random_pixels
 from neuroforge_jax.benchmarking.peers.process import ON_CPUS, ON_CUDA
 from neuroforge_jax.config import TrainConfig

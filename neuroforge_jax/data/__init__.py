@@ -1,7 +1,7 @@
 """Data as plain arrays: bytes in, checked datasets out. Importing it imports nothing heavy."""
 
 from neuroforge_jax.data.datasets import DATASETS, data_folder, load_dataset
-from neuroforge_jax.data.tables import Table, encode, read_csv
+from neuroforge_jax.data.readers.table import Table, encode, read_csv
 from neuroforge_jax.data.types import Column, Dataset, Scaling, Split
 
 __all__ = [

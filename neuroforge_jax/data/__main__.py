@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tyro
 
-from neuroforge_jax.command import leave, run_command
+from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.data.datasets import data_folder, fetch, find_files, load_dataset
 from neuroforge_jax.data.download import ARCHIVES
 from neuroforge_jax.data.types import Dataset

@@ -7,7 +7,7 @@ from flax import struct
 from jax import lax
 
 from neuroforge_jax.data.types import Inputs, Split
-from neuroforge_jax.observe.monitor import span
+from neuroforge_jax.system.spans import span
 from neuroforge_jax.typing import Array, Float, Integer, Num, UInt8, UInt32
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroforge_jax.data.arrays import load_folder, load_npz
 from neuroforge_jax.data.download import ARCHIVES, Archive, ArchiveFile, DownloadError, download
-from neuroforge_jax.data.idx import read_idx
-from neuroforge_jax.data.tables import load_csv, split_80_20
+from neuroforge_jax.data.readers.arrays import load_folder, load_npz
+from neuroforge_jax.data.readers.idx import read_idx
+from neuroforge_jax.data.readers.table import load_csv, split_80_20
 from neuroforge_jax.data.types import Column, Dataset
 from neuroforge_jax.errors import ConfigError, DataError, unknown
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from neuroforge_jax.data.idx import IdxError, read_idx, replacing
+from neuroforge_jax.data.readers.idx import IdxError, read_idx, replacing
 from neuroforge_jax.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from neuroforge_jax.data.batch import words_wide
-from neuroforge_jax.data.order import order_on_host
+from neuroforge_jax.data.shuffle import order_on_host
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DataError
 from neuroforge_jax.typing import Num, UInt32

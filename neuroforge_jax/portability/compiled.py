@@ -19,17 +19,18 @@ from jax import lax
 from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled
 
-from neuroforge_jax import assembly, backends
+from neuroforge_jax.backends.executors.scanned import stretch_program
+from neuroforge_jax.backends.resolve import find
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch, DeviceData, words_wide
-from neuroforge_jax.data.order import steps_per_epoch
+from neuroforge_jax.data.shuffle import steps_per_epoch
 from neuroforge_jax.data.types import Dataset, Scaling, Split
 from neuroforge_jax.errors import ConfigError, NotYetError
-from neuroforge_jax.execution.scanned import stretch_program
+from neuroforge_jax.job import pieces as assembly
+from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import train_flops
 from neuroforge_jax.portability.targets import Target
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState, init_state
 from neuroforge_jax.training.step import Step, Training, make_parts, make_step
 
@@ -174,7 +175,7 @@ def make_programs(
     over the chips, NotYetError for hand-written kernels on several of them.
     """
     dataset = dataset or mnist_like()
-    backend = backends.find("optimized" if config.backend == "auto" else config.backend)
+    backend = find("optimized" if config.backend == "auto" else config.backend)
     kernels = config.kernels or backend.kernels
     if implementation is None:
         implementation = target.chip.kernels if target and kernels == "pallas" else "xla"

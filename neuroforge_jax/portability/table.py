@@ -6,9 +6,9 @@ from typing import Any
 
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.observe.memory import text
 from neuroforge_jax.portability.compiled import Compilation, compile_for, make_programs
 from neuroforge_jax.portability.targets import TARGETS
+from neuroforge_jax.system.memory import text
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from neuroforge_jax.environment import installed_version
 from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.system.provenance import installed_version
 
 PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tpu": (("libtpu",),),

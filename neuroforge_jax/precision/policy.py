@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from neuroforge_jax import processor
 from neuroforge_jax.errors import ConfigError, unknown
+from neuroforge_jax.system import cpu
 
 DTYPES: dict[str, DTypeLike] = {"f32": jnp.float32, "bf16": jnp.bfloat16, "f16": jnp.float16}
 """The dtypes of a door, by the names that a spec has for them."""
@@ -66,9 +66,7 @@ class Policy:
         """
         if platform != "cpu":
             return self.compute
-        bf16_is_slow = jax.__version_info__ < (0, 11) or (
-            processor.bf16_units() and not processor.bf16_pays()
-        )
+        bf16_is_slow = jax.__version_info__ < (0, 11) or (cpu.bf16_units() and not cpu.bf16_pays())
         slow = (jnp.float16, jnp.bfloat16) if bf16_is_slow else (jnp.float16,)
         return jnp.float32 if self.compute in slow else self.compute
 

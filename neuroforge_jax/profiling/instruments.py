@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from neuroforge_jax.execution.interface import Run, StretchMetrics
+from neuroforge_jax.backends.executors.base import Run, StretchMetrics
 from neuroforge_jax.profiling import trace
 from neuroforge_jax.training.state import TrainState
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import jax
 
-from neuroforge_jax.execution.interface import CompiledRun, Run
-from neuroforge_jax.machine import peak_resident_bytes, resident_bytes
-from neuroforge_jax.observe.memory import text
+from neuroforge_jax.backends.executors.base import CompiledRun, Run
 from neuroforge_jax.profiling.pool import VARIABLES
+from neuroforge_jax.system.memory import peak_resident_bytes, resident_bytes, text
 
 PARTS = ("argument", "output", "temporary", "aliased", "code")
 MOST_SHAPES = 12

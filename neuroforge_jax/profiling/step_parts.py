@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from neuroforge_jax.assembly import init, make_training
-from neuroforge_jax.backends import choose
+from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch, gather, to_device
 from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.job.pieces import init, make_training
 from neuroforge_jax.profiling.profiler import PerformanceProfiler
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Array

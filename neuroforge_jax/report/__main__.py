@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from neuroforge_jax.command import leave, run_command
+from neuroforge_jax.commands.outcome import leave, run_command
 
 PROG = "python -m neuroforge_jax.report"
 
@@ -35,7 +35,7 @@ def _report(args: Sequence[str]) -> None:
     flags = tyro.cli(Flags, args=args, prog=PROG)
     from neuroforge_jax.errors import ConfigError
     from neuroforge_jax.report.run_page import read_run, run_page
-    from neuroforge_jax.run_folder import check_output
+    from neuroforge_jax.system.files import check_output
 
     if not flags.runs:
         raise ConfigError("name the folder of a run, such as runs/mixed")

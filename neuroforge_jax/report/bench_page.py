@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from neuroforge_jax.observe.memory import text as bytes_text
 from neuroforge_jax.report import page
 from neuroforge_jax.report.charts import (
     Axis,
@@ -15,6 +14,7 @@ from neuroforge_jax.report.charts import (
     roofline_chart,
     short,
 )
+from neuroforge_jax.system.memory import text as bytes_text
 
 Case = Mapping[str, Any]
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from neuroforge_jax.observe.memory import text as bytes_text
 from neuroforge_jax.report import page
 from neuroforge_jax.report.bench_page import duration
 from neuroforge_jax.report.charts import Bar, bar_chart, short
+from neuroforge_jax.system.memory import text as bytes_text
 
 MOST_INSTRUCTIONS = 40
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from neuroforge_jax.report.grid import image_grid
-from neuroforge_jax.run_folder import read_json
+from neuroforge_jax.system.files import read_json
 
 COLOURS = {"train": "#4c72b0", "validation": "#dd8452", "test": "#c44e52"}
 

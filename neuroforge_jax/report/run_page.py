@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from neuroforge_jax.errors import CheckpointError
-from neuroforge_jax.observe.memory import text as bytes_text
 from neuroforge_jax.report import page
 from neuroforge_jax.report.charts import Axis, Series, line_chart, matrix_chart, percent, short
-from neuroforge_jax.run_folder import read_json
+from neuroforge_jax.system.files import read_json
+from neuroforge_jax.system.memory import text as bytes_text
 
 PARTS = ("train", "validation", "test")
 MOST_SHAPES = 20

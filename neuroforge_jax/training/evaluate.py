@@ -10,10 +10,10 @@ from jax import lax
 
 from neuroforge_jax.data.batch import Batch, DeviceData, gather, to_device
 from neuroforge_jax.data.types import Split
+from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.losses import LOSSES, correct
-from neuroforge_jax.program_cache import by_structure
+from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import Compiling
-from neuroforge_jax.training.model import Model
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params
 
 CHUNK = 1024

@@ -12,7 +12,7 @@ import optax
 from optax import contrib
 
 from neuroforge_jax.errors import lookup
-from neuroforge_jax.program_cache import by_structure
+from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.typing import Array
 
 Rate = float | Callable[[Array], Array]

@@ -18,10 +18,10 @@ import optax
 from flax import struct
 
 from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.losses import LOSSES, correct, weighted_mean
 from neuroforge_jax.precision.loss_scale import LossScale, adjusted, all_finite, scaled, unscaled
-from neuroforge_jax.program_cache import by_structure
-from neuroforge_jax.training.model import Model
+from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Array, Bool, Float, Params, PRNGKey
 

@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroforge_jax.assembly import make_training
-from neuroforge_jax.backends import Backend
+from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.datasets import load_dataset
-from neuroforge_jax.data.order import sample_order, steps_per_epoch
+from neuroforge_jax.data.shuffle import sample_order, steps_per_epoch
 from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.job.pieces import make_training
 from neuroforge_jax.kernels.forms import FORMS
+from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.precision.loss_scale import dynamic_scale, make_loss_scale, unscaled
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.optimizer import make_schedule
 from neuroforge_jax.training.state import TrainState, init_state
 from neuroforge_jax.training.step import Parts, Training

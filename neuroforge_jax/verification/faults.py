@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.loss_scale import unscaled
-from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Parts, StepMetrics, Training, make_parts, updated
 from neuroforge_jax.typing import Array, Params, PRNGKey

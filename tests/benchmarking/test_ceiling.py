@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking import ceiling as module
 from neuroforge_jax.benchmarking.ceiling import (
     Ceiling,

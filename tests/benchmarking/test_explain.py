@@ -3,9 +3,9 @@
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax.backends.executors import scanned
 from neuroforge_jax.benchmarking.cases import Case, random_pixels
 from neuroforge_jax.benchmarking.explain import LESSONS, explained, program_of_step, source_of, where_of
-from neuroforge_jax.execution import scanned
 from neuroforge_jax.precision.policy import Policy
 
 DATA = random_pixels(512, 64)
@@ -44,7 +44,7 @@ def test_code_is_shown_without_its_docstring_and_with_its_place():
     lines = source_of(scanned.stretch_program)
     assert lines.startswith("def stretch_program(")
     assert '"""' not in lines
-    assert where_of(scanned.stretch_program).startswith("neuroforge_jax/execution/scanned.py, line ")
+    assert where_of(scanned.stretch_program).startswith("neuroforge_jax/backends/executors/scanned.py, line ")
     assert (
         source_of(Policy.to_compute)
         == "def to_compute(self, x: Array) -> Array:\n    return x.astype(self.compute)\n"

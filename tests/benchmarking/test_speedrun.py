@@ -17,8 +17,8 @@ from neuroforge_jax.benchmarking.speedrun import (
     our_training,
     raced,
 )
+from neuroforge_jax.commands.config_files import load_config
 from neuroforge_jax.errors import DeviceError
-from neuroforge_jax.loading import load_config
 from neuroforge_jax.train import main
 
 SHORT = nf.TrainConfig(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from neuroforge_jax import cli
-from neuroforge_jax.doctor import main
+from neuroforge_jax import __main__ as cli
+from neuroforge_jax.doctor.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +93,7 @@ def test_a_config_without_portability_is_one_line(capsys, tmp_path):
 def test_a_typo_is_told_without_importing_jax():
     script = (
         "import sys\n"
-        "from neuroforge_jax.doctor import main\n"
+        "from neuroforge_jax.doctor.__main__ import main\n"
         "try: main(['--jsn', 'x'])\n"
         "finally: print('jax' in sys.modules)"
     )

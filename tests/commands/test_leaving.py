@@ -9,7 +9,7 @@ import pytest
 
 WITH_A_THREAD = """
 import threading, time
-from neuroforge_jax.command import leave
+from neuroforge_jax.commands.outcome import leave
 threading.Thread(target=time.sleep, args=({seconds},)).start()
 print("told", end="")
 leave({code})

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.assembly import make_model, make_training
-from neuroforge_jax.backends import choose
+from neuroforge_jax.backends.resolve import choose
+from neuroforge_jax.commands.config_files import load_config
 from neuroforge_jax.data import datasets
 from neuroforge_jax.data.batch import Batch
-from neuroforge_jax.data.idx import write_idx
-from neuroforge_jax.loading import load_config
+from neuroforge_jax.data.readers.idx import write_idx
+from neuroforge_jax.job.pieces import make_model, make_training
 from neuroforge_jax.train import main
 from neuroforge_jax.training.state import init_state
 from neuroforge_jax.training.step import make_step
@@ -223,7 +223,7 @@ def test_ctrl_c_ends_with_one_line_and_code_130(tmp_path):
 
 
 def test_gzip_and_raw_files_are_read_alike(tmp_path):
-    from neuroforge_jax.data.idx import read_idx
+    from neuroforge_jax.data.readers.idx import read_idx
 
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     write_idx(tmp_path / "a.gz", array)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuroforge_jax.data.idx import write_idx
+from neuroforge_jax.data.readers.idx import write_idx
 from neuroforge_jax.train import main
 from tests.commands.test_train import QUICK, ROOT, own_folders, run
 

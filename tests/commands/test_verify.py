@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from neuroforge_jax import backends, train, verify
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax import train, verify
+from neuroforge_jax.backends import table as backends
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.verification import checks
 from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.faults import FAULTS

@@ -7,7 +7,7 @@ import pytest
 
 from neuroforge_jax.data.__main__ import main
 from neuroforge_jax.data.download import ARCHIVES
-from neuroforge_jax.data.idx import write_idx
+from neuroforge_jax.data.readers.idx import write_idx
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import pytest
 
 from neuroforge_jax.data import datasets, load_dataset
 from neuroforge_jax.data.download import ARCHIVES, DownloadError
-from neuroforge_jax.data.idx import write_idx
+from neuroforge_jax.data.readers.idx import write_idx
 from neuroforge_jax.errors import ConfigError, DataError
 
 REAL = os.environ.get("NEUROFORGE_DATA_DIR")

@@ -15,7 +15,7 @@ import pytest
 
 from neuroforge_jax.data import download as module
 from neuroforge_jax.data.download import ARCHIVES, ArchiveFile, DownloadError, download
-from neuroforge_jax.data.idx import parse_idx, read_idx, write_idx
+from neuroforge_jax.data.readers.idx import parse_idx, read_idx, write_idx
 
 NAME = "labels.gz"
 

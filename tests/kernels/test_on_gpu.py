@@ -9,7 +9,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax import kernels
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.kernels.targets import target_of
 from neuroforge_jax.nn.activations import ACTIVATIONS

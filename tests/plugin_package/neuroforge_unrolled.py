@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuroforge_jax.backends import Backend
+from neuroforge_jax.backends.executors.base import StretchMetrics
 from neuroforge_jax.data.batch import gather, to_device
-from neuroforge_jax.data.order import positions_of_step, sample_order, steps_per_epoch
-from neuroforge_jax.execution.interface import StretchMetrics
+from neuroforge_jax.data.shuffle import positions_of_step, sample_order, steps_per_epoch
 
 
 def unrolled(step, state_like, train, device, *, batch_size, steps, options):

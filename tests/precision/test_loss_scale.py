@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuroforge_jax as nf
-from neuroforge_jax.assembly import make_training
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.types import Scaling
 from neuroforge_jax.errors import ConfigError, DivergedError
+from neuroforge_jax.job.pieces import make_training
 from neuroforge_jax.precision.loss_scale import (
     FIRST_SCALE,
     PERMANENT,

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from neuroforge_jax import processor
+from neuroforge_jax.backends.compiler import compile_options
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.execution.compiler import compile_options
 from neuroforge_jax.kernels.xla import dense, product
 from neuroforge_jax.precision.policy import DTYPES, POLICIES, PRECISIONS, policy
+from neuroforge_jax.system import cpu
 
 pytestmark = [pytest.mark.smoke, pytest.mark.full_effort]
 
@@ -116,7 +116,7 @@ def test_before_jax_0_11_a_cpu_multiplies_bf16_rounded_operands_in_float32(monke
         ((0, 11, 0), "bf16 products, float32 where XLA finds that faster"),
     ):
         monkeypatch.setattr(jax, "__version_info__", release)
-        monkeypatch.setattr(processor, "bf16_pays", lambda: True)
+        monkeypatch.setattr(cpu, "bf16_pays", lambda: True)
         assert POLICIES["bf16"].path("cpu") == path
         assert POLICIES["bf16"].path("gpu") == "bf16 products"
 

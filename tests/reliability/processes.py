@@ -17,7 +17,7 @@ START = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 {plant}
-from neuroforge_jax.command import leave
+from neuroforge_jax.commands.outcome import leave
 from neuroforge_jax.train import main
 leave(main(sys.argv[1:]))
 """

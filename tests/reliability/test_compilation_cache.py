@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from neuroforge_jax.execution.compiler import ONEDNN
+from neuroforge_jax.backends.compiler import ONEDNN
 from tests.reliability.processes import run, write_data
 
 pytestmark = pytest.mark.faults
@@ -26,7 +26,7 @@ def count(event, **_):
     if event.startswith("/jax/compilation_cache/cache_"):
         open("events", "a").write(event.rpartition("/")[2] + "\\n")
 jax.monitoring.register_event_listener(count)
-from neuroforge_jax import compilation_cache
+from neuroforge_jax.backends import compilation_cache
 compilation_cache.MIN_SECONDS = 0
 """
 
@@ -117,7 +117,7 @@ LRUCache.put = full
 @pytest.mark.parametrize("own", [False, True])
 def test_what_goes_through_onednn_stays_out(own, tmp_path):
     """jax would warn of it, at every start."""
-    from neuroforge_jax.backends import BACKENDS
+    from neuroforge_jax.backends.table import BACKENDS
 
     if ONEDNN not in dict(BACKENDS["optimized"].options(16)):
         pytest.skip("nothing goes through oneDNN here")

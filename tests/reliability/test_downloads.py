@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.data.download import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-from neuroforge_jax.data.idx import write_idx
+from neuroforge_jax.data.readers.idx import write_idx
 from tests.data.test_download import closed_port, gives, mirror
 from tests.reliability.processes import run
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from neuroforge_jax.checkpointing import files
+from neuroforge_jax.checkpoint import files
 from tests.reliability.processes import QUICK, epochs, kill, run, start, steps, stop, wait_for, write_data
 
 pytestmark = pytest.mark.faults
@@ -133,7 +133,7 @@ def test_a_python_config_is_run_when_named_and_never_by_a_resume(tmp_path):
 
 FULL_AT_SAVE = """
 import resource
-from neuroforge_jax.checkpointing import files
+from neuroforge_jax.checkpoint import files
 write, counted = files.write, []
 def full(*args):
     counted.append(args)
@@ -201,7 +201,7 @@ def test_a_log_that_cannot_grow_is_one_warning(tmp_path):
     """And when there is room again, its lines are all there."""
     plant = (
         "import resource\n"
-        "from neuroforge_jax.observe.sinks import JsonLines\n"
+        "from neuroforge_jax.callbacks.metrics_log import JsonLines\n"
         "record, counted = JsonLines.record, []\n"
         "def full(self, line):\n"
         "    counted.append(line)\n"
@@ -219,7 +219,7 @@ def test_a_log_that_cannot_grow_is_one_warning(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_compiled(tmp_path):
-    plant = "from neuroforge_jax.backends import Backend\nBackend.prepare = None\n"
+    plant = "from neuroforge_jax.backends.table import Backend\nBackend.prepare = None\n"
     code, out, err = run([*QUICK, "--run-dir", "/proc/run"], tmp_path, plant)
     assert (code, out) == (2, "")
     assert "this folder cannot be written" in err
@@ -334,7 +334,7 @@ def test_a_hostile_data_file_is_one_line(kind, tmp_path):
 
 
 def test_what_does_not_fit_is_told_before_it_is_compiled(tmp_path):
-    plant = "from neuroforge_jax.backends import Backend\nBackend.prepare = None\n"
+    plant = "from neuroforge_jax.backends.table import Backend\nBackend.prepare = None\n"
     flags = ["--dataset", "data.npz", "--hidden", "900000", "900000", "--run-dir", "run"]
     code, out, err = run(flags, tmp_path, plant)
     assert (code, out) == (5, "")
@@ -348,7 +348,7 @@ def test_memory_that_runs_out_is_told_with_the_estimate(tmp_path):
     """XLA's own error, for an array that no machine holds."""
     plant = (
         "import jax.numpy as jnp\n"
-        "from neuroforge_jax.backends import Backend\n"
+        "from neuroforge_jax.backends.table import Backend\n"
         "Backend.prepare = lambda *_, **__: jnp.zeros((2**45,)).block_until_ready()\n"
     )
     flags = ["--dataset", "data.npz", "--hidden", "64", "--batch-size", "64", "--run-dir", "run"]
@@ -361,7 +361,7 @@ def test_memory_that_runs_out_is_told_with_the_estimate(tmp_path):
 
 def test_a_plugin_that_raises_at_import_is_a_line_and_costs_the_run_before_nothing(terminated):
     """A run of a backend that was there once; it goes on when another is named."""
-    from tests.test_plugins import offer
+    from tests.backends.test_plugins import offer
 
     folder = terminated.parent
     offer(folder, "broken", {"broken": ":backend"}, "raise RuntimeError('no licence')")

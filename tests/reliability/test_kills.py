@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from neuroforge_jax.checkpointing import files
+from neuroforge_jax.checkpoint import files
 from tests.reliability.processes import QUICK, kill, run, start, steps, wait_for, write_data
 
 pytestmark = pytest.mark.faults
@@ -102,7 +102,7 @@ POINTS = {
     "while an old step is removed": "files.shutil.rmtree = die_at(files.shutil.rmtree, is_removed)",
 }
 PLANT = """
-from neuroforge_jax.checkpointing import files
+from neuroforge_jax.checkpoint import files
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 def then_die(function):

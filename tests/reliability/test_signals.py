@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from neuroforge_jax.checkpointing import files
+from neuroforge_jax.checkpoint import files
 from tests.reliability.processes import QUICK, run, start, steps, stop, wait_for, write_data
 
 pytestmark = pytest.mark.faults
@@ -23,7 +23,7 @@ PHASES = {
     # A compiler that hears nothing: it holds no lock of Python's, and does not come back for a minute.
     "compile": (
         "import hashlib\n"
-        "from neuroforge_jax.backends import Backend\n"
+        "from neuroforge_jax.backends.table import Backend\n"
         "def prepare(*_, **__):\n"
         "    open('here', 'w').close()\n"
         "    hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n"
@@ -37,7 +37,7 @@ PHASES = {
         "datasets.load_dataset = load_dataset\n"
     ),
     "step": (
-        "from neuroforge_jax.observe.pace import Pace\n"
+        "from neuroforge_jax.training.progress import Pace\n"
         "measured = Pace.measured\n"
         "Pace.measured = lambda *args: (measured(*args), open('here', 'w').close())\n"
     ),
@@ -50,7 +50,7 @@ PHASES = {
         "run.prepare_evaluation = slow\n"
     ),
     "save": (
-        "from neuroforge_jax.checkpointing import files\n"
+        "from neuroforge_jax.checkpoint import files\n"
         "write = files.write\n"
         "files.write = lambda *args: (open('here', 'w').close(), time.sleep(1.5), write(*args))[2]\n"
         "sys.argv += ['--checkpoint-every', '100 steps']\n"
@@ -118,7 +118,7 @@ def test_a_signal_at_any_moment_before_the_first_step_is_told_in_a_line(signum, 
 def test_a_second_signal_ends_it_at_once_and_corrupts_nothing(phase, tmp_path):
     """Within a save that never ends, and within a compiler that does not listen."""
     never_ends = (
-        "from neuroforge_jax.checkpointing import files\n"
+        "from neuroforge_jax.checkpoint import files\n"
         "whole, counted = files.write, []\n"
         "def endless(*args):\n"
         "    counted.append(args)\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.assembly import make_training, state_maker
+from neuroforge_jax.job.pieces import make_training, state_maker
 from neuroforge_jax.training.compiling import Compiling
 from neuroforge_jax.training.evaluate import prepare_evaluation
 

@@ -9,9 +9,9 @@ import pytest
 
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.types import Scaling
+from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.precision.policy import POLICIES
-from neuroforge_jax.training.model import Model
 from neuroforge_jax.training.state import init_state
 from neuroforge_jax.training.step import Training, make_parts
 

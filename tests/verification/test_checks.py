@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from neuroforge_jax.backends import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.verification import checks, draws
 from neuroforge_jax.verification.bounds import UNIT, Bounds, relative_error
 from neuroforge_jax.verification.cases import LARGER, SCALED, standard_cases

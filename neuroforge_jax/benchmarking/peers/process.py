@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroforge_jax.assembly import init, prepare, steps_per_epoch
 from neuroforge_jax.benchmarking.harness import Started
 from neuroforge_jax.benchmarking.peers.conversation import Conversation
 from neuroforge_jax.benchmarking.peers.serving import Problem
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.order import order_on_host, round_keys
+from neuroforge_jax.data.shuffle import order_on_host, round_keys
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.job.pieces import init, prepare, steps_per_epoch
 
 COMPARED_STEPS = 20
 TOLERANCE = {"f32": 1e-4, "bf16": 2e-2}
@@ -162,8 +162,8 @@ OURS = """
 import json, sys
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
-from neuroforge_jax.loading import config_from_data
-from neuroforge_jax.machine import peak_resident_bytes
+from neuroforge_jax.commands.config_files import config_from_data
+from neuroforge_jax.system.memory import peak_resident_bytes
 config = config_from_data(json.loads(sys.argv[1]), "config")
 data = random_pixels(int(sys.argv[2]), int(sys.argv[3]))
 model, state = nf.init(config, data)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from neuroforge_jax.machine import peak_resident_bytes
+from neuroforge_jax.system.memory import peak_resident_bytes
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,123 @@
+"""From the names of a config to a backend, a plugin's too, with the reason why it is this one."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+
+from neuroforge_jax.backends.compiler import bf16_is_fast, why_bf16_is_slow
+from neuroforge_jax.backends.plugins import Plugin, discover
+from neuroforge_jax.backends.table import BACKENDS, EXECUTIONS, KERNELS, Backend
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.errors import ConfigError, NotYetError, UserError, unknown
+from neuroforge_jax.kernels.targets import TARGETS
+from neuroforge_jax.precision.policy import policy, short_name
+
+
+def find(name: str) -> Backend:
+    """The backend of this name: a built-in one, else a plugin, which is imported only if it is the one.
+
+    Raises ConfigError for an unknown name, DeviceError for a plugin that cannot be used.
+    """
+    if name in BACKENDS:
+        return BACKENDS[name]
+    plugins = {plugin.name: plugin for plugin in discover(("auto", *BACKENDS))}
+    if name not in plugins:
+        raise ConfigError(unknown("backend", name, ("auto", *BACKENDS, *plugins)))
+    return plugged_in(plugins[name])
+
+
+def plugged_in(plugin: Plugin) -> Backend:
+    """The backend that a plugin makes. Raises DeviceError for one that cannot be used."""
+    made = plugin.load()
+    if not isinstance(made, Backend):
+        raise plugin.error(f"{plugin.entry.value} makes a {type(made).__name__}; it must make a Backend")
+    if made.name != plugin.name:
+        raise plugin.error(f"its Backend has the name {made.name!r}; give it that of the entry point")
+    if not callable(made.execution) and made.execution not in EXECUTIONS:
+        raise plugin.error(unknown("execution", made.execution, EXECUTIONS))
+    if made.kernels not in KERNELS:
+        raise plugin.error(unknown("kernels", made.kernels, KERNELS))
+    try:
+        policy(made.precision)
+    except UserError as error:
+        raise plugin.error(str(error)) from None
+    return replace(made, origin=plugin.origin)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The backend of a run and, for the header, why it is this one."""
+
+    backend: Backend
+    reason: str
+
+
+def choose(config: TrainConfig) -> Choice:
+    """The backend that a config names, with the axes that its flags replace.
+
+    Raises ConfigError for an unknown name, DeviceError where the platform is absent or a plugin cannot be used,
+    NotYetError for what is named and not built.
+    """
+    automatic = config.backend == "auto"
+    backend = find("optimized" if automatic else config.backend)
+    precision = config.precision or ("bf16" if config.mixed_precision else None)
+    if precision:
+        backend = replace(backend, precision=policy(precision).name)
+    if config.async_ops:
+        backend = replace(backend, execution="pipelined")
+    if config.kernels:
+        if config.kernels not in KERNELS:
+            raise ConfigError(unknown("kernels", config.kernels, KERNELS))
+        backend = replace(backend, kernels=config.kernels)
+    if config.mesh is not None:
+        raise NotYetError("--mesh (several devices) is not built yet; leave it out")
+    reason = _reason(automatic, backend.device, backend.precision)
+    origin = backend.origin and f", from {backend.origin}"
+    return Choice(backend, reason + _left_to_xla(backend) + origin)
+
+
+def _left_to_xla(backend: Backend) -> str:
+    """For the header: that there are kernels for the device, and none for this precision.
+
+    Raises DeviceError where kernels are asked for and there are none for the device.
+    """
+    target = TARGETS.get(backend.implementation)
+    if target is None or target.multiplies(backend.policy.compute):
+        return ""
+    return f"; the {target.name} kernels multiply no {short_name(backend.policy.compute)}, and xla runs"
+
+
+def _reason(automatic: bool, device: jax.Device, precision: str) -> str:
+    if not automatic:
+        return "as named"
+    kept = "keeps float32" if precision == "f32" else f"takes {precision}, as named"
+    return f"auto: the fastest on {device.platform} that {kept}"
+
+
+BF16_MIN_STEP_FLOPS = 50e6
+"""From about here on bf16 was measured faster than float32, by a tenth and more, on a CPU with bf16 units."""
+
+
+def precision_advice(backend: Backend, step_flops: float) -> str:
+    """Which precision is measured faster for steps of this work on this device, where it is another; else "".
+
+    step_flops: floating-point operations of one training step.
+    """
+    platform = backend.device.platform
+    if platform == "cpu" and backend.policy.compute == jnp.float16:
+        faster = "bf16" if bf16_is_fast(platform) and step_flops >= BF16_MIN_STEP_FLOPS else "f32"
+        return f"fp16 gains no speed on a CPU; --precision {faster} is the faster one here"
+    if backend.precision == "bf16" and not bf16_is_fast(platform):
+        return why_bf16_is_slow()
+    if not bf16_is_fast(platform):
+        return ""
+    bf16_pays = platform != "cpu" or step_flops >= BF16_MIN_STEP_FLOPS
+    if backend.precision == "f32" and bf16_pays:
+        return "--backend mixed (bf16 products, float32 weights) is the faster one here"
+    if backend.precision == "bf16" and not bf16_pays:
+        return (
+            f"a step of {step_flops / 1e6:.2g} MFLOP gains nothing from bf16 on a CPU, where it pays from about "
+            f"{BF16_MIN_STEP_FLOPS / 1e6:g} on; --precision f32 is as fast"
+        )
+    return ""

@@ -1,0 +1,189 @@
+"""The table of backends: each is four choices, execution, precision, kernels and platform.
+
+A backend prepares a training once; what comes back runs any stretch of its steps:
+
+    run = backend.prepare(model, training, dataset)
+    state, metrics = run(state, first_step, last_step)
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+
+from neuroforge_jax.backends.compiler import compile_options
+from neuroforge_jax.backends.executors import eager, pipelined, scanned, stepped
+from neuroforge_jax.backends.executors.base import Execution, Run
+from neuroforge_jax.backends.executors.pipelined import Streaming
+from neuroforge_jax.data.stream import Source
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.errors import ConfigError, DeviceError
+from neuroforge_jax.kernels.targets import TARGETS, described, target_of
+from neuroforge_jax.model.model import Model
+from neuroforge_jax.precision.policy import Policy, policy
+from neuroforge_jax.system.provenance import environment
+from neuroforge_jax.training.state import TrainState, init_state
+from neuroforge_jax.training.step import Parts, Training, make_parts, make_step
+from neuroforge_jax.typing import CompileOptions
+
+KERNELS = ("xla", "pallas", "interpret")
+"""Who computes the layers: XLA, the hand-written kernels for the device, or the TPU's kernels as plain jax."""
+
+KERNEL_DEVICES = tuple(target.device for target in TARGETS.values() if not target.interpret)
+
+EXECUTIONS: dict[str, Execution] = {
+    "eager": eager.prepare,
+    "stepped": stepped.prepare,
+    "scanned": scanned.prepare,
+    "pipelined": pipelined.prepare,
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to train.
+
+    execution: a name of EXECUTIONS, or a function of that kind. platform: a jax platform that must be there,
+    or `any` for jax's default. origin: the package that brings it, where that is another one.
+    """
+
+    name: str
+    execution: str | Execution
+    precision: str
+    kernels: str = "xla"
+    platform: str = "any"
+    origin: str = ""
+
+    @property
+    def execution_name(self) -> str:
+        """What its execution is called."""
+        return str(getattr(self.execution, "__name__", self.execution))
+
+    @property
+    def implementation(self) -> str:
+        """Of the layers, as `kernels.dense` takes it. Raises DeviceError where its device has no kernels."""
+        if self.kernels != "pallas":
+            return self.kernels
+        device = self.device
+        target = target_of(device)
+        if target is None:
+            raise DeviceError(
+                f"backend {self.name!r} needs kernels for its device, and there are none for {described(device)}: "
+                f"they are for {', '.join(KERNEL_DEVICES)}; use --backend mixed, which leaves the layers to XLA, "
+                "or --kernels interpret, which runs the TPU's kernels as plain jax, slowly"
+            )
+        return target.name
+
+    @property
+    def policy(self) -> Policy:
+        """The precision policy by its name."""
+        return policy(self.precision)
+
+    @property
+    def device(self) -> jax.Device:
+        """The device that it runs on. Raises DeviceError where the platform is absent."""
+        here = local_devices()
+        if self.platform == "any":
+            return here[0]
+        try:
+            return jax.local_devices(backend=self.platform)[0]
+        except RuntimeError:
+            raise DeviceError(self._absence(here)) from None
+
+    def options(self, batch_size: int) -> CompileOptions:
+        """The XLA compile options in force for batches of this size."""
+        return compile_options(self.device.platform, self.policy, batch_size)
+
+    def environment(self, batch_size: int) -> dict[str, Any]:
+        """The contents of environment.json; the compile options are those for batches of this size."""
+        return {
+            **environment(self.device),
+            "plugin": self.origin or None,
+            "products": self.policy.path(self.device.platform),
+            "compile_options": dict(self.options(batch_size)),
+        }
+
+    def parts(self, model: Model, training: Training) -> Parts:
+        """The pure parts of this backend's step: forward, backward, optimize and metrics."""
+        return make_parts(model, training)
+
+    def prepare(
+        self,
+        model: Model,
+        training: Training,
+        dataset: Dataset,
+        parts: Parts | None = None,
+        *,
+        source: Source | None = None,
+        streaming: Streaming | None = None,
+        state_like: TrainState | None = None,
+    ) -> Run:
+        """Compile the training of this model on this dataset for stretches of steps.
+
+        parts: of the step to compile; the backend's own unless given. source: samples to train on in the place
+        of the dataset's own, and streaming: how far ahead they are read, both for pipelined execution only.
+        state_like: the shapes and dtypes of the state, where they are known already.
+        """
+        device = self.device
+        with jax.default_device(device):
+            if state_like is None:
+                state_like = jax.eval_shape(
+                    lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
+                )
+            return self._execution(source, streaming)(
+                make_step(parts or self.parts(model, training)),
+                state_like,
+                dataset.train,
+                device,
+                batch_size=training.batch_size,
+                steps=training.steps,
+                options=self.options(training.batch_size),
+            )
+
+    def _execution(self, source: Source | None, streaming: Streaming | None) -> Execution:
+        if self.execution == "pipelined":
+            return partial(pipelined.prepare, source=source, streaming=streaming)
+        if source is not None:
+            raise ConfigError(
+                f"backend {self.name!r} ({self.execution_name} execution) keeps its data on the device; to train "
+                "from a source use --backend async, or --async-ops"
+            )
+        return EXECUTIONS[self.execution] if isinstance(self.execution, str) else self.execution
+
+    def _absence(self, devices: list[jax.Device]) -> str:
+        here = ", ".join(sorted({device.platform for device in devices}))
+        extra = {"cuda": "cuda12", "tpu": "tpu"}.get(self.platform)
+        install = f' on a machine that has it, after pip install -e ".[{extra}]"' if extra else ""
+        return (
+            f"backend {self.name!r} needs {self.platform}, and jax finds only {here} here; "
+            f"use --backend optimized or mixed, or run it{install or ' where jax finds it'}"
+        )
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("cpu", "scanned", "f32", platform="cpu"),
+        Backend("naive", "eager", "f32"),
+        Backend("stepped", "stepped", "f32"),
+        Backend("optimized", "scanned", "f32"),
+        Backend("async", "pipelined", "f32"),
+        Backend("mixed", "scanned", "bf16"),
+        Backend("pallas", "scanned", "bf16", kernels="pallas"),
+        Backend("cuda-naive", "eager", "f32", platform="cuda"),
+        Backend("cuda-optimized", "scanned", "f32", platform="cuda"),
+        Backend("cuda-async", "pipelined", "f32", platform="cuda"),
+        Backend("cuda-mixed-precision", "scanned", "bf16", platform="cuda"),
+    )
+}
+
+
+def local_devices() -> list[jax.Device]:
+    """The devices of this host, the first of which is the default. Raises DeviceError where jax cannot start."""
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # an assertion without a word: cuda without its package
+        reason = str(error).partition("\n")[0].partition(" (set JAX_")[0] or "no such platform is here"
+        asked = f"JAX_PLATFORMS={jax.config.jax_platforms or ''}"
+        raise DeviceError(f"jax cannot start with {asked} ({reason}); unset it, or set it to cpu") from error

@@ -1,0 +1,127 @@
+"""The console: a header, a line an epoch, a live bar on a terminal, a final table.
+
+Piped into a file it is plain lines; when the reader of the pipe goes away it falls silent, and the run goes on.
+"""
+
+import os
+import sys
+
+from rich import box
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from neuroforge_jax.callbacks.base import Progress
+from neuroforge_jax.job.summary import Rows
+from neuroforge_jax.training.progress import Record
+
+MINIMUM_WIDTH = 100
+"""Columns assumed where output is no terminal: a log should not break its lines at 80."""
+
+
+class Console:
+    """A sink that prints a run for a person: a header, a line for each epoch, a live bar, a final table.
+
+    To standard output, in a terminal or a notebook; where that is a pipe or a file, plain lines without the bar.
+    """
+
+    def __init__(self) -> None:
+        self._console = _PipeProofConsole(highlight=False, markup=False, emoji=False)
+        if not self._console.is_terminal and not self._console.is_jupyter:
+            self._console.width = max(self._console.width, MINIMUM_WIDTH)
+        self._bar: RichProgress | None = None
+
+    def header(self, rows: Rows) -> None:
+        """Print one line for each row: a label and a text."""
+        for label, text in rows:
+            self._print(Text.assemble((f"{label:<10}", "bold cyan"), text))
+        self._print()
+
+    def progress(self, progress: Progress) -> None:
+        """Move the bar; outside a terminal or a notebook do nothing."""
+        if self._console.quiet or not (self._console.is_terminal or self._console.is_jupyter):
+            return
+        if self._bar is None:
+            self._bar = _bar(self._console)
+            self._bar.add_task("training", total=progress.steps)
+            self._bar.start()
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=progress.step, description=_state_of(progress))
+
+    def record(self, record: Record) -> None:
+        """Print one line for each epoch."""
+        if record["event"] == "epoch":
+            self._print(Text(_epoch_line(record)))
+
+    def result(self, rows: Rows) -> None:
+        """Print the final table."""
+        self.close()
+        table = Table(box=box.ROUNDED, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, text in rows:
+            table.add_row(label, Text(text))
+        self._print()
+        self._print(table)
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._print(Text(text))
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _print(self, *what: object) -> None:
+        self._console.print(*what)
+
+
+class _PipeProofConsole(RichConsole):
+    """rich ends the process when the reader of its pipe goes away; a training has better things to do."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Send standard output nowhere, so that not even the interpreter's last flush meets the broken pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _bar(console: RichConsole) -> RichProgress:
+    return RichProgress(
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        refresh_per_second=4,
+    )
+
+
+def _state_of(progress: Progress) -> str:
+    accuracy = "" if progress.accuracy is None else f"accuracy {progress.accuracy:.2%}  "
+    return (
+        f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  {accuracy}"
+        f"{progress.samples_per_second:,.0f} samples/s"
+    )
+
+
+def _epoch_line(record: Record) -> str:
+    """`epoch  3   train 0.0455  98.57%   test 0.0629  98.04%   43,164 samples/s`: loss and accuracy of each."""
+    parts = [f"epoch {record['epoch']:>3}"]
+    for part in ("train", "validation", "test"):
+        if (loss := record.get(f"{part}_loss")) is not None:
+            accuracy = record.get(f"{part}_accuracy")
+            parts.append(f"{part} {loss:.4f}" + ("" if accuracy is None else f" {accuracy:7.2%}"))
+    parts.append(f"{record['samples_per_second']:>9,.0f} samples/s")
+    return "   ".join(parts)

@@ -1,0 +1,203 @@
+"""Where a training lost its numbers: found afterwards, so that it costs a healthy run nothing.
+
+A step whose loss is not finite is seen in the metrics that the host reads anyway. The steps before it are
+trained again from the last state that was saved, or from the seed: the same program, the same bits. Then the
+layer is known:
+
+    parameters finite before the step      → the forward pass: the first layer whose output is not
+    not finite                             → the step before: the gradient that was not, or else its update
+"""
+
+import math
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neuroforge_jax import kernels
+from neuroforge_jax.backends.executors.base import Run, StretchMetrics
+from neuroforge_jax.backends.executors.eager import batch_of_step
+from neuroforge_jax.checkpoint.writer import named_leaves
+from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.data.types import Split
+from neuroforge_jax.errors import DivergedError
+from neuroforge_jax.model.model import Model
+from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.precision.loss_scale import PERMANENT
+from neuroforge_jax.training.progress import Pace
+from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.training.step import Parts, make_step
+from neuroforge_jax.typing import Array, Params
+
+REPLAY_SECONDS = 60.0
+"""How long the steps before may take to be trained again, unless --debug-nans asks for it."""
+
+
+class NonFiniteLossError(DivergedError):
+    """The loss of a step, counted from 0, is no longer a number."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+def check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
+    """A run whose every step is skipped ends, as soon as no smaller loss scale is left to be tried.
+
+    step: steps done. Raises DivergedError.
+    """
+    if state.loss_scale is None or int(state.loss_scale.failed) < PERMANENT:
+        return
+    scale = float(state.loss_scale.scale)
+    if scale == 1 and state.loss_scale.is_static:
+        raise DivergedError(
+            f"the gradients were not finite in {PERMANENT} steps in a row, before step {step + 1} (epoch "
+            f"{step // per_epoch + 1}), and skipping them did not help; lower --learning-rate, or set --clip-norm 1"
+        )
+    lower = "set --loss-scale dynamic" if state.loss_scale.is_static and scale > 1 else "use --precision bf16"
+    raise DivergedError(
+        f"the gradients overflowed in {PERMANENT} steps in a row at the lowest loss scale, "
+        f"{scale:,.10g}, before step {step + 1} (epoch {step // per_epoch + 1}); {lower}, or lower --learning-rate"
+    )
+
+
+def check_finite(metrics: StretchMetrics, pace: Pace, per_epoch: int) -> None:
+    """Every step that updated something must have had a finite loss; a skipped one may have had any.
+
+    Raises NonFiniteLossError.
+    """
+    finite = np.isfinite(metrics.loss) | (metrics.skipped > 0)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        last = metrics.loss[at - 1] if at else pace.last_loss
+        step = metrics.first_step + at
+        before = f", after {last:.4g} in the step before" if math.isfinite(last) else ""
+        raise NonFiniteLossError(
+            f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}){before}",
+            step,
+        )
+    if len(metrics.loss):
+        pace.last_loss = float(metrics.loss[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """How to train the steps before a bad one again.
+
+    restart: the state of the last save, or the one before the first step, and how many steps are behind it.
+    """
+
+    run: Run
+    restart: Callable[[], tuple[TrainState, int]]
+    model: Model
+    parts: Parts
+    train: Split
+    batch_size: int
+
+    def state_before(self, step: int) -> TrainState:
+        """The state before this step, counted from 0."""
+        state, first = self.restart()
+        state, _ = self.run(state, first, step)
+        return state
+
+    def batch(self, state: TrainState, step: int) -> Batch:
+        """The samples of this step."""
+        return batch_of_step(self.train, state, step, self.batch_size)
+
+
+def explained(error: NonFiniteLossError, replay: Replay, seconds: float, debug_nans: bool) -> DivergedError:
+    """The whole sentence on a loss that is no number: what made it so, and what to do.
+
+    seconds: of training so far; the steps are not trained again where they took too long, unless debug_nans asks.
+    """
+    if debug_nans or seconds <= REPLAY_SECONDS:
+        what = f": {blamed(replay, error.step, name_operation=debug_nans)}"
+    else:
+        what = "; --debug-nans trains its steps again and says where"
+    return DivergedError(
+        f"{error}{what}; lower --learning-rate, set --clip-norm 1, or try --on-divergence skip"
+    )
+
+
+def blamed(replay: Replay, step: int, *, name_operation: bool) -> str:
+    """A sentence on what made the loss of this step, counted from 0, non-finite."""
+    state = replay.state_before(step)
+    guilty, what = step, ""
+    if (broken := _first_bad(state.params)) is None:
+        what = _in_forward(replay, state, step)
+    elif step == 0:
+        what = f"the first parameters of {broken} are not finite"
+    else:
+        guilty, state = step - 1, replay.state_before(step - 1)
+        gradients, _ = jax.jit(replay.parts.backward)(state, replay.batch(state, guilty))
+        gradient = _nearest_to_loss(gradients, nn.layer_names(replay.model.mlp))
+        cause = "its update" if gradient is None else f"the gradient of {gradient}"
+        what = f"{cause} was not finite in step {guilty + 1}, and {broken} with it"
+    if not name_operation:
+        return what
+    return f"{what}; {_operation(replay, state, guilty)}"
+
+
+def _in_forward(replay: Replay, state: TrainState, step: int) -> str:
+    model, batch = replay.model, replay.batch(state, step)
+    outputs: list[Array] = []
+
+    def dense(x: Array, kernel: Array, bias: Array, activation: str) -> Array:
+        outputs.append(kernels.dense(x, kernel, bias, activation, model.policy, "xla"))
+        return outputs[-1]
+
+    x = (batch.inputs.astype(model.policy.output) - model.scaling.shift) * model.scaling.scale
+    dropout_key = state.dropout_key if model.mlp.dropout > 0 else None
+    nn.apply(model.mlp, state.params, x, dense=dense, dropout_key=dropout_key)
+    for name, output in zip(nn.layer_names(model.mlp), outputs, strict=True):
+        if not bool(jnp.isfinite(output).all()):
+            return f"{name} is the first layer whose output is not finite"
+    largest = max(float(jnp.abs(outputs[-1]).max()), 0.0)
+    return f"every layer's output was finite, the logits up to {largest:.3g}, and their loss was not"
+
+
+def _operation(replay: Replay, state: TrainState, step: int) -> str:
+    """Run one step operation by operation; jax stops at the first that makes a NaN, or else an infinity.
+
+    An infinity alone may be meant, as the start of a maximum: it is looked for only where no NaN is found.
+    """
+    batch = replay.batch(state, step)
+    for what, watch in (("NaN", jax.debug_nans), ("infinity", jax.debug_infs)):
+        try:
+            with jax.disable_jit(), watch(True):
+                make_step(replay.parts)(state, batch)
+        except FloatingPointError as error:
+            named = re.search(r"encountered in (\w+)", str(error))
+            operation = named[1] if named else "an operation"
+            return f"operation by operation, {operation} made the first {what}, in {_place(error)}"
+    return "operation by operation, every number stayed finite"
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of this package, or else of optax, in a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    here = Path(__file__).parents[1]
+    ours = [frame for frame in frames if here in Path(frame.filename).parents and frame.filename != __file__]
+    optax = [frame for frame in frames if "optax" in Path(frame.filename).parts]
+    if not (found := optax or ours):
+        return "the step"
+    frame = found[-1]
+    return f"{frame.name} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
+def _first_bad(params: Params) -> str | None:
+    return next(iter(_not_finite(params)), None)
+
+
+def _nearest_to_loss(gradients: Params, layers: tuple[str, ...]) -> str | None:
+    """The gradient that is not finite and was made first: the backward pass begins at the last layer."""
+    return max(_not_finite(gradients), key=lambda name: layers.index(name.partition("/")[0]), default=None)
+
+
+def _not_finite(tree: Params) -> list[str]:
+    return [name for name, leaf in named_leaves(tree).items() if not np.isfinite(np.asarray(leaf)).all()]

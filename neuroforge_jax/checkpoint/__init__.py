@@ -1,0 +1,1 @@
+"""Saved steps that survive anything, and the folder of a run."""

@@ -1,0 +1,112 @@
+"""From a saved step to a state that trains on: what may have changed since, and what may not."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import numpy as np
+
+from neuroforge_jax.checkpoint.files import Leaf, SavedStep
+from neuroforge_jax.checkpoint.writer import named_leaves, snapshot
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.errors import CheckpointError
+from neuroforge_jax.training.progress import Standing
+from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.typing import Params
+
+FIXED = (
+    "target", "train_samples", "held_out_fraction", "hidden", "activation", "normalization", "residual", "loss",
+    "batch_size", "optimizer", "seed",
+)  # fmt: skip
+"""What a run cannot change on its way. All else may that leaves the optimizer the same arrays, and takes effect
+from the next step on: epochs, learning rate, momentum, dropout, smoothing, patience, backend and precision."""
+
+SHOWN = 6
+LOSS_SCALE = "loss_scale/"
+
+
+def restored(
+    saved: SavedStep, config: TrainConfig, identity: Mapping[str, Any], state: TrainState
+) -> tuple[TrainState, Standing]:
+    """The state and the standing of a saved step, for a training of this config on data of this identity.
+
+    state: the one before the first step, whose place the saved one takes. Raises CheckpointError for a config or
+    data that the step is not of, with every difference of an array, or for arrays that are damaged.
+    """
+    like = named_leaves(state)
+    kept = {
+        name.removeprefix("state/"): leaf for name, leaf in saved.leaves.items() if name.startswith("state/")
+    }
+    if differences := list(_differences(kept, like)):
+        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        raise CheckpointError(
+            f"{saved.path} is not of this config: {'; '.join(differences[:SHOWN])}{more}; leave out the flags that "
+            "change the network or its optimizer, or train anew in another --run-dir"
+        )
+    _check_config(saved, config)
+    _check_data(saved, identity)
+    arrays = saved.arrays()
+    # A scale that the run did not have begins anew, and one that it no longer has is left behind.
+    values = [arrays.get(f"state/{name}", leaf) for name, leaf in like.items()]
+    best = _params({name[5:]: array for name, array in arrays.items() if name.startswith("best/")})
+    tree = jax.tree.unflatten(jax.tree.structure(state), values)
+    # Copied by a program: a device may compute on the host's own memory, which must not be given away.
+    (state, best), _ = snapshot((tree, best))
+    return state, Standing.from_json(saved.progress, best)
+
+
+def described(config: TrainConfig) -> dict[str, Any]:
+    """The config as it is saved with a step."""
+    return {**asdict(config), "held_out_fraction": config.held_out_fraction}
+
+
+def _differences(saved: Mapping[str, Leaf], like: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys((*saved, *like)):
+        if name.startswith(LOSS_SCALE):
+            continue
+        wanted = Leaf(like[name].dtype.name, tuple(like[name].shape)) if name in like else None
+        if wanted is None:
+            yield f"{name} is {saved[name]} there and not in this config"
+        elif name not in saved:
+            yield f"{name} is {wanted} in this config and not there"
+        elif (saved[name].dtype, saved[name].shape) != (wanted.dtype, wanted.shape):
+            yield f"{name} is {saved[name]} there and {wanted} in this config"
+
+
+def _check_config(saved: SavedStep, config: TrainConfig) -> None:
+    before, now = saved.progress["config"], described(config)
+    for name in FIXED:
+        was, is_ = before[name], now[name]
+        if was != (list(is_) if isinstance(is_, tuple) else is_):
+            flag = "--" + ("validation-fraction" if name == "held_out_fraction" else name.replace("_", "-"))
+            raise CheckpointError(
+                f"{saved.path} was trained with {flag} {was}, and {is_} is asked for; a run cannot change that on "
+                "its way: leave it out, or train anew in another --run-dir"
+            )
+    if config.epochs < saved.progress["epoch"]:
+        raise CheckpointError(
+            f"{saved.path} has {saved.progress['epoch']} epochs behind it, and --epochs {config.epochs} is asked "
+            "for; ask for as many or more"
+        )
+
+
+def _check_data(saved: SavedStep, identity: Mapping[str, Any]) -> None:
+    before = saved.progress["data"]
+    if before["sha256"] != identity["sha256"]:
+        was, now = (
+            f"{data['name']} ({data['samples']:,} samples of {data['inputs']} numbers)"
+            for data in (before, identity)
+        )
+        found = "other samples of the same name" if was == now else now
+        raise CheckpointError(
+            f"{saved.path} was trained on {was}, and the data are {found}; give it the data that it was trained on"
+        )
+
+
+def _params(named: Mapping[str, np.ndarray]) -> Params | None:
+    params: dict[str, dict[str, Any]] = {}
+    for name, array in named.items():
+        layer, _, leaf = name.partition("/")
+        params.setdefault(layer, {})[leaf] = array
+    return params or None

@@ -1,0 +1,127 @@
+"""A run's folder: what it was, on what it ran, how it went, and what came out.
+
+    config.json        the resolved configuration     metrics.jsonl        a line an epoch and a logged step
+    environment.json   versions, device, options      result.json          the final figures
+    model.json         architecture, scaling, classes params.safetensors   the final parameters
+    predictions.npz    what the model says of the test samples, and the worst mistakes with their inputs
+    checkpoints/       the steps that can be continued from
+    lock               held by the process that trains, and the number of the last one that did
+
+Every file is written beside its name and renamed, so that a file that is there is whole.
+"""
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroforge_jax.checkpoint import files
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.errors import CheckpointError, ConfigError
+from neuroforge_jax.system.files import read_json, write_bytes, write_json
+from neuroforge_jax.system.locks import take_lock
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that is there, can be written, and is this process's alone until `release`."""
+
+    path: Path
+    _lock: int = field(default=-1, repr=False, compare=False)
+
+    @staticmethod
+    def create(path: Path) -> "RunFolder":
+        """Make the folder of a new run. Raises ConfigError where it cannot be written, is in use or holds a run."""
+        folder = RunFolder._taken(path, "--run-dir")
+        if RunFolder.holds_run(path):
+            folder.release()
+            raise ConfigError(
+                f"--run-dir {path} holds a run already; go on with it by --resume {path}, give a new folder, or "
+                "remove that one"
+            )
+        return folder
+
+    @staticmethod
+    def reopen(path: Path) -> "RunFolder":
+        """Take the folder of a run that began, and clear away what a killed process left in it.
+
+        Raises CheckpointError where there is none, ConfigError where it cannot be written or is in use.
+        """
+        if not RunFolder.holds_run(path):
+            raise CheckpointError(
+                f"--resume {path}: there is no run in this folder; give one that holds a config.json"
+            )
+        folder = RunFolder._taken(path, "--resume")
+        for left in path.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        files.clean(folder.checkpoints)
+        return folder
+
+    @staticmethod
+    def holds_run(path: Path) -> bool:
+        """Whether a run began in this folder."""
+        return (path / "config.json").exists()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its saved steps are."""
+        return self.path / "checkpoints"
+
+    def epochs_finished(self) -> int | None:
+        """Epochs of the run by its result.json; None where there is none that can be read."""
+        with contextlib.suppress(CheckpointError, KeyError):
+            return int(read_json(self.path / "result.json")["epochs"])
+        return None
+
+    def release(self) -> None:
+        """Let others have it; the end of the process does the same, however it ends."""
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
+
+    @staticmethod
+    def _taken(path: Path, flag: str) -> "RunFolder":
+        return RunFolder(path, take_lock(path, flag))
+
+    def keep_metrics(self, size: int, history: Sequence[Mapping[str, Any]]) -> str:
+        """Cut metrics.jsonl to its first `size` bytes, those of the steps behind a checkpoint.
+
+        A file that is shorter, or not cut between two lines there, is written anew from the records of the epochs;
+        the sentence that is returned says so, and is empty otherwise.
+        """
+        path = self.path / "metrics.jsonl"
+        content = path.read_bytes() if path.is_file() else b""
+        if len(content) >= size and (size == 0 or content[size - 1 : size] == b"\n"):
+            if len(content) > size:
+                write_bytes(path, content[:size])
+            return ""
+        write_bytes(path, "".join(json.dumps(record) + "\n" for record in history).encode())
+        return f"{path} was damaged, and is written anew from the epochs of the checkpoint"
+
+    @staticmethod
+    def unused(parent: Path, name: str) -> Path:
+        """`parent/name`, or `parent/name-2` and so on where that is taken: no run is written over."""
+        taken, number = parent / name, 1
+        while taken.exists():
+            number += 1
+            taken = parent / f"{name}-{number}"
+        return taken
+
+    def write_config(self, config: TrainConfig) -> None:
+        """The resolved configuration: loading it needs no Python to be run again."""
+        self.write_json("config.json", asdict(config))
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """A file that a person can read too."""
+        write_json(self.path / name, value)
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Arrays of numbers, compressed."""
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        write_bytes(self.path / name, content.getvalue())

@@ -1,0 +1,53 @@
+"""What all commands share: an error or a signal becomes one line and an exit code, a broken pipe ends quietly."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from neuroforge_jax.errors import UserError
+from neuroforge_jax.system.signals import EXIT_CODES, SignalWatch, Stopped
+
+INTERRUPTED = 130
+
+
+def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
+    """Run a command's body and return its exit code; with `debug`, errors keep their traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show × or an accent gets a question mark, not an exception.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    try:
+        with SignalWatch():
+            code = body() or 0
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has what it wanted; not even the interpreter's last flush may complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with a command's exit code.
+
+    After a signal nothing is waited for: a thread within a compiler would hold the interpreter's end up, and one
+    that imports compiled modules could crash it.
+    """
+    if code in EXIT_CODES.values():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""Files of samples: IDX, tables, arrays."""

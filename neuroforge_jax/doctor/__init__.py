@@ -1,0 +1,1 @@
+"""What this machine has, and what would make training faster on it."""

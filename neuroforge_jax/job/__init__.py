@@ -1,0 +1,1 @@
+"""A training with every name looked up, once."""

@@ -1,0 +1,1 @@
+"""Everything between a sample as it is stored and its logits, and how that is saved."""

@@ -1,1 +1,0 @@
-"""What can be seen of a run: sinks for its events, memory, and the machine's measured ceiling."""

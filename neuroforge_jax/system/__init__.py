@@ -1,0 +1,1 @@
+"""The host: what it is, what it tells, where time goes."""

@@ -1,0 +1,160 @@
+"""Where a signal is raised, and where it waits: what cannot be seen from outside of the process."""
+
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from neuroforge_jax.system import signals
+from neuroforge_jax.system.signals import SignalWatch, Stopped
+
+pytestmark = pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals arrive in the main thread"
+)
+
+
+def send(signum=signal.SIGINT):
+    """Send a signal to this process, and give Python the instructions in which it is raised."""
+    os.kill(os.getpid(), signum)
+    for _ in range(1000):
+        pass
+
+
+def wait(seconds=10.0, until=lambda: False):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not until():
+        time.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_listened_to():
+    """A shell's background job ignores Ctrl-C, and these tests may be one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """Signals with which the process would have been ended at once; a second of patience."""
+    signums = []
+    monkeypatch.setattr(signals, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(signals, "_end", signums.append)
+    return signums
+
+
+def test_a_signal_within_a_callback_of_the_collector_is_raised_after_it(capsys):
+    """jax has such a callback, and what it raises is ignored by Python."""
+    calls = []
+
+    def callback(phase, info):
+        if not calls:
+            calls.append(phase)
+            send()
+
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(Stopped, match="interrupted"), SignalWatch():
+            gc.collect()
+            wait()
+    finally:
+        gc.callbacks.remove(callback)
+    assert calls == ["start"]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_compiled_code_makes_of_a_signal_is_the_signal():
+    """A callback of C++ that raises becomes a SystemError, say."""
+    with pytest.raises(Stopped, match="terminated"), SignalWatch():
+        try:
+            send(signal.SIGTERM)
+        except Stopped as stop:
+            raise SystemError("error return without exception set") from stop
+
+
+def test_other_ignored_exceptions_are_still_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+
+    class Wrong:
+        def __del__(self):
+            raise ValueError("in __del__")
+
+    with SignalWatch():
+        Wrong()
+    assert [str(unraisable.exc_value) for unraisable in told] == ["in __del__"]
+    assert sys.unraisablehook == told.append
+
+
+def test_a_signal_within_the_import_of_a_compiled_module_is_raised_after_it():
+    """jaxlib's modules would end the process with SIGSEGV."""
+    import math
+
+    events = []
+
+    class Spec(ModuleSpec):
+        """Its name is asked for by C code, within the loader."""
+
+        @property
+        def name(self):
+            if not events:
+                send()
+                events.append("went on")
+            return "math"
+
+        @name.setter
+        def name(self, _):
+            pass
+
+    loader = ExtensionFileLoader("math", str(Path(getattr(math, "__file__", "absent.so"))))
+    spec = Spec("math", loader, origin=loader.path)
+    with pytest.raises(Stopped, match="interrupted"), SignalWatch():
+        with suppress(ImportError):  # where math is part of the interpreter
+            loader.create_module(spec)
+        events.append("imported")
+        wait()
+    assert events == ["went on", "imported"]
+
+
+def test_a_first_signal_that_nobody_answers_ends_the_process_after_a_while(ended):
+    with SignalWatch():
+        try:
+            send(signal.SIGTERM)
+        except Stopped:
+            wait(0.3)
+            assert ended == []
+            wait(until=lambda: ended)
+            assert set(ended) == {signal.SIGTERM}
+
+
+def test_what_is_saved_is_waited_for_and_its_end_gets_the_whole_patience(ended):
+    with SignalWatch() as watch:
+        with watch.deferred():
+            send()
+            wait(1.3)
+        assert watch.received == signal.SIGINT
+        wait(0.3)
+        assert ended == []
+
+
+def test_a_second_signal_ends_the_process_at_once(ended):
+    with SignalWatch() as watch, watch.deferred():
+        send()
+        send(signal.SIGTERM)
+        wait(until=lambda: ended)
+        assert ended[0] == signal.SIGTERM
+
+
+def test_all_is_as_it_was_after_the_watch():
+    before = [*map(signal.getsignal, signals.SIGNALS), sys.unraisablehook]
+    with SignalWatch():
+        assert [*map(signal.getsignal, signals.SIGNALS), sys.unraisablehook] != before
+    assert [*map(signal.getsignal, signals.SIGNALS), sys.unraisablehook] == before
+    assert "signals" not in [thread.name for thread in threading.enumerate()]
