@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from neuroforge_jax.benchmarking.statistics import paired_ratio
-from neuroforge_jax.report.charts import WIDTH, Bar, bar_chart, short
+from neuroforge_jax.report.charts import WIDTH, Bar, draw_bar_chart
+from neuroforge_jax.report.formats import format_quantity
+from neuroforge_jax.report.page import declare_colours
+from neuroforge_jax.report.series import DARK, LIGHT
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
@@ -55,7 +58,7 @@ class Records:
 
 
 def speed(records: Records) -> str:
-    """Samples a second of every contender at three batch sizes; of variants, the faster one."""
+    """Samples a second of every candidate at three batch sizes; of variants, the faster one."""
     record = records("bench_peers.json")
     variants = {
         "NeuroForge JAX, bf16": ("mixed",),
@@ -354,11 +357,11 @@ def peaks(records: Records) -> str:
     record = records("bench_scaling.json")
     ceiling = record["ceiling"]
     rows = [
-        [f"matrix products, {dtype}", f"{short(rate)}FLOP/s"]
+        [f"matrix products, {dtype}", format_quantity(rate, "FLOP/s")]
         for dtype, rate in ceiling["matmul_flops_per_second"].items()
     ]
     rows += [
-        [f"memory, working set of {size(working_set)}", f"{short(rate)}B/s"]
+        [f"memory, working set of {size(working_set)}", format_quantity(rate, "B/s")]
         for working_set, rate in ceiling["bytes_per_second"]
     ]
     rows.append(["one dispatch", duration(ceiling["dispatch_seconds"])])
@@ -439,8 +442,9 @@ def roofline(records: Records) -> str:
             ]
             rows.append([kernel["kernel"], kernel["size"], *bounds])
     lines = "; ".join(
-        f"{c['name']} {short(c['flops_per_second'])}FLOP/s and {short(c['bytes_per_second'])}B/s, {c['source']}"
-        for c in record["ceilings"]
+        f"{peak['name']} {format_quantity(peak['flops_per_second'], 'FLOP/s')} and "
+        f"{format_quantity(peak['bytes_per_second'], 'B/s')}, {peak['source']}"
+        for peak in record["ceilings"]
     )
     below = f"\nFrom `benchmarks/roofline.json`. Peaks: {lines}.\n"
     return table(["kernel", "batch × inputs × outputs", *chips], rows) + below
@@ -531,11 +535,11 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
 
 # The figure.
 
-FIGURE_STYLE = """<style>
-  svg { --c0: #0072b2; --ink: #1b1f24; --soft: #59636e; font: 12px system-ui, sans-serif; }
-  @media (prefers-color-scheme: dark) { svg { --c0: #56b4e9; --ink: #e6edf3; --soft: #9aa5b1; } }
-  text { fill: var(--ink); white-space: pre; } .soft { fill: var(--soft); }
-  .whisker { stroke: var(--ink); fill: none; }
+FIGURE_STYLE = f"""<style>
+  svg {{ {declare_colours(LIGHT[:1])} --ink: #1b1f24; --soft: #59636e; font: 12px system-ui, sans-serif; }}
+  @media (prefers-color-scheme: dark) {{ svg {{ {declare_colours(DARK[:1])} --ink: #e6edf3; --soft: #9aa5b1; }} }}
+  text {{ fill: var(--ink); white-space: pre; }} .soft {{ fill: var(--soft); }}
+  .whisker {{ stroke: var(--ink); fill: none; }}
 </style>"""
 
 
@@ -556,7 +560,7 @@ def ladder_figure(records: Records) -> str:
             bars.append(Bar(label, case["samples_per_second"], (batch / high, batch / low), note))
     widths = "-".join(map(str, record["cases"][0]["widths"]))
     title = f"Samples a second of {widths} at batch {record['cases'][0]['batch_size']}, {processor(record)}"
-    drawing = bar_chart(bars, title=title, show=rounded)
+    drawing = draw_bar_chart(bars, title=title, show=rounded)
     tag = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
     return drawing.replace("<svg ", tag, 1).replace("</title>\n", f"</title>\n{FIGURE_STYLE}\n", 1) + "\n"
 
@@ -580,7 +584,7 @@ def batches_of(cases: Iterable[Case]) -> list[int]:
 
 
 def fastest(record: Record, batch: int, contenders: Sequence[str]) -> Case | None:
-    """The fastest of these contenders at this batch size."""
+    """The fastest of these candidates at this batch size."""
     found = [
         case
         for case in timed(record["cases"])
@@ -675,14 +679,14 @@ NAMES = {
 
 
 def named(contender: str) -> str:
-    """A contender as people write it."""
+    """A candidate as people write it."""
     if contender in NAMES:
         return NAMES[contender]
     return re.sub(r"^torch (\w+) (\w+)$", r"PyTorch, \1, \2", contender)
 
 
 def framework(name: str) -> str:
-    """Of a contender, the part before its mode."""
+    """Of a candidate, the part before its mode."""
     return name.partition(",")[0]
 
 
@@ -730,7 +734,7 @@ def source(
 
 
 def rounds_of(record: Record) -> str:
-    """How often each contender had its turn: a number, or a range where groups differ."""
+    """How often each candidate had its turn: a number, or a range where groups differ."""
     counts = {
         case["seconds_per_step"]["repetitions"]
         for case in record.get("cases", ())

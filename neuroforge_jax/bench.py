@@ -94,10 +94,10 @@ def _bench(args: Sequence[str]) -> None:
     record = _measure(flags, console)
     if flags.explain is not None:
         from neuroforge_jax.benchmarking.explain import rungs
-        from neuroforge_jax.report.explain_page import explain_page
+        from neuroforge_jax.report.explain_page import render_explain_page
 
         cases = SUITES[flags.suite].groups()[0].cases
-        flags.explain.write_text(explain_page(rungs(cases, record["cases"]), record), encoding="utf-8")
+        flags.explain.write_text(render_explain_page(rungs(cases, record["cases"]), record), encoding="utf-8")
         console.print(f"written to {flags.explain}", soft_wrap=True)
 
 
@@ -126,9 +126,9 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
         flags.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         console.print(f"written to {flags.output}", soft_wrap=True)
     if flags.report is not None:
-        from neuroforge_jax.report.bench_page import bench_page
+        from neuroforge_jax.report.bench_page import render_bench_page
 
-        flags.report.write_text(bench_page(record), encoding="utf-8")
+        flags.report.write_text(render_bench_page(record), encoding="utf-8")
         console.print(f"written to {flags.report}", soft_wrap=True)
     return record
 

@@ -83,11 +83,12 @@ def _train(args: Sequence[str]) -> None:
 
     # Drawing is imported when there is something to draw.
     from neuroforge_jax.report.pictures import draw_pictures
-    from neuroforge_jax.report.run_page import read_run, run_page
+    from neuroforge_jax.report.run_files import read_run
+    from neuroforge_jax.report.run_page import render_run_page
 
     with monitor.track("draw"):
         pictures = draw_pictures(folder)
-        (folder / "report.html").write_text(run_page([read_run(folder)]), encoding="utf-8")
+        (folder / "report.html").write_text(render_run_page([read_run(folder)]), encoding="utf-8")
     names = ["report.html", *(path.name for path in pictures)]
     console.note(f"saved in {folder}: {', '.join(names)}, result.json and more")
     measured: dict[str, Any] = {}

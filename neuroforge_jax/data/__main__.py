@@ -122,7 +122,7 @@ def show(
 
 def _draw_samples(dataset: Dataset, output: Path) -> Path:
     """The first pictures of each class, a column a class where the classes are few."""
-    from neuroforge_jax.report.grid import image_grid
+    from neuroforge_jax.report.grid import draw_image_grid
 
     classes, labels = dataset.classes, dataset.train.targets
     if classes and len(classes) <= MOST_CLASSES:
@@ -136,7 +136,9 @@ def _draw_samples(dataset: Dataset, output: Path) -> Path:
         chosen, columns = np.arange(min(len(labels), 40)), 8
     titles = [classes[labels[index]] if classes else f"{labels[index][0]:.4g}" for index in chosen]
     images = dataset.train.inputs[chosen].reshape(-1, *dataset.shape)
-    return image_grid(images, titles, output, columns=columns, heading=f"Training samples of {dataset.name}")
+    return draw_image_grid(
+        images, titles, output, columns=columns, heading=f"Training samples of {dataset.name}"
+    )
 
 
 def _first_rows(dataset: Dataset) -> "Table":

@@ -1,1 +1,1 @@
-"""Pictures of a run, drawn from its folder alone."""
+"""Pages and pictures: of runs from their folders, of benchmarks from their records."""

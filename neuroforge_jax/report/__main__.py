@@ -28,13 +28,14 @@ class Flags:
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the folders, write the page; returns the exit code."""
     args = sys.argv[1:] if argv is None else list(argv)
-    return run_command(lambda: _report(args), debug="--debug" in args)
+    return run_command(lambda: _write_page(args), debug="--debug" in args)
 
 
-def _report(args: Sequence[str]) -> None:
+def _write_page(args: Sequence[str]) -> None:
     flags = tyro.cli(Flags, args=args, prog=PROG)
     from neuroforge_jax.errors import ConfigError
-    from neuroforge_jax.report.run_page import read_run, run_page
+    from neuroforge_jax.report.run_files import read_run
+    from neuroforge_jax.report.run_page import render_run_page
     from neuroforge_jax.system.files import check_output
 
     if not flags.runs:
@@ -43,7 +44,7 @@ def _report(args: Sequence[str]) -> None:
     alone = flags.runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
     output = flags.output or alone
     check_output(output, "--output")
-    output.write_text(run_page(runs), encoding="utf-8")
+    output.write_text(render_run_page(runs), encoding="utf-8")
     print(f"written to {output}")
 
 

@@ -1,23 +1,22 @@
-"""The page that teaches why the fast backend is fast: a rung of the ladder each, from the slowest up."""
+"""The page that teaches why the fast backend is fast: a section for each rung of the ladder, the slowest first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuroforge_jax.report import page
-from neuroforge_jax.report.bench_page import duration
-from neuroforge_jax.report.charts import Bar, bar_chart, short
-from neuroforge_jax.system.memory import text as bytes_text
+from neuroforge_jax.report.charts import Bar, draw_bar_chart
+from neuroforge_jax.report.formats import format_bytes, format_duration, format_quantity, format_speed
 
 MOST_INSTRUCTIONS = 40
 
 LEAD = (
-    "Every rung trains the same network to the same numbers. What differs is how the work reaches the machine: how "
-    "many times something is launched for a step, how many bytes move, and how wide the numbers are."
+    "Every rung trains the same network and gets the same numbers. What differs is how the work reaches the "
+    "machine: how often something is launched in a step, how many bytes move, and how wide the numbers are."
 )
 
 
-def explain_page(rungs: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
-    """rungs: as `benchmarking.explain` has them; record: that of the measurement."""
+def render_explain_page(rungs: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
+    """The whole page. rungs: as `benchmarking.explain` collects them. record: of the measurement."""
     environment, case = record["environment"], record["cases"][0]
     widths = "-".join(map(str, case["widths"]))
     lead = (
@@ -29,22 +28,23 @@ def explain_page(rungs: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) 
             rung["name"],
             rung["samples_per_second"],
             tuple(case["batch_size"] / value for value in reversed(rung["seconds_per_step"]["interval"])),
-            f"{rung['ratio']['median']:.3g} ×" if rung["ratio"] else "",
+            format_speed(rung["ratio"]["median"]) if rung["ratio"] else "",
         )
         for rung in rungs
     ]
     sections = [
-        page.paragraph(LEAD),
-        page.figure(
-            bar_chart(bars, title="samples a second"), f"samples a second; × is against {rungs[0]['name']}"
+        page.render_note(LEAD),
+        page.render_figure(
+            draw_bar_chart(bars, title="samples per second"),
+            f"samples per second; faster or slower than {rungs[0]['name']}",
         ),
-        page.section("Side by side", _table(rungs)),
-        *(page.section(rung["name"].capitalize(), _rung(rung)) for rung in rungs),
+        page.render_section("Side by side", _compare_rungs(rungs)),
+        *(page.render_section(rung["name"].capitalize(), _render_rung(rung)) for rung in rungs),
     ]
-    return page.document("The ladder explained", lead, sections)
+    return page.render_document("The ladder explained", lead, sections)
 
 
-def _table(rungs: Sequence[Mapping[str, Any]]) -> str:
+def _compare_rungs(rungs: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     before = None
     for rung in rungs:
@@ -52,27 +52,30 @@ def _table(rungs: Sequence[Mapping[str, Any]]) -> str:
         rows.append(
             (
                 rung["name"],
-                duration(step),
-                "–" if before is None else f"{before / step:.2f} ×",
+                format_duration(step),
+                "–" if before is None else format_speed(before / step),
                 f"{rung['launches']:,}",
-                f"{short(rung['flops'])}FLOP" if rung["flops"] else "–",
-                bytes_text(rung["bytes"]) if rung["bytes"] else "–",
+                format_quantity(rung["flops"], "FLOP") if rung["flops"] else "–",
+                format_bytes(rung["bytes"]) if rung["bytes"] else "–",
                 f"{rung['share_of_peak']:.0%}",
             )
         )
         before = step
-    headings = ["rung", "a step", "over the one before", "launched", "computed", "moved", "of peak"]
+    headings = ["rung", "step time", "vs the rung before", "launched", "computed", "moved", "of peak"]
     note = (
-        "Launched: operations that Python dispatches, or instructions of the compiled step that are more "
-        "than a name. Computed: as XLA counts operations before it chooses libraries. Moved: operands and "
-        "results of what is launched, as XLA counts them, or as the step's own equations say where each runs "
-        "alone; caches do the rest."
+        "Launched: the operations that Python dispatches, or the instructions of the compiled step that do work. "
+        "Computed: operations as XLA counts them before it chooses libraries. Moved: operands and results of what "
+        "is launched, as XLA counts them; where each equation of the step runs alone, as the equations say. Caches "
+        "keep part of that from reaching memory."
     )
-    return page.table(headings, rows) + page.paragraph(note)
+    return page.render_table(headings, rows) + page.render_note(note)
 
 
-def _rung(rung: Mapping[str, Any]) -> str:
-    parts = [page.words(rung["does"]), *(page.code(code["lines"], code["where"]) for code in rung["code"])]
+def _render_rung(rung: Mapping[str, Any]) -> str:
+    parts = [
+        page.render_paragraph(rung["does"]),
+        *(page.render_code(code["lines"], code["where"]) for code in rung["code"]),
+    ]
     program = rung["program"]
     if program:
         kinds = ", ".join(f"{count} {kind}" for kind, count in rung["kinds"].items())
@@ -82,13 +85,13 @@ def _rung(rung: Mapping[str, Any]) -> str:
         ]
         if len(program) > MOST_INSTRUCTIONS:
             lines.append(f"… {len(program) - MOST_INSTRUCTIONS} more")
-        parts.append(page.code("\n".join(lines), f"the optimised program of a step: {kinds}"))
+        parts.append(page.render_code("\n".join(lines), f"the optimised program of a step: {kinds}"))
     else:
-        told = (
-            f"there is no program of a step: its {rung['operations']} equations are dispatched one by one, "
-            f"and move {bytes_text(rung['unfused_bytes'])}"
+        note = (
+            f"A step is not one program: its {rung['operations']} equations are dispatched one by one, "
+            f"and move {format_bytes(rung['unfused_bytes'])}."
         )
-        parts.append(page.paragraph(told))
+        parts.append(page.render_note(note))
     if rung["next"]:
-        parts.append(page.words(f"The next rung: {rung['next'][0].lower()}{rung['next'][1:]}"))
+        parts.append(page.render_paragraph(f"The next rung: {rung['next'][0].lower()}{rung['next'][1:]}"))
     return "\n".join(parts)

@@ -1,7 +1,7 @@
-"""A contact sheet: pictures side by side with a line of text each, exact to the pixel.
+"""A contact sheet: pictures side by side, each with a title, exact to the pixel.
 
 Every picture is enlarged by a whole factor, so its pixels stay squares, and all are pasted into one canvas:
-a figure with one axes a picture would be slower and resample them.
+a figure with one axes for each picture would be slower and resample them.
 """
 
 import textwrap
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-TILE = 112  # aimed-for side of a picture in pixels
+TILE = 112  # the side of a picture in pixels that is aimed for
 GAP = 18
 MARGIN = 28
 LINE = 17
@@ -22,7 +22,7 @@ TITLE_POINTS = 9.0
 HEADING_POINTS = 12.5
 
 
-def image_grid(
+def draw_image_grid(
     images: np.ndarray,
     titles: Sequence[str],
     path: Path,
@@ -36,14 +36,16 @@ def image_grid(
     are not [K, H, W] or do not match their titles.
     """
     if images.ndim != 3 or len(images) != len(titles) or 0 in images.shape:
-        raise ValueError(f"{len(titles)} titles for images of shape {images.shape}; one a picture [K, H, W]")
+        raise ValueError(
+            f"{len(titles)} titles for images of shape {images.shape}; give one title for each picture of [K, H, W]"
+        )
     count, height, width = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
     factor = max(1, round(TILE / max(height, width)))
     tile_height, tile_width = height * factor, width * factor
     step_x = max(tile_width, TILE * 3 // 4) + GAP
-    wrapped = [_wrap(title, int((step_x - GAP // 2) / CHARACTER)) for title in titles]
+    wrapped = [_wrap_title(title, int((step_x - GAP // 2) / CHARACTER)) for title in titles]
     caption = LINE * max(len(lines) for lines in wrapped) + 6
     step_y = tile_height + caption + GAP
     top = MARGIN + (44 if heading else 0)
@@ -58,7 +60,7 @@ def image_grid(
         place = (x / canvas.shape[1], 1 - y / canvas.shape[0])
         figure.text(*place, text, parse_math=False, va="baseline", **style)  # type: ignore[arg-type]
 
-    for index, (ink, lines) in enumerate(zip(_ink(images), wrapped, strict=True)):
+    for index, (ink, lines) in enumerate(zip(_measure_ink(images), wrapped, strict=True)):
         row, column = divmod(index, columns)
         y, x = top + row * step_y + caption, left + column * step_x
         # A hairline around each picture shows where it ends, for white on white has no edge.
@@ -74,7 +76,7 @@ def image_grid(
     return path
 
 
-def _ink(images: np.ndarray) -> np.ndarray:
+def _measure_ink(images: np.ndarray) -> np.ndarray:
     """Images as darkness from 0 to 1; uint8 keeps 0 as white, a constant sheet is white."""
     values = np.nan_to_num(images.astype(np.float64))
     low = min(0.0, values.min()) if images.dtype == np.uint8 else values.min()
@@ -82,5 +84,5 @@ def _ink(images: np.ndarray) -> np.ndarray:
     return (values - low) / (span if span > 0 else 1.0)
 
 
-def _wrap(title: str, characters: int) -> list[str]:
+def _wrap_title(title: str, characters: int) -> list[str]:
     return textwrap.wrap(title, characters, max_lines=MAX_LINES, placeholder="…") or [""]

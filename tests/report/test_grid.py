@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from neuroforge_jax.report.grid import image_grid
+from neuroforge_jax.report.grid import draw_image_grid
 
 pytestmark = pytest.mark.smoke
 
 
 def drawn(tmp_path, images, titles=None, **options) -> np.ndarray:
     titles = [""] * len(images) if titles is None else titles
-    path = image_grid(images, titles, tmp_path / "grid.png", **options)
+    path = draw_image_grid(images, titles, tmp_path / "grid.png", **options)
     return imread(path)[:, :, :3]
 
 
@@ -57,7 +57,8 @@ def test_a_long_title_is_wrapped_and_makes_room(tmp_path):
 def test_equal_sheets_are_equal_files(tmp_path):
     images = np.eye(8, dtype=np.uint8)[None]
     files = [
-        image_grid(images, ["a"], tmp_path / name, heading="A heading").read_bytes() for name in ("a", "b")
+        draw_image_grid(images, ["a"], tmp_path / name, heading="A heading").read_bytes()
+        for name in ("a", "b")
     ]
     assert files[0] == files[1]
 
@@ -74,4 +75,4 @@ def test_what_does_not_fit_is_refused(tmp_path):
         (np.ones((0, 3, 3)), []),
     ):
         with pytest.raises(ValueError, match="titles for images"):
-            image_grid(images, titles, tmp_path / "grid.png")
+            draw_image_grid(images, titles, tmp_path / "grid.png")

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from PIL import Image
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import Case, random_pixels
 from neuroforge_jax.benchmarking.explain import rungs
-from neuroforge_jax.report.bench_page import bench_page
-from neuroforge_jax.report.explain_page import explain_page
-from neuroforge_jax.report.run_page import read_run, run_page
+from neuroforge_jax.report.bench_page import render_bench_page
+from neuroforge_jax.report.explain_page import render_explain_page
+from neuroforge_jax.report.run_files import read_run
+from neuroforge_jax.report.run_page import render_run_page
 from tests.report.test_pages import bench_record, folders, started, training
 
 __all__ = ["folders"]
@@ -27,6 +29,10 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian's package)"),
 ]
 
+ROOT = Path(__file__).parents[2]
+NAMES = ("one run", "three runs", "benchmark", "explained")
+RECORDS = ("bench_peers", "bench_scaling", "bench_quick", "bench_speedrun", "bench_population")
+
 MEASURE = """
 <script>
 const figures = [...document.querySelectorAll("svg, img")].map(e => e.getBoundingClientRect());
@@ -34,7 +40,14 @@ const words = [...document.querySelectorAll("svg text")].filter(e => {
   const word = e.getBoundingClientRect(), drawing = e.ownerSVGElement.getBoundingClientRect();
   return word.left < drawing.left - 2 || word.right > drawing.right + 2;
 }).map(e => e.textContent);
-const found = {
+const overlaps = [...document.querySelectorAll("svg")].flatMap(svg => {
+  const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  const boxes = [...svg.querySelectorAll("text, .key")].map(e => [e.textContent, e.getBoundingClientRect()]);
+  return boxes.flatMap(([name, a], i) => boxes.slice(i + 1).filter(([_, b]) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 * scale &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2 * scale).map(([other]) => `${name} / ${other}`));
+});
+const found = {overlaps,
   scroll: document.documentElement.scrollWidth, window: window.innerWidth, cut: words,
   sizes: figures.map(r => [r.width, r.height]), dark: getComputedStyle(document.body).backgroundColor};
 parent.document.body.setAttribute("data-found", JSON.stringify(found));
@@ -66,12 +79,20 @@ def pages(folders):
     ]
     runs = [read_run(folders / name) for name in ("one", "two", "other")]
     names = ("naive", "optimized", "mixed")
+    grown = tuple(
+        {**epoch, "memory_bytes": 454_000_000 + 9_000 * at} for at, epoch in enumerate(runs[0].epochs)
+    )
     record = bench_record(*(training(f"backends/b64/{name}", 0.01, ratio=2.0) for name in names))
     return {
-        "one run": run_page(runs[:1]),
-        "three runs": run_page(runs),
-        "benchmark": bench_page(bench_record(*ladder, started("startup/process/import"), *curve)),
-        "explained": explain_page(rungs_of(names, record["cases"]), record),
+        "one run": render_run_page(runs[:1]),
+        "three runs": render_run_page(runs),
+        "benchmark": render_bench_page(bench_record(*ladder, started("startup/process/import"), *curve)),
+        "explained": render_explain_page(rungs_of(names, record["cases"]), record),
+        "memory that hardly grows": render_run_page([replace(runs[0], epochs=grown)]),
+        **{
+            name: render_bench_page(json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()))
+            for name in RECORDS
+        },
     }
 
 
@@ -96,7 +117,7 @@ def browse(path, *flags):
     )
 
 
-@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark", "explained"])
+@pytest.mark.parametrize("name", [*NAMES, *RECORDS, "memory that hardly grows"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, tmp_path):
     page = pages[name]
@@ -113,9 +134,10 @@ def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, tmp_p
     assert len(found["sizes"]) == page.count("<svg") + page.count("<img")
     assert all(w > 50 and h > 20 for w, h in found["sizes"])
     assert found["cut"] == []
+    assert found["overlaps"] == []
 
 
-@pytest.mark.parametrize("name", ["one run", "three runs", "benchmark", "explained"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_drawn_without_a_complaint_in_light_and_dark(name, pages, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(pages[name])

@@ -12,9 +12,10 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.report.__main__ import main
-from neuroforge_jax.report.bench_page import bench_page
-from neuroforge_jax.report.charts import ticks
-from neuroforge_jax.report.run_page import read_run, run_page, without_paths
+from neuroforge_jax.report.bench_page import render_bench_page
+from neuroforge_jax.report.charts import choose_ticks
+from neuroforge_jax.report.run_files import read_run
+from neuroforge_jax.report.run_page import render_run_page, strip_paths
 from tests.conftest import make_blobs
 
 VOID = {"meta", "img"}
@@ -69,7 +70,7 @@ def folders(tmp_path_factory):
 
 
 def test_a_page_of_one_run_shows_all_of_it(folders):
-    page = run_page([read_run(folders / "one")])
+    page = render_run_page([read_run(folders / "one")])
     outline = Outline(page)
     assert outline.headings[:2] == ["one", "Learning curves"]
     assert outline.headings[-2:] == ["Training", "Environment"]
@@ -82,9 +83,9 @@ def test_a_page_of_one_run_shows_all_of_it(folders):
 
 
 def test_every_string_is_escaped_and_nothing_is_fetched(folders):
-    page = run_page([read_run(folders / name) for name in ("one", "other")])
+    page = render_run_page([read_run(folders / name) for name in ("one", "other")])
     assert "<script" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; taken for" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; read as" in page
     assert "say &quot;d&quot;" in page
     outline = Outline(page)
     assert all(not {"href", "onclick", "onload"} & attributes.keys() for _, attributes in outline.seen)
@@ -95,15 +96,15 @@ def test_every_string_is_escaped_and_nothing_is_fetched(folders):
 
 
 def test_no_page_names_a_folder_a_user_or_a_host(folders):
-    page = run_page([read_run(folders / "one")])
+    page = render_run_page([read_run(folders / "one")])
     for private in ("/home", "somebody", str(folders), os.uname().nodename):
         assert private not in page
     assert "blobs.npz" in page
-    assert without_paths({"dataset": "C:\\data\\x.csv", "seed": 1}) == {"dataset": "x.csv", "seed": 1}
+    assert strip_paths({"dataset": "C:\\data\\x.csv", "seed": 1}) == {"dataset": "x.csv", "seed": 1}
 
 
 def test_seeds_of_one_config_are_a_band_and_other_runs_lines_of_their_own(folders):
-    page = run_page([read_run(folders / name) for name in ("one", "two", "other")])
+    page = render_run_page([read_run(folders / name) for name in ("one", "two", "other")])
     assert page.count("<polygon") == 4  # loss and accuracy, train and test
     assert "one, 2 seeds: train" in page
     assert "other: test" in page
@@ -117,7 +118,7 @@ def test_seeds_of_one_config_are_a_band_and_other_runs_lines_of_their_own(folder
 def test_a_run_that_goes_on_is_shown_as_far_as_it_is(folders, tmp_path):
     for name in ("config.json", "environment.json", "metrics.jsonl"):
         (tmp_path / name).write_bytes((folders / "one" / name).read_bytes())
-    page = run_page([read_run(tmp_path)])
+    page = render_run_page([read_run(tmp_path)])
     assert "This run has not ended" in page
     Outline(page)
 
@@ -220,14 +221,16 @@ def bench_record(*cases):
 
 
 def test_the_page_shows_where_the_time_goes_and_how_memory_grows():
-    told = [{"name": "dot<1>", "source": "jvp()/dot", "seconds_per_step": 2e-4, "share": 0.625}]
+    operations = [{"name": "dot<1>", "source": "jvp()/dot", "seconds_per_step": 2e-4, "share": 0.625}]
     curve = [
         training(
             f"scaling batch/b{batch}/mixed", 1e-4, batch, {"batch_size": batch}, program_bytes=batch * 1e6
         )
         for batch in (1, 16, 256)
     ]
-    page = bench_page(bench_record({**started("speedrun/98 %/ours"), "operations": told}, *curve))
+    page = render_bench_page(
+        bench_record({**started("speedrun/98 %/ours"), "operations": operations}, *curve)
+    )
     assert "Where the time of speedrun/98 %/ours goes" in Outline(page).headings
     assert "dot&lt;1&gt;" in page
     assert "62.5%" in page
@@ -240,7 +243,7 @@ def test_the_page_of_a_benchmark_shows_every_case_and_what_was_left_out():
         for batch in (1, 16, 256)
         for name in ("optimized", "mixed")
     ]
-    page = bench_page(
+    page = render_bench_page(
         bench_record(
             training("backends/b64/naive", 0.05),
             training("backends/b64/mixed", 0.005, ratio=10.0),
@@ -260,7 +263,7 @@ def test_the_page_of_a_benchmark_shows_every_case_and_what_was_left_out():
         outline.headings
     )
     assert outline.count("svg") == 1 + 2 + 1 + 1
-    assert "10.00 ×" in outline.words
+    assert "10 × faster" in outline.words
     assert "not &lt;installed&gt;" in page
     assert "cpu (&lt;P&gt;)" in page
     assert "Note: 2.0 cores were busy." in page
@@ -279,19 +282,30 @@ def test_the_page_of_a_benchmark_shows_every_case_and_what_was_left_out():
     ],
 )
 def test_ticks_are_few_and_lie_within(low, high, log):
-    found = ticks(low, high, log=log)
+    found = choose_ticks(low, high, log=log)
     slack = 1e-9 * max(abs(low), abs(high), 1)
     assert 1 <= len(found) <= 12
     assert all(low * 0.99 - slack <= tick <= high * 1.01 + slack for tick in found)
     assert found == sorted(set(found))
 
 
+@pytest.mark.parametrize(("low", "high"), [(55e6, 1.2e9), (55e6, 108e6), (1, 65536), (2, 3)])
+def test_a_logarithmic_axis_has_three_ticks_at_least(low, high):
+    """The memory of a program over its depth was drawn over a single tick."""
+    assert 3 <= len(choose_ticks(low, high, log=True)) <= 9
+
+
+def test_epochs_have_ticks_at_whole_numbers_only():
+    assert choose_ticks(1, 3, whole=True) == [1, 2, 3]
+    assert choose_ticks(1, 100, whole=True) == [20, 40, 60, 80, 100]
+
+
 def test_the_memory_is_shown_by_epoch_and_where_it_was_profiled_by_program_and_array(folders, tmp_path):
     folder = shutil.copytree(folders / "one", tmp_path / "one")
-    assert "memory by epoch" in run_page([read_run(folder)])
+    assert "memory by epoch" in render_run_page([read_run(folder)])
     sizes = {"argument": 5e6, "output": 1e6, "temporary": 7e6, "aliased": 1e6, "code": 0, "peak": 12e6}
     arrays = [{"dtype": "float32", "shape": [16, 8], "count": 3, "bytes": 1536}]
     (folder / "memory.json").write_text(json.dumps({"programs": {"stretch": sizes}, "arrays": arrays}))
-    page = Outline(run_page([read_run(folder)]))
+    page = Outline(render_run_page([read_run(folder)]))
     assert "Memory" in page.headings
-    assert {"stretch", "7.0 MB", "float32[16, 8]", "1.5 kB"} <= set(page.words)
+    assert {"stretch", "7 MB", "float32[16, 8]", "1.54 kB"} <= set(page.words)
