@@ -23,7 +23,7 @@ from typing import Any
 
 from neuroforge_jax.benchmarking.statistics import paired_ratio
 from neuroforge_jax.report.charts import WIDTH, Bar, draw_bar_chart
-from neuroforge_jax.report.formats import format_quantity
+from neuroforge_jax.report.formats import format_quantity, format_speed
 from neuroforge_jax.report.page import declare_colours
 from neuroforge_jax.report.series import DARK, LIGHT
 
@@ -186,7 +186,7 @@ def peers(records: Records) -> str:
             memory = case.get("peak_resident_bytes")
             row += [samples_a_second(case, spread=False), "1" if case is best else paired(case, best)]
         rows.append([*row, size(memory)])
-    head = ["contender"]
+    head = ["candidate"]
     for batch in batches:
         head += [f"batch {batch:,}", "ours ÷ it (95 %)"]
     versions = {named(c["contender"]): c["version"] for c in timed(record["cases"]) if c.get("version")}
@@ -289,7 +289,7 @@ def speedrun(records: Records) -> str:
                 best = min(group, key=lambda case: case["seconds"]["median"], default=None)
                 if best is not None:
                     rows.append(_speedrun_row(record, goal, best))
-    head = ["machine", "goal", "contender", "seconds, median (95 %)", "mean", "accuracy, mean", "runs"]
+    head = ["machine", "goal", "candidate", "seconds, median (95 %)", "mean", "accuracy, mean", "runs"]
     return table(head, rows, numbers=(3, 4, 5, 6)) + source(records)
 
 
@@ -485,12 +485,12 @@ def gpu_kernels(records: Records) -> str:
     """Hand-written kernels against XLA on an NVIDIA GPU."""
     record = records("gpu_h200.json")
     rows = [
-        [layer, part, duration(found["microseconds"] * 1e-6), f"{found['over_xla']:.2f}"]
+        [layer, part, duration(found["microseconds"] * 1e-6), format_speed(found["over_xla"])]
         for layer, parts in record["kernels"]["layers"].items()
         for part, found in parts.items()
     ]
     note = f"`{record['kernels']['command']}`."
-    head = ["operation, batch × inputs × outputs", "what is computed", "kernel", "times as fast as XLA"]
+    head = ["operation, batch × inputs × outputs", "what is computed", "kernel", "against XLA"]
     return table(head, rows, numbers=(2, 3)) + source(records, note=note, sections=("kernels",))
 
 
