@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from measuring import ROOT, interleaved, ratios, spread, stretches, write_sections
+from measuring import ROOT, interleaved, ratios, segments, spread, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.commands.config_files import load_config
@@ -48,11 +48,11 @@ def throughput() -> dict[str, Any]:
     record = {}
     for batch_size in (8, 32, 64, 128, 512, 2048):
         config = nf.TrainConfig(batch_size=batch_size)
-        contenders = {
-            name: stretches(dataclasses.replace(config, backend=backend), dataset, 20_000)
+        candidates = {
+            name: segments(dataclasses.replace(config, backend=backend), dataset, 20_000)
             for name, backend in {"f32": "optimized", "bf16": "mixed"}.items()
         }
-        rates = interleaved(contenders, 15)
+        rates = interleaved(candidates, 15)
         record[str(batch_size)] = {
             "f32_samples_per_second": spread(rates["f32"]),
             "bf16_samples_per_second": spread(rates["bf16"]),
@@ -67,11 +67,11 @@ def throughput() -> dict[str, Any]:
 def dispatch() -> dict[str, Any]:
     dataset = nf.load_dataset("digits")
     config = nf.TrainConfig(hidden=(32,), batch_size=32)
-    contenders = {
-        name: stretches(dataclasses.replace(config, backend=name), dataset, 32 * 2_000)
+    candidates = {
+        name: segments(dataclasses.replace(config, backend=name), dataset, 32 * 2_000)
         for name in ("optimized", "stepped")
     }
-    rates = interleaved(contenders, 15)
+    rates = interleaved(candidates, 15)
     return {
         "scanned_microseconds_per_step": spread([32e6 / rate for rate in rates["optimized"]]),
         "stepped_microseconds_per_step": spread([32e6 / rate for rate in rates["stepped"]]),

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_loop.py --output benchmarks/gpu_loop.json
 
-Microseconds a step of 470 steps in one dispatch, contenders in turn, of the flagship at batch 512 and of the
+Microseconds a step of 470 steps in one dispatch, candidates in turn, of the flagship at batch 512 and of the
 network of configs/speedrun.py. digest: the sum of the absolute weights of one layer; where it is that of `default`,
 the weights are in all likelihood the same bits.
 """
@@ -21,11 +21,10 @@ from measuring import interleaved, spread, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
-from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.speedrun import RECIPES
 from neuroforge_jax.data.batch import to_device
-from neuroforge_jax.job.pieces import make_training
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.training.step import make_step
 
 GRAPHS = {
@@ -60,7 +59,7 @@ class Options:
     output: Path
     """The record."""
     repetitions: int = 5
-    """Turns of each contender."""
+    """Turns of each candidate."""
 
 
 class Unrolled:
@@ -87,44 +86,40 @@ class Unrolled:
 
 
 def measure(config: nf.TrainConfig, dataset: nf.Dataset, options: Options) -> dict[str, Any]:
-    contenders = {name: Contender(config, dataset, *variant) for name, variant in VARIANTS.items()}
-    times = interleaved({name: contender.turn for name, contender in contenders.items()}, options.repetitions)
+    candidates = {name: Candidate(config, dataset, *variant) for name, variant in VARIANTS.items()}
+    times = interleaved({name: candidate.turn for name, candidate in candidates.items()}, options.repetitions)
     found = {}
     for name, values in times.items():
-        found[name] = {"microseconds_per_step": spread(values), "digest": contenders[name].digest()}
+        found[name] = {"microseconds_per_step": spread(values), "digest": candidates[name].digest()}
         print(f"{name:<44}{found[name]['microseconds_per_step']['median']:8.1f} µs a step", flush=True)
     return found
 
 
-class Contender:
+class Candidate:
     """A training that is compiled with these options, and has taken its first steps."""
 
     def __init__(
         self, config: nf.TrainConfig, dataset: nf.Dataset, options: dict[str, Any], unroll: int
     ) -> None:
-        backend = choose(config).backend
-        model, state = nf.init(config, dataset)
-        training = make_training(config, dataset)
-        self._data = to_device(dataset.train, backend.device)
-        program = scanned.stretch_program(
-            make_step(backend.parts(model, training)),
-            samples=len(self._data),
-            batch_size=training.batch_size,
-            capacity=FIRST + STEPS,
+        job = Job.build(config, dataset)
+        state, fitted = job.start(), jax.device_put(job.model.fitted, job.device)
+        self._fixed = fitted, to_device(dataset.train, job.device)
+        program = scanned.segment_program(
+            make_step(job.parts), batch_size=config.batch_size, capacity=FIRST + STEPS
         )
         jitted = jax.jit(program, donate_argnums=0, compiler_options=options or None)
         scanned.lax = Unrolled(unroll)  # type: ignore[assignment]
         try:
-            self._compiled = jitted.lower(state, self._data, np.int32(0), np.int32(0)).compile()
+            self._compiled = jitted.lower(state, *self._fixed, np.int32(0), np.int32(0)).compile()
         finally:
             scanned.lax = lax
-        self._state, _ = self._compiled(state, self._data, np.int32(0), np.int32(FIRST))
+        self._state, _ = self._compiled(state, *self._fixed, np.int32(0), np.int32(FIRST))
         jax.block_until_ready(self._state.params)
 
     def turn(self) -> float:
         """Microseconds a step of so many steps more."""
         begun = time.perf_counter()
-        self._state, _ = self._compiled(self._state, self._data, np.int32(FIRST), np.int32(FIRST + STEPS))
+        self._state, _ = self._compiled(self._state, *self._fixed, np.int32(FIRST), np.int32(FIRST + STEPS))
         jax.block_until_ready(self._state.params)
         return 1e6 * (time.perf_counter() - begun) / STEPS
 

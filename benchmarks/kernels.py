@@ -29,7 +29,7 @@ from measuring import interleaved, ratios, spread, write_sections
 from neuroforge_jax import kernels
 from neuroforge_jax.kernels import choice
 from neuroforge_jax.kernels.choice import Measured, entry_name
-from neuroforge_jax.kernels.targets import TARGETS, Target, described, target_of
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, KernelSet, describe_device, kernels_for
 from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.precision.policy import POLICIES, Policy
 
@@ -56,7 +56,7 @@ class Options:
     ship: bool = False
     """Write what won into the table of the package too."""
     repetitions: int = 7
-    """Turns of each contender."""
+    """Turns of each candidate."""
     seconds: float = 0.05
     """Of a turn, about."""
     batches: tuple[int, ...] = (128, 512, 2048, 8192)
@@ -70,7 +70,7 @@ class Bench:
     """What is measured on: the kernels, the precision, and whether sizes are small."""
 
     options: Options
-    target: Target
+    target: KernelSet
     policy: Policy
     won: dict[str, Measured]
 
@@ -84,10 +84,10 @@ class Bench:
         if not self.options.interpret:
             choice.remember(jax.devices()[0].device_kind, {entry: what})
 
-    def race(self, contenders: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    def race(self, candidates: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
         """Microseconds of one operation of each, in turn; a call is SETS of them."""
         rates = interleaved(
-            {name: self._timed(run) for name, run in contenders.items()}, self.options.repetitions
+            {name: self._timed(run) for name, run in candidates.items()}, self.options.repetitions
         )
         return {name: [1e6 / (SETS * rate) for rate in values] for name, values in rates.items()}
 
@@ -170,11 +170,11 @@ def layers(bench: Bench) -> dict[str, Any]:
             return kernels.dense(*operands, "relu", bench.policy, how)
 
         for part, times_flops in (("dense", 3), ("forward", 1)):
-            contenders = {}
+            candidates = {}
             for how in (bench.target.name, "xla"):
                 function = jax.tree_util.Partial(layer, how)
-                contenders[how] = (with_gradients if part == "dense" else applied)(function, operands)
-            row = bench.settle(part, size, bench.race(contenders), flops=times_flops * flops)
+                candidates[how] = (with_gradients if part == "dense" else applied)(function, operands)
+            row = bench.settle(part, size, bench.race(candidates), flops=times_flops * flops)
             record[f"{part} {batch}×{inputs}×{outputs}"] = row
     return record
 
@@ -203,17 +203,17 @@ def tune(bench: Bench, operands: tuple[jax.Array, ...]) -> None:
         ),
     }
     for part, (size, function, arguments) in programs.items():
-        contenders: dict[str, Callable[[], Any]] = {}
+        candidates: dict[str, Callable[[], Any]] = {}
         tried: dict[str, Tiles | None] = {"own": None, **{str(t): t for t in CANDIDATES[bench.target.name]}}
         for name, tiles in tried.items():
             run = applied(jax.tree_util.Partial(function, tiles), arguments)
             try:
                 jax.block_until_ready(run())
-            except Exception as error:  # tiles that do not fit this device are no contender
+            except Exception as error:  # tiles that do not fit this device are no candidate
                 print(f"{part} {name}: {str(error).splitlines()[0]}", flush=True)
             else:
-                contenders[name] = run
-        times = bench.race(contenders)
+                candidates[name] = run
+        times = bench.race(candidates)
         best = min(times, key=lambda name: float(np.median(times[name])))
         entry = entry_name(part, bench.policy.compute, size)
         own = float(np.median(times["own"])) if "own" in times else float("nan")
@@ -229,12 +229,12 @@ def elementwise(bench: Bench) -> dict[str, Any]:
         def both_ways(how: str, z: jax.Array, bias: jax.Array) -> jax.Array:
             return kernels.bias_activation(z, bias, "relu", how)
 
-        contenders = {
+        candidates = {
             how: with_gradients(jax.tree_util.Partial(both_ways, how), (z, bias))
             for how in (bench.target.name, "xla")
         }
         # Read z, write y; read z and dy, write dz.
-        times = bench.race(contenders | {"copy": applied(jnp.copy, (z,))})
+        times = bench.race(candidates | {"copy": applied(jnp.copy, (z,))})
         row = bench.settle("bias_activation", (batch, 1024, 1), times, bytes=5.0 * z.nbytes)
         row["copy_bytes_per_second"] = 2e6 * z.nbytes / float(np.median(times["copy"]))
         record[f"{batch}×1024"] = row
@@ -271,9 +271,11 @@ def mlp(bench: Bench) -> dict[str, Any]:
 def main() -> None:
     options = tyro.cli(Options)
     device = jax.devices()[0]
-    target = TARGETS["interpret"] if options.interpret else target_of(device)
+    target = KERNEL_SETS["interpret"] if options.interpret else kernels_for(device)
     if target is None:
-        raise SystemExit(f"there are no kernels for {described(device)}; --interpret tries the script itself")
+        raise SystemExit(
+            f"there are no kernels for {describe_device(device)}; --interpret tries the script itself"
+        )
     bench = Bench(options, target, POLICIES["bf16"], {})
     measure = {
         "layers": lambda: layers(bench),

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: contenders in turn, medians with quartiles, and one JSON record."""
+"""What the benchmark scripts share: candidates in turn, medians with quartiles, and one JSON record."""
 
 import json
 import time
@@ -20,7 +20,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": median, "quartiles": [low, high], "best": [min(values), max(values)], "n": len(values)}
 
 
-def stretches(config: nf.TrainConfig, dataset: nf.Dataset, samples: int, **how: Any) -> Callable[[], float]:
+def segments(config: nf.TrainConfig, dataset: nf.Dataset, samples: int, **how: Any) -> Callable[[], float]:
     """A function that trains about so many samples more and returns the samples a second."""
     model, state = nf.init(config, dataset)
     run = nf.prepare(config, model, dataset, **how)
@@ -41,11 +41,11 @@ def stretches(config: nf.TrainConfig, dataset: nf.Dataset, samples: int, **how: 
     return go
 
 
-def interleaved(contenders: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
-    """Each contender in turn, so many times over: what disturbs the machine disturbs them all."""
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+def interleaved(candidates: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
+    """Each candidate in turn, so many times over: what disturbs the machine disturbs them all."""
+    rates: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repetitions):
-        for name, go in contenders.items():
+        for name, go in candidates.items():
             rates[name].append(go())
     return rates
 

@@ -39,10 +39,11 @@ HERE = Path(__file__).parent
 LIST = HERE / "mutants.json"
 COMMAND = "python benchmarks/mutants.py run --tree DIR --output FILE"
 ROOMS = {
-    "training": ("tests/training", "tests/test_run.py", "tests/test_divergence.py"),
+    "training": ("tests/training", "tests/test_run.py", "tests/callbacks"),
+    "model": ("tests/model", "tests/kernels/test_choice.py"),
     "precision": ("tests/precision",),
     "nn": ("tests/nn",),
-    "checkpointing": ("tests/checkpointing",),
+    "checkpoint": ("tests/checkpoint",),
     "data": ("tests/data",),
 }
 """Package → its tests, in the order in which they are run."""
@@ -170,7 +171,7 @@ def _tested(mutant: Mutant, copy: Path, timeout: float) -> dict[str, Any]:
 def _stages(mutant: Mutant, copy: Path) -> Iterator[Sequence[str]]:
     """The tests of the module's own name, those of its package, the flagship."""
     first, *users = ROOMS[mutant.package]
-    tests = sorted(str(path.relative_to(copy)) for path in (copy / first).glob("test_*.py"))
+    tests = sorted(str(path.relative_to(copy)) for path in (copy / first).rglob("test_*.py"))
     own = [path for path in tests if Path(path).stem.startswith(f"test_{Path(mutant.path).stem}")]
     others = [path for path in tests if path not in own]
     yield from filter(None, (own, others))

@@ -20,7 +20,10 @@ LEAST = 10
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of some neighbouring lines; line: where they stood when it was drawn."""
+    """A change of some neighbouring lines; line: where they stood when it was drawn.
+
+    drawn_from: path and line then, of one that has moved or been rewritten since: its name stays.
+    """
 
     path: str
     operator: str
@@ -28,10 +31,11 @@ class Mutant:
     line: int
     before: str
     after: str
+    drawn_from: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.path}:{self.line} {self.operator}#{self.occurrence}"
+        return f"{self.drawn_from or f'{self.path}:{self.line}'} {self.operator}#{self.occurrence}"
 
     @property
     def package(self) -> str:

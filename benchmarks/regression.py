@@ -16,8 +16,8 @@ import tyro
 import neuroforge_jax as nf
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking.cases import Case, random_pixels
-from neuroforge_jax.benchmarking.ceiling import reference_of
 from neuroforge_jax.benchmarking.harness import Started, measure
+from neuroforge_jax.benchmarking.peaks import reference_of
 from neuroforge_jax.benchmarking.records import compare
 
 

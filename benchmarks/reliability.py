@@ -32,7 +32,7 @@ import tyro
 from measuring import ROOT, ratios, spread, write_sections
 
 from neuroforge_jax.checkpoint import files
-from neuroforge_jax.checkpoint.interval import Schedule
+from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.commands.config_files import load_config
 from neuroforge_jax.data.readers.arrays import load_npz
 from neuroforge_jax.data.readers.idx import parse_idx
@@ -176,7 +176,7 @@ def fuzz(options: Options) -> dict[str, Any]:
                 (step / "manifest").read_bytes(),
                 _from(step / "manifest", lambda _: files.read(step)),
             ),
-            "--checkpoint-every": (b"500 steps", lambda content: Schedule.parse(content.decode("latin1"))),
+            "--checkpoint-every": (b"500 steps", lambda content: Interval.parse(content.decode("latin1"))),
         }
         return {parser: _fuzzed(options.inputs, valid, parse) for parser, (valid, parse) in parsers.items()}
 

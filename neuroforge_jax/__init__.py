@@ -11,10 +11,11 @@ The names are loaded where they are first used: importing the package imports no
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from neuroforge_jax.backends.executors.pipelined import Streaming
+    from neuroforge_jax.backends.executors.base import Streaming
+    from neuroforge_jax.callbacks.base import Callback
     from neuroforge_jax.callbacks.console import Console
     from neuroforge_jax.config import RunOptions, TrainConfig
     from neuroforge_jax.data.datasets import load_dataset
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from neuroforge_jax.job.pieces import evaluate, init, parts, predict, prepare, steps_per_epoch
     from neuroforge_jax.model.io import load
     from neuroforge_jax.population import PopulationResult, fit_population
+    from neuroforge_jax.report.callback import Report
     from neuroforge_jax.run import Result, fit
     from neuroforge_jax.system.spans import PerformanceMonitor
     from neuroforge_jax.verification.checks import verify_backend
 
 _HOMES = {
     "ArraySource": "data.stream",
+    "Callback": "callbacks.base",
     "Console": "callbacks.console",
     "Dataset": "data.types",
     "IteratorSource": "data.stream",
@@ -36,9 +39,10 @@ _HOMES = {
     "PerformanceProfiler": "profiling.profiler",
     "PopulationResult": "population",
     "Result": "run",
+    "Report": "report.callback",
     "RunOptions": "config",
     "Split": "data.types",
-    "Streaming": "backends.executors.pipelined",
+    "Streaming": "backends.executors.base",
     "TrainConfig": "config",
     "evaluate": "job.pieces",
     "fit": "run",
@@ -61,7 +65,9 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "Split",
     "fit",
     "Result",
+    "Callback",
     "Console",
+    "Report",
     "fit_population",
     "PopulationResult",
     "init",

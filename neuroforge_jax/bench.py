@@ -39,7 +39,7 @@ class BenchFlags:
     margin: float = 0.05
     """Of --compare: the change that is still called the same."""
     repetitions: int | None = None
-    """Turns of each contender (else the suite's own)."""
+    """Turns of each candidate (else the suite's own)."""
     turn_seconds: float | None = None
     """About how long a turn lasts (else the suite's own)."""
     peer_python: Path | None = None
@@ -102,14 +102,14 @@ def _bench(args: Sequence[str]) -> None:
 
 
 def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
-    from neuroforge_jax.benchmarking.running import Options, Progress, run_suite
+    from neuroforge_jax.benchmarking.running import BenchOptions, BenchProgress, run_suite
     from neuroforge_jax.system.files import check_output
 
     outputs = ((flags.output, "--output"), (flags.report, "--report"), (flags.explain, "--explain"))
     for path, flag in outputs:
         if path is not None:
             check_output(path, flag)
-    options = Options(
+    options = BenchOptions(
         flags.only,
         flags.repetitions,
         flags.turn_seconds,
@@ -118,7 +118,9 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
         flags.seeds,
     )
     record = run_suite(
-        flags.suite, options, Progress(console.print, lambda case: console.print(_line(case), soft_wrap=True))
+        flags.suite,
+        options,
+        BenchProgress(console.print, lambda case: console.print(_line(case), soft_wrap=True)),
     )
     for note in record["notes"]:
         console.print(f"note: {note}")
@@ -137,19 +139,19 @@ def _line(case: dict[str, Any]) -> str:
     """A case in a line of 80 columns."""
     networks = case.get("networks", 1)
     what = f"{networks:,} at once" if networks > 1 else case["contender"]
-    contender = f"  {what:<22}"
+    candidate = f"  {what:<22}"
     if "skipped" in case:
-        return f"{contender} skipped: {case['skipped']}"
+        return f"{candidate} skipped: {case['skipped']}"
     if "seconds" in case:
         seconds, accuracy = case["seconds"], case.get("accuracy")
         reached = "" if accuracy is None else f"   {accuracy['mean']:.2%} on average"
         times = f"{case['ratio']['median']:6.2f} ×" if case.get("ratio") else ""
-        return f"{contender} {_time(seconds['median'])} {_interval(seconds)}{reached} {times}".rstrip()
+        return f"{candidate} {_time(seconds['median'])} {_interval(seconds)}{reached} {times}".rstrip()
     step = case["seconds_per_step"]
     share = f"{case['share_of_peak']:>5.0%} of peak" if case.get("share_of_peak") else " " * 13
     ratio = f"{case['ratio']['median']:6.2f} ×" if case.get("ratio") else ""
     interval = _interval(step) if "interval" in step else ""
-    return f"{contender} {_time(step['median'])} a step {interval:<8} {share} {ratio}"
+    return f"{candidate} {_time(step['median'])} a step {interval:<8} {share} {ratio}"
 
 
 def _time(seconds: float) -> str:

@@ -66,7 +66,7 @@ class TrainConfig:
     backend: str = "auto"
     """A row of the backend table: auto, cpu, optimized, stepped, mixed, cuda-optimized, ...; or a plugin."""
     precision: str | None = None
-    """f32, tf32, bf16 or fp16 (float32 weights in each), or doors as in p=f32,c=bf16,o=f32 for weights, products
+    """f32, tf32, bf16 or fp16 (float32 weights in each), or dtypes as in p=f32,c=bf16,o=f32 for weights, products
     and activations; the backend's own unless given."""
     loss_scale: str = "auto"
     """auto (dynamic for fp16, else none), none, dynamic, or a number: the factor that keeps gradients above 0."""
@@ -94,13 +94,13 @@ class TrainConfig:
                     f"hidden {width}: widths are whole numbers from 1 to 1000000; "
                     "give --hidden with no width for softmax regression"
                 )
-        _number(self, "learning_rate", 0, 1e6, above=True)
-        _number(self, "weight_decay", 0, 1e6)
-        _number(self, "clip_norm", 0, math.inf, above=True, optional=True)
+        _number(self, "learning_rate", _Range(0, 1e6, above=True))
+        _number(self, "weight_decay", _Range(0, 1e6))
+        _number(self, "clip_norm", _Range(0, math.inf, above=True), optional=True)
         for name in ("dropout", "label_smoothing", "momentum", "warmup"):
-            _number(self, name, 0, 1, below=True)
-        _number(self, "validation_fraction", 0, 1, below=True, optional=True)
-        _number(self, "target_accuracy", 0, 1, above=True, optional=True)
+            _number(self, name, _Range(0, 1, below=True))
+        _number(self, "validation_fraction", _Range(0, 1, below=True), optional=True)
+        _number(self, "target_accuracy", _Range(0, 1, above=True), optional=True)
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"accumulate {self.accumulate} does not divide batch size {self.batch_size}; "
@@ -131,7 +131,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How one run is carried out; nothing here changes what is computed."""
+    """How one run is carried out; only `on_divergence` changes what is computed, where a step diverges."""
 
     config: Path | None = None
     """A .py, .toml or .json file to start from; flags override it."""
@@ -184,8 +184,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         _whole(self, "log_every", 0, 2**31 - 1)
-        _number(self, "tolerance", 0, 1, above=True, optional=True)
-        _number(self, "memory_fraction", 0, 1, above=True, optional=True)
+        _number(self, "tolerance", _Range(0, 1, above=True), optional=True)
+        _number(self, "memory_fraction", _Range(0, 1, above=True), optional=True)
         if self.tolerance is not None and not self.verify:
             raise ConfigError("--tolerance is what --verify accepts; add --verify or leave it out")
         _whole(self, "trace", 1, 1_000_000, optional=True)
@@ -238,23 +238,28 @@ def _whole(config: object, name: str, low: int, high: int, *, optional: bool = F
     raise ConfigError(f"{_flag(name)} {value}: it takes a whole number from {low} to {high}")
 
 
-def _number(
-    config: object,
-    name: str,
-    low: float,
-    high: float,
-    *,
-    above: bool = False,
-    below: bool = False,
-    optional: bool = False,
-) -> None:
-    """Check low ≤ value ≤ high; `above` and `below` leave the bound itself out. NaN is never within."""
+@dataclass(frozen=True)
+class _Range:
+    """Numbers from low to high; `above` and `below` leave the bound itself out. NaN is never within."""
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is finite and within."""
+        from_low = self.low < value if self.above else self.low <= value
+        to_high = value < self.high if self.below else value <= self.high
+        return from_low and to_high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        lower = f"above {self.low:g}" if self.above else f"from {self.low:g}"
+        upper = f"below {self.high:g}" if self.below else f"to {self.high:g}"
+        return f"{lower} {upper if math.isfinite(self.high) else 'upwards'}"
+
+
+def _number(config: object, name: str, allowed: _Range, *, optional: bool = False) -> None:
     value = getattr(config, name)
-    if value is None and optional:
-        return
-    within = (low < value if above else low <= value) and (value < high if below else value <= high)
-    if within and math.isfinite(value):
-        return
-    lower = f"above {low:g}" if above else f"from {low:g}"
-    upper = (f"below {high:g}" if below else f"to {high:g}") if math.isfinite(high) else "upwards"
-    raise ConfigError(f"{_flag(name)} {value}: it takes a finite number {lower} {upper}")
+    if not (value is None and optional) and not allowed.holds(value):
+        raise ConfigError(f"{_flag(name)} {value}: it takes a finite number {allowed}")

@@ -4,71 +4,57 @@
     result.accuracies.mean(), result.member(3)
 
 A member is the run of its seed: its first weights, the order of its samples and its dropout follow from its key
-alone, and the members meet nowhere. So a population is `vmap` of the program that trains one network, and its
-arrays have an axis more, P, before all others. Small networks gain, for they share what a step costs whatever its
-size; a large one keeps the units busy on its own.
+alone, and the members meet nowhere. So a population is `vmap` of the program that trains one network, under the
+same loop, and its arrays have an axis more, P, before all others. Small networks gain, for they share what a
+step costs whatever its size; a large one keeps the units busy on its own.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from neuroforge_jax.backends.executors.base import check_stretch
-from neuroforge_jax.backends.executors.scanned import stretch_program
-from neuroforge_jax.backends.resolve import choose
+from neuroforge_jax.backends.executors.base import SegmentMetrics
+from neuroforge_jax.backends.memory_estimate import check_fits, explain_out_of_memory
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.batch import to_device
-from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.job.pieces import make_model, make_training, steps_per_epoch
-from neuroforge_jax.model.model import Model
-from neuroforge_jax.precision.loss_scale import LossScale
-from neuroforge_jax.system.program_cache import by_structure
-from neuroforge_jax.training.evaluate import Evaluation, prepare_evaluation
-from neuroforge_jax.training.state import TrainState, init_state
-from neuroforge_jax.training.step import Step, StepMetrics, make_step
-from neuroforge_jax.typing import CompileOptions, Float, Params
+from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.errors import ConfigError, DivergedError
+from neuroforge_jax.job.job import Job, select_rows
+from neuroforge_jax.job.trainer import Trainer
+from neuroforge_jax.model.model import FittedModel
+from neuroforge_jax.precision.loss_scale import PERMANENT
+from neuroforge_jax.training.best import BestEpoch
+from neuroforge_jax.training.evaluate import Evaluation, Evaluator, prepare_evaluation
+from neuroforge_jax.training.progress import Record, TrainProgress
+from neuroforge_jax.typing import Float, Params
 
-Advance = Callable[[TrainState, int, int], tuple[TrainState, StepMetrics]]
-"""(states, first_step, last_step) → states, and metrics f32 [P, steps] of the stretch. The states are donated."""
-
-
-@dataclass(frozen=True, eq=False)
-class Population:
-    """A prepared population. states: before the first step, every leaf [P, …], to be given to `run` once.
-
-    steps: of a whole training. program: what XLA compiled for it.
-    """
-
-    model: Model
-    states: TrainState
-    run: Advance
-    steps: int
-    program: jax.stages.Compiled
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class PopulationResult:
     """The trained networks of a population, in the order of their seeds.
 
-    params: every leaf [P, …]. evaluations: loss and accuracy of each network on the test data. losses: of the steps
-    of the last epoch, f32 [P, S]. train_seconds: of all networks together.
+    params: every leaf [P, …]; of each member the best weights where validation data were held out, else the last
+    ones. evaluations: loss and accuracy of each network on the test data, or on the validation data where there are
+    none. losses: of the steps of the last epoch, f32 [P, S]. train_seconds: of all networks together. best_epochs:
+    of each member, from 0, where validation data were held out. diverged: member → the step, from 0, at which its
+    loss was no number: it ends there, with its best weights where validation data found some before, else with NaN.
     """
 
-    model: Model
+    model: FittedModel
     params: Params
     evaluations: tuple[Evaluation, ...]
     losses: Float[np.ndarray, "P S"]
     train_seconds: float
+    best_epochs: tuple[int, ...] | None
+    diverged: Mapping[int, int]
 
     @property
     def accuracies(self) -> Float[np.ndarray, " P"]:
-        """Test accuracy of each member; NaN for a regression."""
+        """Accuracy of each member; NaN for a regression."""
         return np.array([np.nan if e.accuracy is None else e.accuracy for e in self.evaluations])
 
     def member(self, index: int) -> Params:
@@ -76,70 +62,144 @@ class PopulationResult:
         return member(self.params, index)
 
 
-def fit_population(config: TrainConfig, dataset: Dataset, seeds: Sequence[int]) -> PopulationResult:
-    """Train one network for each seed, all in one program, and evaluate each on the test data.
+def fit_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) -> PopulationResult:
+    """Train one network for each seed, all in one program, and evaluate each.
 
-    Network i is the one that `config` with seed `seeds[i]` trains. Raises ConfigError where there are no seeds, and
-    for a backend that does not keep its data on the device.
+    Network i is the one that `config` with seed `seeds[i]` trains, but that the validation data are those that
+    `config.seed` holds out, for all of them. Early stopping is each member's own: one that has had enough keeps its
+    best weights while the others train on. A member that diverges ends alone, and is reported; where all do, it is
+    an error. Raises ConfigError where there are no seeds, and for a backend that does not keep its data on the
+    device, DeviceError where the memory is too small, DivergedError.
     """
-    population = prepare_population(config, dataset, seeds)
-    jax.block_until_ready(population.states)
-    begun = time.perf_counter()
-    states, metrics = population.run(population.states, 0, population.steps)
-    losses = np.asarray(metrics.loss)
-    seconds = time.perf_counter() - begun
-    backend = choose(config).backend
-    options = backend.options(config.batch_size)
-    evaluated = prepare_evaluation(population.model, dataset.test, backend.device, options)
-    evaluations = tuple(evaluated(member(states.params, index)) for index in range(len(seeds)))
-    last_epoch = losses[:, -steps_per_epoch(config, dataset) :]
-    return PopulationResult(population.model, states.params, evaluations, last_epoch, seconds)
+    job = build_population(config, select_rows(config, dataset), seeds)
+    check_fits(job.memory, job.device)
+    watch = _Members(job)
+    with explain_out_of_memory(job.memory, job.device):
+        trainer = _PopulationTrainer(job, job.compile(), job.start(), TrainProgress(), {})
+        trainer.train(watch)
+        return watch.result(trainer)
 
 
-def prepare_population(config: TrainConfig, dataset: Dataset, seeds: Sequence[int]) -> Population:
-    """Draw the weights of every member, and compile the program that advances them all."""
-    if not seeds:
+def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) -> Job:
+    """The job that trains a network for each seed at once, on a dataset as it is."""
+    chosen = tuple(int(seed) for seed in seeds)
+    if not chosen:
         raise ConfigError("a population needs a seed for each of its networks, and there are none")
-    backend = choose(config).backend
-    if backend.execution != "scanned":
+    if not 0 <= min(chosen) <= max(chosen) <= LARGEST_SEED:
         raise ConfigError(
-            f"backend {backend.name!r} ({backend.execution_name} execution) trains one network at a time; a "
+            f"seeds from {min(chosen)} to {max(chosen)}: they are whole numbers from 0 to {LARGEST_SEED}"
+        )
+    job = Job.build(config, dataset)
+    if not job.backend.executor.trains_many:
+        raise ConfigError(
+            f"backend {job.backend.name!r} ({job.backend.executor.name} execution) trains one network at a time; a "
             "population needs one whose data lie on the device, such as optimized or mixed"
         )
-    model, training = make_model(config, dataset), make_training(config, dataset)
-    device, options = backend.device, backend.options(config.batch_size)
-    with jax.default_device(device):
-        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-        states = _initial(model, training.optimizer, training.loss_scale)(keys)
-    data = to_device(dataset.train, device)
-    step = make_step(backend.parts(model, training))
-    program = _jitted(step, len(data), training.batch_size, max(training.steps, 1), options)
-    compiled = program.lower(states, data, np.int32(0), np.int32(0)).compile()
-
-    def run(states: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StepMetrics]:
-        check_stretch(first_step, last_step)
-        states, metrics = compiled(states, data, np.int32(first_step), np.int32(last_step))
-        return states, jax.tree.map(lambda values: values[:, : last_step - first_step], metrics)
-
-    return Population(model, states, run, training.steps, compiled)
-
-
-@by_structure
-def _initial(
-    model: Model, optimizer: optax.GradientTransformation, loss_scale: LossScale | None
-) -> jax.stages.Wrapped:
-    return jax.jit(jax.vmap(lambda key: init_state(key, model.init, optimizer, loss_scale)))
-
-
-@by_structure
-def _jitted(
-    step: Step, samples: int, batch_size: int, capacity: int, options: CompileOptions
-) -> jax.stages.Wrapped:
-    one = stretch_program(step, samples=samples, batch_size=batch_size, capacity=capacity)
-    every = jax.vmap(one, in_axes=(0, None, None, None))
-    return jax.jit(every, donate_argnums=0, compiler_options=dict(options) or None)
+    return replace(job, seeds=chosen)
 
 
 def member(tree: Params, index: int) -> Params:
     """One network's part of a tree whose leaves are [P, …]."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+class _PopulationTrainer(Trainer):
+    """The loop over a state [P, …]; what it counts is what its members do together."""
+
+    def take(self, metrics: SegmentMetrics, samples: float, seconds: float) -> None:
+        """Where the population stands; what each member does is watched by `_Members`."""
+        self.progress.step = metrics.last_step
+        self.progress.throughput.add(metrics.last_step - metrics.first_step, samples, seconds)
+
+    def evaluate_epoch(self) -> dict[str, Any]:
+        """Nothing that is of all members."""
+        return {"event": "epoch", "epoch": self.progress.epoch + 1, "step": self.progress.step}
+
+
+class _Members:
+    """Looks after each member: its losses, its best epoch, whether it has had enough, and whether it diverged."""
+
+    def __init__(self, job: Job) -> None:
+        assert job.seeds is not None
+        self._job, self._config = job, job.config
+        self._evaluators: dict[str, Evaluator] = {}
+        self.best = [BestEpoch() for _ in job.seeds]
+        self.stopped = [False for _ in job.seeds]
+        self.diverged: dict[int, int] = {}
+        self.losses: list[np.ndarray] = []
+
+    def steps_until_due(self, step: int) -> int | None:
+        """No step is special."""
+        return None
+
+    def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
+        """Whose loss is no number. Raises DivergedError where no member is left."""
+        self.losses.append(metrics.loss)
+        lost = ~(np.isfinite(metrics.loss) | (metrics.skipped > 0))
+        if trainer.state.loss_scale is not None:  # one whose every step is skipped trains nothing any more
+            lost[:, -1] |= np.asarray(trainer.state.loss_scale.failed) >= PERMANENT
+        for index in np.flatnonzero(lost.any(axis=1)).tolist():
+            if not self.stopped[index]:
+                self.diverged.setdefault(index, metrics.first_step + int(np.argmax(lost[index])))
+        if len(self.diverged) == len(self.best) and all(best.params is None for best in self.best):
+            raise DivergedError(
+                f"the loss of every member of the population became no number, of the first at step "
+                f"{min(self.diverged.values()) + 1}; lower --learning-rate, or set --clip-norm 1"
+            )
+
+    def epoch(self, trainer: Trainer, record: Record) -> None:
+        """Which members are better than ever, and which have had enough."""
+        if len(self.losses) > 1:
+            kept = np.concatenate(self.losses, axis=1)[:, -self._job.steps_per_epoch :]
+            self.losses = [kept]
+        if self._job.dataset.validation is None:
+            return
+        evaluate, epoch = self._evaluator(self._job.dataset.validation), trainer.progress.epoch - 1
+        for index, best in enumerate(self.best):
+            if self.stopped[index] or index in self.diverged:
+                continue
+            params = member(trainer.state.params, index)
+            self.best[index] = best = best.better_of(evaluate(params), epoch, params)
+            config = self._config
+            self.stopped[index] = best.is_enough(epoch, config.patience, config.target_accuracy)
+
+    def should_stop(self, progress: TrainProgress) -> bool:
+        """Once no member trains any more."""
+        return all(stopped or index in self.diverged for index, stopped in enumerate(self.stopped))
+
+    def result(self, trainer: Trainer) -> PopulationResult:
+        """The weights that are kept, and what they are worth."""
+        job, held_out = self._job, self._job.dataset.validation is not None
+        kept = trainer.state.params
+        if held_out:
+            own = [
+                best.params if best.params is not None else member(kept, index)
+                for index, best in enumerate(self.best)
+            ]
+            kept = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *own)
+        split = job.dataset.test if job.dataset.test is not None else job.dataset.validation
+        per_epoch = job.steps_per_epoch
+        return PopulationResult(
+            job.model,
+            kept,
+            () if split is None else tuple(self._evaluate(split, kept)),
+            np.concatenate(self.losses, axis=1)[:, -per_epoch:],
+            trainer.progress.throughput.train_seconds,
+            tuple(best.epoch for best in self.best) if held_out else None,
+            dict(self.diverged),
+        )
+
+    def _evaluate(self, split: Split, params: Params) -> Iterable[Evaluation]:
+        evaluate = self._evaluator(split)
+        for index in range(len(self.best)):
+            evaluation = evaluate(member(params, index))
+            lost = index in self.diverged and self.best[index].params is None
+            accuracy = None if evaluation.accuracy is None else float("nan")
+            yield Evaluation(float("nan"), accuracy, evaluation.samples) if lost else evaluation
+
+    def _evaluator(self, split: Split) -> Evaluator:
+        part = "test" if split is self._job.dataset.test else "validation"
+        if part not in self._evaluators:
+            job = self._job
+            self._evaluators[part] = prepare_evaluation(job.model, split, job.device, job.compile_options)
+        return self._evaluators[part]

@@ -1,48 +1,45 @@
-"""The story of one run: choose, load, compile, train in stretches, evaluate, save. Read this file first.
+"""The story of one run: resolve, load, compile, train, evaluate, save. Read this file first."""
 
-A stretch is a range of steps that the device trains on its own. Between stretches the host looks at the
-clock, the loss and the keyboard; where a run is cut changes none of its bits.
-"""
-
-import math
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from neuroforge_jax.backends.compilation_cache import programs_kept
-from neuroforge_jax.backends.executors.base import Run, StretchMetrics
-from neuroforge_jax.backends.executors.pipelined import Streaming
-from neuroforge_jax.backends.memory_estimate import check_fits, estimate, told_in_bytes
+from neuroforge_jax.backends.compilation_cache import keep_programs
+from neuroforge_jax.backends.executors.base import Streaming
+from neuroforge_jax.backends.memory_estimate import check_fits, explain_out_of_memory
 from neuroforge_jax.backends.resolve import Choice, choose
-from neuroforge_jax.callbacks.base import Progress, Sink
-from neuroforge_jax.callbacks.checkpoint import Keeper, continued, open_folder, restarted
-from neuroforge_jax.callbacks.divergence import (
-    NonFiniteLossError,
-    Replay,
-    check_finite,
-    check_overflow,
-    explained,
-)
-from neuroforge_jax.checkpoint.interval import Schedule
-from neuroforge_jax.checkpoint.run_folder import RunFolder
+from neuroforge_jax.callbacks.base import Callback, Callbacks
+from neuroforge_jax.callbacks.checkpoint import Checkpointer
+from neuroforge_jax.callbacks.divergence import Divergence, RestartPoint, explain_divergence
+from neuroforge_jax.callbacks.early_stopping import EarlyStopping
+from neuroforge_jax.callbacks.metrics_log import MetricsLog
+from neuroforge_jax.callbacks.run_files import RunFiles
+from neuroforge_jax.checkpoint.interval import Interval
+from neuroforge_jax.checkpoint.run_folder import RunFolder, open_run
+from neuroforge_jax.checkpoint.saved_options import find_data, restore_options
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
-from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.job.pieces import make_model, make_state, make_training, state_maker, steps_per_epoch
-from neuroforge_jax.job.summary import final_figures, header_rows, result_rows, seconds_rows, test_predictions
-from neuroforge_jax.model.io import load, save
-from neuroforge_jax.model.model import Model
-from neuroforge_jax.system.files import check_output, read_json, write_json
-from neuroforge_jax.system.memory import device_bytes, resident_bytes
+from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.errors import ConfigError, NotYetError, VerificationError
+from neuroforge_jax.job.job import Job, select_rows
+from neuroforge_jax.job.summary import final_figures, measure_peak, result_rows, test_predictions
+from neuroforge_jax.job.trainer import Trainer, is_over
+from neuroforge_jax.model.io import load
+from neuroforge_jax.model.model import FittedModel
+from neuroforge_jax.system.files import check_output, read_json
+from neuroforge_jax.system.memory_pool import describe_pool, set_pool
 from neuroforge_jax.system.signals import SignalWatch
-from neuroforge_jax.system.spans import PerformanceMonitor
-from neuroforge_jax.training.evaluate import prepare_evaluation
-from neuroforge_jax.training.progress import EpochSums, Record, Standing, score_of
+from neuroforge_jax.system.spans import PerformanceMonitor, span
+from neuroforge_jax.training.evaluate import Evaluator
+from neuroforge_jax.training.progress import Record, TrainProgress
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Params
+
+LoadData = Callable[[], Dataset]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,268 +48,263 @@ class Result:
 
     model, params: for `evaluate` and `predict`; the best weights where validation data were held out, else the last
     ones. history: one record for each epoch. figures: the content of result.json, with units in the names. folder:
-    where the run was saved, if it was. trained: False where a resumed run had nothing left to train.
+    where the run was saved, if it was. trained: False where a resumed run had nothing left to train. test: the test
+    data, None where there are none. In a notebook it shows its curves and mistakes, elsewhere a few lines.
     """
 
-    model: Model
+    model: FittedModel
     params: Params
     history: tuple[Record, ...]
     figures: dict[str, Any]
     folder: RunFolder | None = None
     trained: bool = True
+    config: TrainConfig | None = None
+    test: Split | None = None
+
+    def __repr__(self) -> str:
+        widths = (self.model.mlp.inputs, *self.model.mlp.hidden, self.model.mlp.outputs)
+        figures = self.figures
+        lines = [
+            f"Result of {figures['dataset']}, backend {figures['backend']}, {'-'.join(map(str, widths))}",
+            *(f"{label}: {' '.join(text.split())}" for label, text in result_rows(figures)[:4]),
+        ]
+        return "\n  ".join(lines)
+
+    def _repr_html_(self) -> str:
+        from neuroforge_jax.report.run_files import describe_result
+        from neuroforge_jax.report.run_page import render_result
+
+        predictions = {} if self.test is None else test_predictions(self.model, self.params, self.test)
+        return render_result(
+            describe_result(self.config, self.model, self.history, self.figures, predictions)
+        )
 
     @property
     def test_accuracy(self) -> float | None:
-        """Share of the test samples that `params` classify correctly, from 0 to 1; None for a regression."""
+        """Share of the test samples that `params` classify correctly, from 0 to 1; None for a regression, and where
+        there are no test data.
+        """
         return self.figures["test_accuracy"]
 
     @property
-    def test_loss(self) -> float:
-        """Mean loss of `params` over the test samples."""
+    def test_loss(self) -> float | None:
+        """Mean loss of `params` over the test samples; None where there are none."""
         return self.figures["test_loss"]
 
 
 def fit(
     config: TrainConfig,
-    dataset: Dataset | Callable[[], Dataset] | None = None,
+    dataset: Dataset | LoadData | None = None,
     options: RunOptions | None = None,
     *,
-    sinks: Sequence[Sink] = (),
-    monitor: PerformanceMonitor | None = None,
-    instrument: Callable[[Run], Run] | None = None,
+    callbacks: Iterable[Callback] = (),
 ) -> Result:
     """Train as the config says, and return the trained model with its figures.
 
     dataset: a Dataset, or a function that loads one; the dataset that the config names unless given. options: how
-    the run is carried out; `run_dir` saves it to a folder, `resume` continues the run in a folder. sinks: are told
-    of the run as it goes; `[Console()]` prints what the command prints. monitor: times the parts of the run.
-    instrument: takes the prepared run and returns the one to train with, so that it can be observed.
+    the run is carried out; `run_dir` saves it to a folder, `resume` continues the run in a folder, with what its
+    first command said wherever an option is at its default. callbacks: are told of the run as it goes;
+    `[Console()]` prints what the command prints.
 
-    A run that is saved catches Ctrl-C and SIGTERM: it saves once more and raises Stopped, a KeyboardInterrupt.
-    Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each with one sentence that says
-    what is wrong, what is allowed and what to do.
+    A run that is saved catches Ctrl-C and SIGTERM in the main thread: it saves once more and raises Stopped, a
+    KeyboardInterrupt. Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each with one
+    sentence that says what is wrong, what is allowed and what to do.
     """
-    options, choice, listening = options or RunOptions(), choose(config), list(sinks)
-    watching = SignalWatch() if options.run_dir or options.resume else nullcontext()
-    compiling = choice.backend.device, choice.backend.options(config.batch_size)
-    monitor = monitor or PerformanceMonitor()
-    kept = programs_kept(*compiling, partial(_tell, listening, "note"))
-    with watching as signals, kept, monitor.listening():
-        return _fit(
-            config, choice, dataset, options, listening, signals, monitor, instrument or (lambda run: run)
+    options = restore_options(options or RunOptions())
+    if options.config is not None:
+        raise ConfigError(
+            f"options.config {options.config}: a file is for the command line; give the config in it"
         )
+    return carry_out(find_data(config, options), dataset, options, callbacks)
 
 
-def _fit(
+def carry_out(
     config: TrainConfig,
-    choice: Choice,
-    dataset: Dataset | Callable[[], Dataset] | None,
+    dataset: Dataset | LoadData | None,
     options: RunOptions,
-    sinks: list[Sink],
-    signals: SignalWatch | None,
-    monitor: PerformanceMonitor,
-    instrument: Callable[[Run], Run],
+    callbacks: Iterable[Callback] = (),
 ) -> Result:
-    backend, device = choice.backend, choice.backend.device
+    """As `fit`, with the options as they are: nothing is restored from a saved run."""
+    _check(options)
+    with ExitStack() as stack:  # everything opened is closed, whatever happens
+        signals = stack.enter_context(_watch_signals(options))
+        starts_in_time = set_pool(options)
+        choice = choose(config)
+        stopping = EarlyStopping(config.patience, config.target_accuracy)
+        team = stack.enter_context(Callbacks([Divergence(), stopping, *callbacks]))
+        monitor = stack.enter_context(_watch_time(options))
+        compiled_with = choice.backend.device, choice.backend.options(config.batch_size)
+        stack.enter_context(keep_programs(*compiled_with, team.note))
+        pool = describe_pool(options, choice.backend.device.platform, in_time=starts_in_time)
+        for sentence in filter(None, (pool, _describe_signals(options))):
+            team.note(sentence)
+        job = _build(config, dataset, options, choice)
+        if options.verify:
+            team.note(_verify(job, options.tolerance))
+        # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
+        folder = stack.enter_context(open_run(options))
+        stack.push(team)  # closed before the folder is free for another process: a save may be under way
+        begun = time.perf_counter()
+        with explain_out_of_memory(job.memory, job.device):
+            for callback in _callbacks_of(options, folder, monitor):
+                team.add(callback)
+            start, progress, restart = _begin(job, folder, options, signals, team)
+            if _is_finished(folder, job, progress, team):
+                return _finished_before(folder, job, progress, team)
+            team.start(job, progress)
+            with span("compile"):
+                trainer = Trainer(job, job.compile(), start(), progress, _evaluators(job))
+            compile_seconds = time.perf_counter() - begun
+            with explain_divergence(trainer, restart, debug_nans=options.debug_nans), signals.deferred():
+                trainer.train(team)
+            result = _result(trainer, stopping, folder, compile_seconds, team)
+        team.finish(trainer, result)
+        return result
+
+
+def _check(options: RunOptions) -> None:
+    """What can be wrong with the options alone."""
+    Interval.parse(options.checkpoint_every)
     if options.benchmark_output:
         check_output(options.benchmark_output, "--benchmark-output")
-    Schedule.parse(options.checkpoint_every)
+    if options.distributed is not None:
+        raise NotYetError("--distributed (several processes) is not built yet; leave it out")
+    for flag in ("tensorboard", "memory_profile", "trace"):
+        if getattr(options, flag) and not (options.run_dir or options.resume):
+            name = flag.replace("_", "-")
+            raise ConfigError(
+                f"--{name} writes into the run's folder; give one as --run-dir, or leave it out"
+            )
+
+
+def _watch_signals(options: RunOptions) -> AbstractContextManager[SignalWatch]:
+    """A run that is saved answers to signals; any other leaves them to Python."""
+    return SignalWatch() if options.run_dir or options.resume else nullcontext(SignalWatch())
+
+
+def _describe_signals(options: RunOptions) -> str:
+    """A note where a run that is saved cannot hear signals; empty otherwise."""
+    if not (options.run_dir or options.resume) or threading.current_thread() is threading.main_thread():
+        return ""
+    return "note      Ctrl-C and SIGTERM are heard in the main thread alone: this run is not saved by them"
+
+
+def _build(
+    config: TrainConfig, dataset: Dataset | LoadData | None, options: RunOptions, choice: Choice
+) -> Job:
+    """The job of a run: its data loaded, cut and held out as the config says, and its memory checked."""
     if not isinstance(dataset, Dataset):
         named = partial(load_dataset, config.dataset, data_dir=options.data_dir, target=config.target)
-        with monitor.track("load"):
+        with span("load"):
             dataset = (dataset or named)()
         if config.dataset == "auto":
             config = replace(config, dataset=dataset.name)  # what is continued must not choose again
-    dataset, validation = dataset.first(config.train_samples).hold_out(config.held_out_fraction, config.seed)
-    model = make_model(config, dataset)
-    training = make_training(config, dataset, skips_non_finite=options.on_divergence == "skip")
-    streaming = Streaming(options.chunk_steps, options.read_ahead)
-    needed = estimate(config, backend, dataset, model, training, streaming)
-    check_fits(needed, device)
-    # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
-    folder = open_folder(options)
-    keeper, xla_options, begun = None, backend.options(config.batch_size), time.perf_counter()
-    try:
-        with told_in_bytes(needed, device), monitor.track("compile"):
-            # Compiled in threads, beside the steps. Selection is on held-out data alone; test data are shown along
-            # the way and decide nothing.
-            first_state, state_like = state_maker(config, model, training)
-            shown, split = ("test", dataset.test) if validation is None else ("validation", validation)
-            evaluate_epoch = prepare_evaluation(model, split, device, xla_options, state_like.params)
-            standing = Standing()
-        compile_seconds = time.perf_counter() - begun
-        if folder and signals:
-            signals.hint = f"go on with --resume {folder.path}"
-            keeper = Keeper(folder, config, options, dataset, signals, partial(_tell, sinks, "note"))
-            first_state, standing = keeper.restored(first_state)
-            saved = folder.epochs_finished() == len(standing.history)
-            if options.resume and saved and is_over(standing, config):
-                return _finished(folder, standing, sinks)
-            sinks.append(keeper.open_metrics())
-        environment, begun = backend.environment(config.batch_size), time.perf_counter()
-        with told_in_bytes(needed, device):
-            with monitor.track("compile"):
-                _tell(
-                    sinks, "header", header_rows(config, choice, dataset, validation, model, training, needed)
-                )
-                if folder:
-                    if options.resume:
-                        steps = steps_per_epoch(config, dataset)
-                        _tell(sinks, "note", continued(folder, standing, config.epochs, steps))
-                    folder.write_config(config)
-                    folder.write_json("environment.json", environment)
-                run = instrument(
-                    backend.prepare(model, training, dataset, streaming=streaming, state_like=state_like)
-                )
-                state = first_state()
-            compile_seconds += time.perf_counter() - begun
-
-            with signals.deferred() if signals else nullcontext():
-                while not is_over(standing, config):
-                    with monitor.track("train"):
-                        state, record = train_epoch(
-                            run, state, standing, config, dataset, options.log_every, sinks, keeper, monitor
-                        )
-                    with monitor.track("evaluate"):
-                        evaluation = evaluate_epoch(state.params)
-                    record |= {f"{shown}_loss": evaluation.loss, f"{shown}_accuracy": evaluation.accuracy}
-                    record["memory_bytes"] = device_bytes(device) or resident_bytes()
-                    epoch = len(standing.history)
-                    standing.history.append(record)
-                    standing.sums = EpochSums()
-                    _tell(sinks, "record", record)
-                    kept = None if validation is None else state.params
-                    standing.best = standing.best.updated(evaluation, epoch, kept)
-                    if keeper:
-                        score = None if validation is None else score_of(evaluation)
-                        with monitor.track("save"):
-                            keeper.look_up(state, standing, ends_epoch=True, score=score)
-                if keeper:
-                    with monitor.track("save"):
-                        keeper.finish(state, standing)
-
-            best = standing.best
-            params = best.params if best.params is not None else state.params
-            with monitor.track("evaluate"):
-                evaluate_test = (
-                    evaluate_epoch
-                    if validation is None
-                    else prepare_evaluation(model, dataset.test, device, xla_options)
-                )
-                test = evaluate_test(params)
-            with monitor.track("measure the peak"):
-                figures = final_figures(config, dataset, model, backend, standing, compile_seconds, test)
-        if folder:
-            with monitor.track("save"):
-                save(folder.path, model, params)
-                folder.write_arrays("predictions.npz", test_predictions(model, params, dataset))
-                folder.write_json("result.json", figures)
-        seconds = monitor.seconds
-        if options.benchmark_output:
-            timed = {
-                "seconds": seconds,
-                "spans": monitor.rows(),
-                "result": figures,
-                "environment": environment,
-            }
-            write_json(options.benchmark_output, timed)
-        _tell(sinks, "result", [*result_rows(figures), *(seconds_rows(seconds) if options.benchmark else ())])
-        return Result(model, params, tuple(standing.history), figures, folder)
-    except NonFiniteLossError as error:
-        restart = partial(restarted, keeper, partial(make_state, config, model, training))
-        replay = Replay(run, restart, model, backend.parts(model, training), dataset.train, config.batch_size)
-        raise explained(error, replay, standing.pace.train_seconds, options.debug_nans) from None
-    finally:
-        if keeper:
-            keeper.close()
-        for sink in sinks:
-            sink.close()
-        if folder:
-            folder.release()
+    skips = options.on_divergence == "skip"
+    job = Job.build(config, select_rows(config, dataset), choice, skips_non_finite=skips)
+    job = replace(job, streaming=Streaming(options.chunk_steps, options.read_ahead))
+    check_fits(job.memory, job.device)
+    return job
 
 
-def train_epoch(
-    run: Run,
-    state: TrainState,
-    standing: Standing,
-    config: TrainConfig,
-    dataset: Dataset,
-    log_every: int,
-    sinks: Sequence[Sink],
-    keeper: Keeper | None,
-    monitor: PerformanceMonitor,
-) -> tuple[TrainState, dict[str, Any]]:
-    """Train what is left of the epoch, stretch by stretch; the record holds its means over samples."""
-    per_epoch, pace, sums = steps_per_epoch(config, dataset), standing.pace, standing.sums
-    epoch = len(standing.history)
-    end = (epoch + 1) * per_epoch
-    while standing.step < end:
-        begun = time.perf_counter()
-        until_save = (keeper and keeper.steps_left(standing.step)) or end
-        last = standing.step + min(pace.next_stretch(end - standing.step), until_save)
-        with monitor.track("steps"):
-            state, metrics = run(state, standing.step, last)
-            stretch_samples = float(metrics.weights.sum())
-            stretch_correct = float(metrics.correct.sum())  # waits for the device
-        seconds = time.perf_counter() - begun
-        pace.measured(metrics.last_step - metrics.first_step, stretch_samples, seconds)
-        standing.step = metrics.last_step
-        check_overflow(state, standing.step, per_epoch)
-        check_finite(metrics, pace, per_epoch)
-        sums.add(metrics.loss, metrics.correct, metrics.weights, int(metrics.skipped.sum()), seconds)
-        _log_steps(metrics, log_every, per_epoch, sinks)
-        progress = Progress(
-            step=standing.step,
-            steps=config.epochs * per_epoch,
-            epoch=epoch + 1,
-            epochs=config.epochs,
-            loss=metrics.mean_loss,
-            accuracy=stretch_correct / stretch_samples if dataset.classes else None,
-            samples_per_second=pace.samples / pace.train_seconds,
-        )
-        _tell(sinks, "progress", progress)
-        if keeper:
-            with monitor.track("save"):
-                keeper.look_up(state, standing)
-    samples = len(dataset.train)
-    record = {
-        "event": "epoch",
-        "epoch": epoch + 1,
-        "step": standing.step,
-        "train_loss": sums.mean_loss,
-        "train_accuracy": sums.correct / samples if dataset.classes else None,
-        "train_seconds": pace.train_seconds,
-        "samples_per_second": samples / sums.seconds,
-    }
-    if state.loss_scale is not None:
-        record |= {"skipped_steps": sums.skipped, "loss_scale": float(state.loss_scale.scale)}
-    return state, record
+def _verify(job: Job, tolerance: float | None) -> str:
+    """A line for the header. Raises VerificationError where the backend computes something else than the oracle."""
+    from neuroforge_jax.verification.checks import verify_backend, verify_training
+
+    with span("verify"):
+        standard = verify_backend(job.backend, tolerance)
+        own = verify_training(job.backend, job.config, job.dataset)
+    for verdict in (standard, own):
+        if not verdict.passed:
+            raise VerificationError(
+                f"backend {job.backend.name!r} is wrong: {verdict.sentence()}; "
+                "train with another --backend, and see python -m neuroforge_jax.verify"
+            )
+    return f"verified  {standard.sentence()}; its own network and data in {len(own.checks)} more"
 
 
-def is_over(standing: Standing, config: TrainConfig) -> bool:
-    """Whether the last epoch has been trained, or nothing better is to be expected."""
-    epochs = len(standing.history)
-    enough = epochs > 0 and standing.best.is_enough(epochs - 1, config.patience, config.target_accuracy)
-    return epochs >= config.epochs or enough
+def _begin(
+    job: Job, folder: RunFolder | None, options: RunOptions, signals: SignalWatch, team: Callbacks
+) -> tuple[Callable[[], TrainState], TrainProgress, RestartPoint]:
+    """What makes the first state, the progress behind it, and where to train again from when a loss is no number.
+
+    The callback that saves is put behind all others here.
+    """
+    if folder is None:
+        return job.start, TrainProgress(), lambda: (job.start(), 0)
+    signals.hint = f"go on with --resume {folder.path}"
+    team.add(RunFiles(folder, options), first=True)  # a report reads what it writes
+    checkpointer = Checkpointer(folder, job, options, signals, team)
+    team.add(checkpointer)
+    start, progress = checkpointer.restore(job.start)
+    return start, progress, lambda: checkpointer.latest(job.start)
 
 
-def _finished(folder: RunFolder, standing: Standing, sinks: Sequence[Sink]) -> Result:
+def _watch_time(options: RunOptions) -> AbstractContextManager[PerformanceMonitor]:
+    """A monitor of the spans of this run, where they are to be shown."""
+    monitor = PerformanceMonitor(enabled=options.benchmark or options.benchmark_output is not None)
+    return monitor.listening() if monitor.enabled else nullcontext(monitor)
+
+
+def _callbacks_of(
+    options: RunOptions, folder: RunFolder | None, monitor: PerformanceMonitor
+) -> Iterator[Callback]:
+    """What the options ask for. Tools are imported where they are asked for."""
+    if folder is not None:
+        yield MetricsLog(folder, options.log_every)
+    if folder is not None and options.tensorboard:
+        from neuroforge_jax.callbacks.tensorboard import TensorBoard
+
+        yield TensorBoard(folder.path / "tensorboard", options.log_every)
+    if monitor.enabled or options.trace or options.memory_profile:
+        from neuroforge_jax.profiling.callbacks import requested_profiles
+
+        yield from requested_profiles(options, None if folder is None else folder.path, monitor)
+
+
+def _evaluators(job: Job) -> dict[str, Evaluator]:
+    """What is shown of each epoch: selection is on validation data alone; without them test data are shown along
+    the way, and decide nothing.
+    """
+    parts = {"validation": job.dataset.validation, "test": job.dataset.test}
+    shown = next(((part, split) for part, split in parts.items() if split is not None), None)
+    return {} if shown is None else {shown[0]: job.evaluator(shown[1])}
+
+
+def _result(
+    trainer: Trainer,
+    stopping: EarlyStopping,
+    folder: RunFolder | None,
+    compile_seconds: float,
+    team: Callbacks,
+) -> Result:
+    """The weights that are kept, evaluated on the test data, and the figures of the run."""
+    job, best = trainer.job, stopping.best
+    params = trainer.state.params if best.params is None else best.params
+    test = None
+    if job.dataset.test is not None:
+        with span("evaluate"):
+            test = (trainer.evaluators.get("test") or job.evaluator(job.dataset.test))(params)
+    peak = None
+    if team.show_figures:
+        with span("measure the peak"):
+            peak = measure_peak(job)
+    figures = final_figures(trainer, best, test, compile_seconds, peak)
+    history = tuple(trainer.progress.history)
+    return Result(job.model, params, history, figures, folder, config=job.config, test=job.dataset.test)
+
+
+def _is_finished(folder: RunFolder | None, job: Job, progress: TrainProgress, team: Callbacks) -> bool:
+    """Whether there is nothing left to train, and the figures of the run lie in its folder."""
+    if folder is None or not folder.began or not is_over(job, progress, team):
+        return False
+    return folder.epochs_finished() == progress.epoch
+
+
+def _finished_before(folder: RunFolder | None, job: Job, progress: TrainProgress, team: Callbacks) -> Result:
     """A run that has nothing left to train, as it lies there."""
-    _tell(sinks, "note", f"{folder.path} is finished: there is nothing left to train")
+    assert folder is not None
+    team.note(f"{folder.path} is finished: there is nothing left to train")
     model, params = load(folder.path)
     figures = read_json(folder.path / "result.json")
-    return Result(model, params, tuple(standing.history), figures, folder, trained=False)
-
-
-def _log_steps(metrics: StretchMetrics, log_every: int, per_epoch: int, sinks: Sequence[Sink]) -> None:
-    for step in range(metrics.first_step, metrics.last_step) if log_every else ():
-        if (step + 1) % log_every == 0:
-            loss = float(metrics.loss[step - metrics.first_step])
-            record = {"event": "step", "step": step + 1, "epoch": step // per_epoch + 1}
-            # The loss of a skipped step may be a NaN, which JSON does not know.
-            _tell(sinks, "record", record | {"loss": loss if math.isfinite(loss) else None})
-
-
-def _tell(sinks: Sequence[Sink], event: str, what: Any) -> None:
-    for sink in sinks:
-        getattr(sink, event)(what)
+    history, test = tuple(progress.history), job.dataset.test
+    return Result(model, params, history, figures, folder, trained=False, config=job.config, test=test)

@@ -1,7 +1,7 @@
 """The few types that every room shares.
 
 Axis letters in signatures: B batch, I inputs, O outputs, C classes, P population; N samples of a dataset,
-S steps of a stretch.
+S steps of a segment.
 """
 
 from collections.abc import Mapping

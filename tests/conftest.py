@@ -18,10 +18,11 @@ CHECKED = (
     "kernels.reference",
     "kernels.tpu",
     "kernels.xla",
-    "training.model",
+    "model.model",
     "training.optimizer",
     "data.types",
-    "data.order",
+    "data.shuffle",
+    "training.schedules",
 )
 install_import_hook([f"neuroforge_jax.{name}" for name in CHECKED], f"{typechecker.__name__}.check")
 

@@ -1,14 +1,16 @@
 """Many networks at once: each is the run of its seed."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax import population
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.population import fit_population, member, prepare_population
+from neuroforge_jax.population import build_population, fit_population, member
 
 pytestmark = pytest.mark.full_effort
 
@@ -33,9 +35,10 @@ def test_a_member_is_the_run_of_its_seed_wherever_the_population_is_cut(blobs, s
     first, second, _ = (np.asarray(result.member(index)["output"]["kernel"]) for index in range(3))
     assert np.abs(first - second).max() > 0.01
 
-    cut = prepare_population(config, blobs, seeds)
-    states, _ = cut.run(cut.states, 0, 3)
-    states, rest = cut.run(states, 3, cut.steps)
+    job = build_population(config, blobs, seeds)
+    run = job.compile()
+    states, _ = run(job.start(), 0, 3)
+    states, rest = run(states, 3, job.training.steps)
     for ours, theirs in zip(jax.tree.leaves(states.params), jax.tree.leaves(result.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(rest.loss[:, -7:], result.losses)
@@ -47,3 +50,17 @@ def test_what_a_population_cannot_be_is_said(blobs, small_config):
         fit_population(small_config, blobs, [])
     with pytest.raises(ConfigError, match="trains one network at a time; a population needs one whose data"):
         fit_population(dataclasses.replace(small_config, backend="async"), blobs, [1])
+
+
+def test_a_member_that_has_stopped_is_not_counted_as_diverged_later(blobs, small_config):
+    """It has its best weights, as its own run would; what its numbers come to afterwards is nobody's business."""
+    config = dataclasses.replace(small_config, target_accuracy=0.5, validation_fraction=0.2, epochs=1)
+    job = build_population(config, blobs.hold_out(0.2, 0), [0, 1])
+    members = population._Members(job)
+    members.stopped[0] = True
+    lost = np.full((2, 7), np.nan, np.float32)
+    trainer = SimpleNamespace(state=SimpleNamespace(loss_scale=None))
+    metrics = SimpleNamespace(loss=lost, skipped=np.zeros_like(lost), first_step=0)
+    members.best[0] = dataclasses.replace(members.best[0], params={"some": "weights"})
+    members.segment(trainer, metrics)
+    assert members.diverged == {1: 0}

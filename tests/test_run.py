@@ -1,40 +1,47 @@
 """A whole run: what it learns, what it says, what it leaves behind."""
 
+import collections
 import dataclasses
 import json
 import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.backends.table import BACKENDS
+from neuroforge_jax import run as run_module
+from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.checkpoint.run_folder import RunFolder
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import CheckpointError, ConfigError, DivergedError
+from neuroforge_jax.job import job as job_module
 from neuroforge_jax.job import summary
 from neuroforge_jax.system.accelerators import Accelerator
-from neuroforge_jax.training.progress import Pace
+from neuroforge_jax.training.optimizer import OptimizerSpec
+from neuroforge_jax.training.progress import Throughput
 from tests.conftest import SMALL_CONFIG, make_blobs
 
 
-class Recorder:
-    """A sink that keeps what it is told."""
+class Recorder(nf.Callback):
+    """A callback that keeps what it is told."""
 
     def __init__(self):
         self.events = []
 
-    def header(self, rows):
-        self.events.append(("header", dict(rows)))
+    def start(self, job, progress):
+        self.events.append(("start", dict(summary.header_rows(job))))
 
-    def progress(self, progress):
-        self.events.append(("progress", progress))
+    def segment(self, trainer, metrics):
+        self.events.append(("segment", metrics))
 
-    def record(self, record):
-        self.events.append(("record", record))
+    def epoch(self, trainer, record):
+        self.events.append(("epoch", record))
 
-    def result(self, rows):
-        self.events.append(("result", dict(rows)))
+    def finish(self, trainer, result):
+        self.events.append(("finish", dict(summary.result_rows(result.figures))))
 
     def note(self, text):
         self.events.append(("note", text))
@@ -139,7 +146,7 @@ def test_early_stopping_keeps_the_best_weights_by_validation_data_and_tells_of_t
     assert result.figures["best_epoch"] == best + 1
     kept, last = result.history[best], result.history[-1]
     assert kept["validation_loss"] != pytest.approx(last["validation_loss"], rel=0.01)
-    _, validation = dataset.hold_out(0.25, rough.seed)
+    validation = dataset.hold_out(0.25, rough.seed).validation
     evaluation = nf.evaluate(result.model, result.params, validation)
     assert evaluation.accuracy == scores[best]
     assert evaluation.loss == pytest.approx(kept["validation_loss"], rel=1e-6)
@@ -158,8 +165,8 @@ def test_a_target_accuracy_ends_the_run(config, blobs):
 
 def test_the_first_samples_alone_are_trained_on(config, blobs):
     recorder = Recorder()
-    nf.fit(dataclasses.replace(config, train_samples=100), blobs, sinks=[recorder])
-    assert "100 training" in recorder.all("header")[0][""]
+    nf.fit(dataclasses.replace(config, train_samples=100), blobs, callbacks=[recorder])
+    assert "100 training" in recorder.all("start")[0][""]
 
 
 def test_divergence_is_told_with_its_step(config, blobs):
@@ -175,16 +182,17 @@ def test_a_batch_larger_than_the_data_is_refused(config, blobs):
         nf.fit(dataclasses.replace(config, batch_size=512), blobs)
 
 
-def test_sinks_hear_the_story_in_order(config, blobs):
+def test_callbacks_hear_the_story_in_order(config, blobs):
     recorder = Recorder()
-    nf.fit(config, blobs, sinks=[recorder])
+    nf.fit(config, blobs, callbacks=[recorder])
     kinds = [kind for kind, _ in recorder.events]
-    assert kinds[0] == "header"
-    assert kinds[-2:] == ["result", "close"]
-    assert [record["epoch"] for record in recorder.all("record")] == list(range(1, 7))
-    steps = [progress.step for progress in recorder.all("progress")]
+    assert kinds[0] == "start"
+    assert kinds[-2:] == ["finish", "close"]
+    assert [record["epoch"] for record in recorder.all("epoch")] == list(range(1, 7))
+    steps = [metrics.last_step for metrics in recorder.all("segment")]
     assert steps == sorted(set(steps))
-    assert steps[-1] == recorder.all("progress")[-1].steps == 42
+    assert steps[-1] == 42
+    assert "6 epochs of 7 steps" in recorder.all("start")[0]["training"]
 
 
 @pytest.mark.parametrize(
@@ -207,10 +215,10 @@ def test_hardware_that_this_jax_cannot_use_is_named_with_what_installs_it(
     assert bool(note) == bool(said)
 
 
-def test_sinks_are_closed_when_the_run_fails(config, blobs):
+def test_callbacks_are_closed_when_the_run_fails(config, blobs):
     recorder = Recorder()
     with pytest.raises(DivergedError):
-        nf.fit(dataclasses.replace(config, learning_rate=1e5, loss="mse"), blobs, sinks=[recorder])
+        nf.fit(dataclasses.replace(config, learning_rate=1e5, loss="mse"), blobs, callbacks=[recorder])
     assert recorder.events[-1][0] == "close"
 
 
@@ -239,6 +247,7 @@ def test_the_folder_holds_what_was_promised(saved, config):
         "lock",
         "metrics.jsonl",
         "model.json",
+        "options.json",
         "params.safetensors",
         "predictions.npz",
         "result.json",
@@ -317,12 +326,197 @@ def test_parameters_of_another_shape_are_refused(saved):
         nf.load(saved.folder.path)
 
 
-def test_the_pace_fills_a_stretch_and_never_leaps():
-    pace = Pace()
-    assert pace.next_stretch(1000) == 1
-    pace.measured(1, 32, 0.0001)
-    assert pace.next_stretch(1000) == 8
-    pace.measured(8, 256, 0.8)
-    assert pace.next_stretch(1000) == 4
-    assert pace.next_stretch(2) == 2
-    assert (pace.steps, pace.samples) == (9, 288)
+def test_the_throughput_fills_a_segment_and_never_leaps():
+    throughput = Throughput()
+    assert throughput.next_segment(1000) == 1
+    throughput.add(1, 32, 0.0001)
+    assert throughput.next_segment(1000) == 8
+    throughput.add(8, 256, 0.8)
+    assert throughput.next_segment(1000) == 4
+    assert throughput.next_segment(2) == 2
+    assert (throughput.steps, throughput.samples) == (9, 288)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often each of these is called."""
+    counts = collections.Counter()
+
+    def count(where, name, key=None):
+        real = getattr(where, name)
+
+        def counting(*args, **named):
+            counts[key or name] += 1
+            return real(*args, **named)
+
+        monkeypatch.setattr(where, name, counting)
+
+    count(run_module, "choose")
+    count(job_module, "choose")
+    count(job_module, "make_model")
+    count(job_module, "make_training")
+    count(OptimizerSpec, "__init__", "optimizer")
+    count(Backend, "parts")
+    return counts
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_everything_is_looked_up_once(saved, counted, config, blobs, tmp_path):
+    options = nf.RunOptions(run_dir=tmp_path / "run") if saved else None
+    nf.fit(dataclasses.replace(config, validation_fraction=0.2, patience=9), blobs, options)
+    assert counted == dict.fromkeys(("choose", "make_model", "make_training", "optimizer", "parts"), 1)
+
+
+def untested(with_validation=False):
+    """Data of which none is to test on."""
+    blobs = make_blobs()
+    held = (blobs.test.inputs, blobs.test.targets) if with_validation else None
+    return Dataset.from_arrays(blobs.train.inputs, blobs.train.targets, validation=held, name="untested")
+
+
+@pytest.mark.smoke
+def test_without_test_data_there_is_a_model_and_no_test_figure(config):
+    result = nf.fit(config, untested())
+    assert result.test_accuracy is None is result.test_loss
+    assert result.figures["test_accuracy"] is None
+    assert result.figures["best_epoch"] is None
+    assert not {name for record in result.history for name in record if name.startswith("test")}
+    assert result.figures["train_loss"] == result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    assert nf.evaluate(result.model, result.params, untested().train).accuracy > 0.9
+
+
+def test_validation_data_that_came_with_the_data_choose_the_weights(config):
+    dataset = untested(with_validation=True)
+    result = nf.fit(dataclasses.replace(config, learning_rate=2.5, epochs=40, patience=3), dataset)
+    scores = [record["validation_accuracy"] for record in result.history]
+    best = int(np.argmax(scores))
+    assert result.figures["best_epoch"] == best + 1
+    assert len(scores) == best + 1 + 3
+    assert nf.evaluate(result.model, result.params, dataset.validation).accuracy == scores[best]
+    assert result.test_accuracy is None
+
+
+def test_such_data_and_a_share_to_hold_out_contradict_each_other(config):
+    with pytest.raises(ConfigError, match=r"--validation-fraction 0.2: untested comes with validation data"):
+        nf.fit(dataclasses.replace(config, validation_fraction=0.2), untested(with_validation=True))
+
+
+@pytest.mark.parametrize("with_validation", [False, True])
+def test_a_run_without_test_data_is_saved_shown_and_loaded(with_validation, config, tmp_path, capsys):
+    options = nf.RunOptions(run_dir=tmp_path / "run")
+    dataset = untested(with_validation)
+    result = nf.fit(config, dataset, options, callbacks=[nf.Console(), nf.Report()])
+    out = capsys.readouterr().out
+    assert (
+        "test"
+        not in out.split("epoch   1")[1].replace("nothing was held out to test on", "").split("saved in")[0]
+    )
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "untested" in page
+    assert "NaN" not in page
+    assert not (tmp_path / "run" / "predictions.npz").exists()
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert written["test_accuracy"] is None is written["test_loss"]
+    model, params = nf.load(tmp_path / "run")
+    expected = nf.predict(result.model, result.params, dataset.train.inputs)
+    np.testing.assert_array_equal(nf.predict(model, params, dataset.train.inputs), expected)
+    again = nf.fit(config, dataset, nf.RunOptions(resume=str(tmp_path / "run")))
+    assert not again.trained
+    assert again.test_accuracy is None
+
+
+def test_a_config_file_is_for_the_command_line(config, blobs):
+    with pytest.raises(ConfigError, match=r"options\.config own\.py: .*give the config in it"):
+        nf.fit(config, blobs, nf.RunOptions(config=Path("own.py")))
+
+
+def test_what_is_neither_shown_nor_saved_asks_no_git_and_measures_no_peak(config, blobs, monkeypatch):
+    def fail(*args, **named):
+        raise AssertionError(f"called with {args}")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    monkeypatch.setattr(summary, "peak_of_this_process", fail)
+    result = nf.fit(config, blobs)
+    assert result.figures["share_of_peak"] is result.figures["matmul_peak_flops_per_second"] is None
+    assert result.figures["flops_per_second"] > 0
+
+
+@pytest.mark.parametrize("shown_by", ["console", "folder"])
+def test_the_peak_is_measured_for_who_shows_it(shown_by, config, blobs, tmp_path, capsys):
+    options = nf.RunOptions(run_dir=tmp_path / "run" if shown_by == "folder" else None)
+    callbacks = [nf.Console()] if shown_by == "console" else []
+    assert nf.fit(config, blobs, options, callbacks=callbacks).figures["share_of_peak"] > 0
+
+
+@pytest.mark.parametrize("verify", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_whatever_the_options_ask_for_is_done_from_python_too(verify, config, blobs, tmp_path):
+    """All at once, for a net that is small."""
+    folder, file = tmp_path / "run", tmp_path / "benchmark.json"
+    options = nf.RunOptions(
+        run_dir=folder,
+        tensorboard=True,
+        trace=5,
+        memory_profile=True,
+        benchmark=True,
+        benchmark_output=file,
+        verify=verify,
+        tolerance=1e-4 if verify else None,
+        log_every=7,
+        checkpoint_every="epoch",
+    )
+    recorder = Recorder()
+    result = nf.fit(dataclasses.replace(config, backend="stepped"), blobs, options, callbacks=[recorder])
+    told = "\n".join(recorder.all("note"))
+    assert ("verified" in told) == verify
+    for said in ("5 steps traced", "arrays alive at the end", "where the time went", "a step in parts"):
+        assert said in told
+    assert list((folder / "tensorboard").glob("events*"))
+    assert list((folder / "trace").rglob("perfetto_trace.json.gz"))
+    assert (folder / "memory.pprof").stat().st_size > 0
+    written = json.loads(file.read_text())
+    assert written["result"] == json.loads((folder / "result.json").read_text()) == result.figures
+    assert written["memory"] == json.loads((folder / "memory.json").read_text())
+    assert written["operations"]
+    assert set(written["step_parts"]) == {"data", "forward", "backward", "optimizer"}
+    assert {"compile", "train", "evaluate", "save"} <= set(written["seconds"])
+    assert ("verify" in written["seconds"]) == verify
+
+
+@pytest.mark.parametrize("option", ["tensorboard", "memory_profile", "trace"])
+def test_what_is_written_into_a_folder_needs_one(option, config, blobs):
+    with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')} writes into the run's folder"):
+        nf.fit(config, blobs, nf.RunOptions(**{option: 3 if option == "trace" else True}))
+
+
+def test_a_dataset_may_be_a_function_that_is_called_once(config, blobs):
+    calls = []
+
+    def load():
+        calls.append(1)
+        return blobs
+
+    assert nf.fit(config, load).figures["dataset"] == "blobs"
+    assert calls == [1]
+
+
+def test_a_run_in_another_thread_says_that_it_hears_no_signals(tmp_path, blobs, small_config):
+    """It is saved like any other."""
+    recorder = Recorder()
+    options = nf.RunOptions(run_dir=tmp_path / "run")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(nf.fit, small_config, blobs, options, callbacks=[recorder]).result()
+    assert any("heard in the main thread alone" in note for note in recorder.all("note"))
+    assert (tmp_path / "run" / "result.json").is_file()
+
+
+def test_a_result_is_a_few_lines_and_in_a_notebook_a_page(blobs, small_config):
+    result = nf.fit(small_config, blobs)
+    lines = repr(result).splitlines()
+    assert len(lines) == 5
+    assert lines[0] == "Result of blobs, backend optimized, 13-16-4"
+    assert f"{result.test_accuracy:.2%}" in lines[1]
+    page = result._repr_html_()
+    assert page.startswith("<iframe srcdoc=")
+    assert "loss by epoch" in page
+    assert "mistakes in 57 test samples" in page

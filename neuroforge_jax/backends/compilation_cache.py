@@ -59,7 +59,7 @@ def place(device: jax.Device) -> Place:
 
 
 @contextmanager
-def programs_kept(device: jax.Device, options: CompileOptions, tell: Callable[[str], None]) -> Iterator[None]:
+def keep_programs(device: jax.Device, options: CompileOptions, tell: Callable[[str], None]) -> Iterator[None]:
     """While this lasts, what is compiled for this device with these options is looked up and kept.
 
     tell: called with a sentence where the cache cannot be used; nothing worse comes of it.
@@ -67,7 +67,7 @@ def programs_kept(device: jax.Device, options: CompileOptions, tell: Callable[[s
     there = place(device)
     with ExitStack() as stack:
         if ONEDNN in dict(options):
-            # jax would try, fail and warn; there is no other door to keep one program out.
+            # jax would try, fail and warn; there is no other way to keep one program out.
             stack.enter_context(_settings(jax_persistent_cache_min_compile_time_secs=math.inf))
         elif there.folder and not there.reason:
             try:

@@ -1,22 +1,17 @@
 """What a training takes on its device, told before anything is compiled, and what fits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
 
-from neuroforge_jax.backends.executors.pipelined import Streaming
-from neuroforge_jax.backends.table import Backend
-from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.shuffle import steps_per_epoch
-from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.backends.executors.base import Execution, ExecutorSpec
+from neuroforge_jax.data.batch import bucket
+from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DeviceError
-from neuroforge_jax.model.model import Model
-from neuroforge_jax.nn.mlp import count
+from neuroforge_jax.nn.mlp import MLP, count
 from neuroforge_jax.system import memory
-from neuroforge_jax.system.memory import memory as host_memory
-from neuroforge_jax.training.step import Training
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
 """XLA's words for it; a CPU's come as an internal error."""
@@ -62,29 +57,18 @@ class Estimate:
 
 
 def estimate(
-    config: TrainConfig,
-    backend: Backend,
-    dataset: Dataset,
-    model: Model,
-    training: Training,
-    streaming: Streaming,
+    spec: ExecutorSpec, execution: Execution, mlp: MLP, others: Sequence[Split] = (), parts: int = 1
 ) -> Estimate:
-    """From shapes alone: nothing is allocated."""
-    sample = dataset.train.inputs[:1].nbytes
-    if backend.execution == "pipelined":
-        chunk = streaming.steps_of_chunk(
-            config.batch_size, config.epochs * steps_per_epoch(len(dataset.train), config.batch_size)
-        )
-        resident = streaming.buffers * chunk * config.batch_size
-    else:
-        resident = config.batch_size if backend.execution == "eager" else len(dataset.train)
-    kept = jax.eval_shape(lambda: _kept(model, training))
+    """From shapes alone: nothing is allocated. others: splits that lie on the device beside; parts: of a batch."""
+    sample = spec.train.inputs[:1].nbytes
+    kept = spec.state_like.params, spec.state_like.opt_state
+    members = spec.members or 1
     return Estimate(
-        data=resident * sample + dataset.test.inputs.nbytes,
+        data=sample * sum(map(bucket, (execution.resident(spec), *map(len, others)))),
         kept=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept)),
-        gradients=4 * count(model.mlp),
-        sample=sum((model.mlp.inputs, *model.mlp.hidden, model.mlp.outputs)) * 12,
-        batch=config.batch_size // config.accumulate,
+        gradients=4 * count(mlp) * members,
+        sample=max(sum((mlp.inputs, *mlp.hidden, mlp.outputs)) * 12 * members // parts, 1),
+        batch=spec.batch_size,
     )
 
 
@@ -95,7 +79,7 @@ def available_bytes(device: jax.Device) -> int | None:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     if device.platform != "cpu":
         return None
-    host = host_memory()
+    host = memory.memory()
     known = [size for size in (host.available_bytes, host.limit_bytes) if size is not None]
     return min(known, default=None)
 
@@ -110,7 +94,7 @@ def check_fits(needed: Estimate, device: jax.Device) -> None:
 
 
 @contextmanager
-def told_in_bytes(needed: Estimate, device: jax.Device) -> Iterator[None]:
+def explain_out_of_memory(needed: Estimate, device: jax.Device) -> Iterator[None]:
     """Memory that runs out inside is a DeviceError with the estimate, and a batch size that fits."""
     try:
         yield
@@ -136,8 +120,3 @@ def _batch(fits: int) -> str:
     return (
         "no batch size fits: make --hidden smaller, take fewer --train-samples, or stream them by --async-ops"
     )
-
-
-def _kept(model: Model, training: Training) -> object:
-    params = model.init(jax.random.key(0))
-    return params, training.optimizer.init(params)

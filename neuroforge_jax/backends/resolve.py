@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from neuroforge_jax.backends.compiler import bf16_is_fast, why_bf16_is_slow
+from neuroforge_jax.backends.executors.base import Execution
 from neuroforge_jax.backends.plugins import Plugin, discover
 from neuroforge_jax.backends.table import BACKENDS, EXECUTIONS, KERNELS, Backend
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import ConfigError, NotYetError, UserError, unknown
-from neuroforge_jax.kernels.targets import TARGETS
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS
 from neuroforge_jax.precision.policy import policy, short_name
 
 
@@ -24,18 +25,18 @@ def find(name: str) -> Backend:
     plugins = {plugin.name: plugin for plugin in discover(("auto", *BACKENDS))}
     if name not in plugins:
         raise ConfigError(unknown("backend", name, ("auto", *BACKENDS, *plugins)))
-    return plugged_in(plugins[name])
+    return load_backend(plugins[name])
 
 
-def plugged_in(plugin: Plugin) -> Backend:
+def load_backend(plugin: Plugin) -> Backend:
     """The backend that a plugin makes. Raises DeviceError for one that cannot be used."""
     made = plugin.load()
     if not isinstance(made, Backend):
         raise plugin.error(f"{plugin.entry.value} makes a {type(made).__name__}; it must make a Backend")
     if made.name != plugin.name:
         raise plugin.error(f"its Backend has the name {made.name!r}; give it that of the entry point")
-    if not callable(made.execution) and made.execution not in EXECUTIONS:
-        raise plugin.error(unknown("execution", made.execution, EXECUTIONS))
+    if not isinstance(made.execution, Execution) and made.execution not in EXECUTIONS:
+        raise plugin.error(unknown("execution", str(made.execution), EXECUTIONS))
     if made.kernels not in KERNELS:
         raise plugin.error(unknown("kernels", made.kernels, KERNELS))
     try:
@@ -82,10 +83,10 @@ def _left_to_xla(backend: Backend) -> str:
 
     Raises DeviceError where kernels are asked for and there are none for the device.
     """
-    target = TARGETS.get(backend.implementation)
-    if target is None or target.multiplies(backend.policy.compute):
+    kernel_set = KERNEL_SETS.get(backend.implementation)
+    if kernel_set is None or kernel_set.multiplies(backend.policy.compute):
         return ""
-    return f"; the {target.name} kernels multiply no {short_name(backend.policy.compute)}, and xla runs"
+    return f"; the {kernel_set.name} kernels multiply no {short_name(backend.policy.compute)}, and xla runs"
 
 
 def _reason(automatic: bool, device: jax.Device, precision: str) -> str:

@@ -1,50 +1,37 @@
-"""The table of backends: each is four choices, execution, precision, kernels and platform.
-
-A backend prepares a training once; what comes back runs any stretch of its steps:
-
-    run = backend.prepare(model, training, dataset)
-    state, metrics = run(state, first_step, last_step)
-"""
+"""The table of backends: each is four choices, execution, precision, kernels and platform."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 
 from neuroforge_jax.backends.compiler import compile_options
-from neuroforge_jax.backends.executors import eager, pipelined, scanned, stepped
-from neuroforge_jax.backends.executors.base import Execution, Run
-from neuroforge_jax.backends.executors.pipelined import Streaming
-from neuroforge_jax.data.stream import Source
-from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.errors import ConfigError, DeviceError
-from neuroforge_jax.kernels.targets import TARGETS, described, target_of
+from neuroforge_jax.backends.executors.base import Execution
+from neuroforge_jax.backends.executors.eager import EAGER
+from neuroforge_jax.backends.executors.pipelined import PIPELINED
+from neuroforge_jax.backends.executors.scanned import SCANNED
+from neuroforge_jax.backends.executors.stepped import STEPPED
+from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, describe_device, kernels_for
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.precision.policy import Policy, policy
 from neuroforge_jax.system.provenance import environment
-from neuroforge_jax.training.state import TrainState, init_state
-from neuroforge_jax.training.step import Parts, Training, make_parts, make_step
+from neuroforge_jax.training.step import Parts, Training, make_parts
 from neuroforge_jax.typing import CompileOptions
 
 KERNELS = ("xla", "pallas", "interpret")
 """Who computes the layers: XLA, the hand-written kernels for the device, or the TPU's kernels as plain jax."""
 
-KERNEL_DEVICES = tuple(target.device for target in TARGETS.values() if not target.interpret)
+KERNEL_DEVICES = tuple(kernel_set.device for kernel_set in KERNEL_SETS.values() if not kernel_set.interpret)
 
-EXECUTIONS: dict[str, Execution] = {
-    "eager": eager.prepare,
-    "stepped": stepped.prepare,
-    "scanned": scanned.prepare,
-    "pipelined": pipelined.prepare,
-}
+EXECUTIONS = {execution.name: execution for execution in (EAGER, STEPPED, SCANNED, PIPELINED)}
 
 
 @dataclass(frozen=True)
 class Backend:
     """A way to train.
 
-    execution: a name of EXECUTIONS, or a function of that kind. platform: a jax platform that must be there,
+    execution: a name of EXECUTIONS, or an execution of one's own. platform: a jax platform that must be there,
     or `any` for jax's default. origin: the package that brings it, where that is another one.
     """
 
@@ -56,9 +43,9 @@ class Backend:
     origin: str = ""
 
     @property
-    def execution_name(self) -> str:
-        """What its execution is called."""
-        return str(getattr(self.execution, "__name__", self.execution))
+    def executor(self) -> Execution:
+        """Its execution."""
+        return EXECUTIONS[self.execution] if isinstance(self.execution, str) else self.execution
 
     @property
     def implementation(self) -> str:
@@ -66,14 +53,15 @@ class Backend:
         if self.kernels != "pallas":
             return self.kernels
         device = self.device
-        target = target_of(device)
-        if target is None:
+        kernel_set = kernels_for(device)
+        if kernel_set is None:
             raise DeviceError(
-                f"backend {self.name!r} needs kernels for its device, and there are none for {described(device)}: "
-                f"they are for {', '.join(KERNEL_DEVICES)}; use --backend mixed, which leaves the layers to XLA, "
+                f"backend {self.name!r} needs kernels for its device, and there are none for "
+                f"{describe_device(device)}: they are for {', '.join(KERNEL_DEVICES)}; use --backend "
+                "mixed, which leaves the layers to XLA, "
                 "or --kernels interpret, which runs the TPU's kernels as plain jax, slowly"
             )
-        return target.name
+        return kernel_set.name
 
     @property
     def policy(self) -> Policy:
@@ -107,49 +95,6 @@ class Backend:
     def parts(self, model: Model, training: Training) -> Parts:
         """The pure parts of this backend's step: forward, backward, optimize and metrics."""
         return make_parts(model, training)
-
-    def prepare(
-        self,
-        model: Model,
-        training: Training,
-        dataset: Dataset,
-        parts: Parts | None = None,
-        *,
-        source: Source | None = None,
-        streaming: Streaming | None = None,
-        state_like: TrainState | None = None,
-    ) -> Run:
-        """Compile the training of this model on this dataset for stretches of steps.
-
-        parts: of the step to compile; the backend's own unless given. source: samples to train on in the place
-        of the dataset's own, and streaming: how far ahead they are read, both for pipelined execution only.
-        state_like: the shapes and dtypes of the state, where they are known already.
-        """
-        device = self.device
-        with jax.default_device(device):
-            if state_like is None:
-                state_like = jax.eval_shape(
-                    lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
-                )
-            return self._execution(source, streaming)(
-                make_step(parts or self.parts(model, training)),
-                state_like,
-                dataset.train,
-                device,
-                batch_size=training.batch_size,
-                steps=training.steps,
-                options=self.options(training.batch_size),
-            )
-
-    def _execution(self, source: Source | None, streaming: Streaming | None) -> Execution:
-        if self.execution == "pipelined":
-            return partial(pipelined.prepare, source=source, streaming=streaming)
-        if source is not None:
-            raise ConfigError(
-                f"backend {self.name!r} ({self.execution_name} execution) keeps its data on the device; to train "
-                "from a source use --backend async, or --async-ops"
-            )
-        return EXECUTIONS[self.execution] if isinstance(self.execution, str) else self.execution
 
     def _absence(self, devices: list[jax.Device]) -> str:
         here = ", ".join(sorted({device.platform for device in devices}))

@@ -1,8 +1,8 @@
 """What is measured: trainings of ours, each with a name, a config and what the record says of it."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -11,22 +11,21 @@ import numpy as np
 from neuroforge_jax.backends.executors.base import CompiledRun
 from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.backends.table import Backend
-from neuroforge_jax.benchmarking.ceiling import (
+from neuroforge_jax.benchmarking.harness import Measured, Started
+from neuroforge_jax.benchmarking.peaks import (
     SMALL_STEP_FLOPS,
-    Ceiling,
+    Peaks,
     step_bytes,
     step_flops,
     working_set_bytes,
 )
-from neuroforge_jax.benchmarking.harness import Measured, Started
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.job.pieces import init, make_model, make_training, prepare
-from neuroforge_jax.population import prepare_population
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.population import build_population
 from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.profiling.memory import program_bytes
 from neuroforge_jax.system.memory import peak_device_bytes
-from neuroforge_jax.training.state import TrainState
 
 PIXELS, CLASSES = 784, 10
 SAMPLES = 16_384
@@ -48,7 +47,7 @@ def random_pixels(samples: int = SAMPLES, inputs: int = PIXELS) -> Dataset:
 class Case:
     """A training to be timed.
 
-    name: group/what/contender. axis: where it lies on a curve. baseline: the name of the case that it is compared
+    name: group/what/candidate. axis: where it lies on a curve. baseline: the name of the case that it is compared
     with, in the same round. multiplied_in: f32, bf16, …, of a peer. networks: that are trained at once, each from
     a seed of its own; times, rates and work are those of one of them.
     """
@@ -67,14 +66,21 @@ class Case:
         return self.name.partition("/")[0]
 
     @property
-    def contender(self) -> str:
+    def candidate(self) -> str:
         """The last part of the name."""
         return self.name.rpartition("/")[2]
 
-    @property
+    @cached_property
     def backend(self) -> Backend:
         """Raises DeviceError where it cannot train here."""
         return choose(self.config).backend
+
+    @cached_property
+    def job(self) -> Job:
+        """The training, resolved."""
+        if self.networks == 1:
+            return Job.build(self.config, self.dataset)
+        return build_population(self.config, self.dataset, range(self.networks))
 
     @property
     def dtype(self) -> str:
@@ -86,21 +92,14 @@ class Case:
     @property
     def is_small(self) -> bool:
         """Whether a step is bound by something else than its products; see `SMALL_STEP_FLOPS`."""
-        return (
-            step_flops(make_model(self.config, self.dataset).mlp, self.config.batch_size) < SMALL_STEP_FLOPS
-        )
+        return step_flops(self.job.model.mlp, self.config.batch_size) < SMALL_STEP_FLOPS
 
     def start(self) -> Started:
         """Compile the training, and take its first step."""
         begun = time.perf_counter()
-        run: Callable[[TrainState, int, int], tuple[TrainState, Any]]
-        if self.networks == 1:
-            model, state = init(self.config, self.dataset)
-            run = prepare(self.config, model, self.dataset)
-            programs = list(run.programs.values()) if isinstance(run, CompiledRun) else []
-        else:
-            population = prepare_population(self.config, self.dataset, range(self.networks))
-            state, run, programs = population.states, population.run, [population.program]
+        job = self.job
+        state, run = job.start(), job.compile()
+        programs = list(run.programs.values()) if isinstance(run, CompiledRun) else []
         compiled = time.perf_counter()
         state, _ = run(state, 0, 1)
         jax.block_until_ready(state.params)
@@ -119,22 +118,21 @@ class Case:
         sizes = [told["peak"] for program in programs if (told := program_bytes(program))]
         return Started(turn, compiled - begun, first, max(sizes, default=None), self.networks)
 
-    def record(self, measured: Measured, ceiling: Ceiling, baseline: Measured | None) -> dict[str, Any]:
+    def record(self, measured: Measured, peaks: Peaks, baseline: Measured | None) -> dict[str, Any]:
         """What the record says of this case."""
         seconds, backend = measured.seconds_per_step, self.backend
-        model, training = make_model(self.config, self.dataset), make_training(self.config, self.dataset)
-        mlp, batch_size = model.mlp, training.batch_size
+        mlp, batch_size = self.job.model.mlp, self.config.batch_size
         flops = step_flops(mlp, batch_size)
         slots, compute = OPTIMIZER_SLOTS[self.config.optimizer], np.dtype(backend.policy.compute).itemsize
         pixels = self.dataset.train.inputs.itemsize
         moved = step_bytes(mlp, batch_size, input_bytes=pixels, slots=slots, compute_bytes=compute)
         worked_on = working_set_bytes(mlp, batch_size, slots=slots, compute_bytes=compute)
-        roofline = ceiling.roofline(self.dtype, flops, moved, worked_on)
+        roofline = peaks.roofline(self.dtype, flops, moved, worked_on)
         rate = flops / seconds.median
         return {
             "name": self.name,
             "group": self.group,
-            "contender": self.contender,
+            "contender": self.candidate,
             "axis": self.axis,
             "widths": [mlp.inputs, *mlp.hidden, mlp.outputs],
             "batch_size": batch_size,
@@ -153,7 +151,7 @@ class Case:
             "bytes_per_step": moved,
             "working_set_bytes": worked_on,
             "flops_per_second": rate,
-            "share_of_peak": rate / ceiling.matmul_flops_per_second[self.dtype],
+            "share_of_peak": rate / peaks.matmul_flops_per_second[self.dtype],
             "roofline_flops_per_second": roofline,
             "share_of_roofline": rate / roofline,
             "program_bytes": measured.started.program_bytes,

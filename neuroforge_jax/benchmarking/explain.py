@@ -17,7 +17,7 @@ from neuroforge_jax.backends.executors import eager, pipelined, scanned, stepped
 from neuroforge_jax.backends.executors.base import CompiledRun
 from neuroforge_jax.benchmarking.cases import Case
 from neuroforge_jax.data.batch import Batch
-from neuroforge_jax.job.pieces import init, make_training, prepare
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.kernels import fused
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.profiling.trace import sources_of
@@ -63,8 +63,8 @@ LESSONS = {
         "for, and no thread takes a core from the products.",
     ),
     "scanned": Lesson(
-        (scanned.stretch_program,),
-        "One program for any stretch of steps, over samples that lie on the device; the host only looks at "
+        (scanned.segment_program,),
+        "One program for any segment of steps, over samples that lie on the device; the host only looks at "
         "the clock.",
         "The operands of the products are rounded to bf16: half the bytes, and units that multiply twice as "
         "many of them at a time. Weights, sums, loss and update stay in float32.",
@@ -80,29 +80,26 @@ LESSONS = {
 }
 
 
-def explained(case: Case) -> dict[str, Any]:
+def explain_case(case: Case) -> dict[str, Any]:
     """What there is to say of the backend of this case, for a page.
 
     operations: equations of the step's jaxpr. unfused_bytes: what they would move, were each on its own.
     flops, bytes: of a compiled step, as XLA counts them before it chooses libraries, and after. program: the
     instructions of a step that something is launched for. kinds: how many of each.
     """
-    backend = case.backend
-    model, state = init(case.config, case.dataset)
-    step = make_step(backend.parts(model, make_training(case.config, case.dataset)))
-    batch = _batch_like(case)
-    operations, unfused = _jaxpr_cost(step, state, batch)
-    lowered = jax.jit(step, compiler_options=dict(backend.options(case.config.batch_size)) or None).lower(
-        state, batch
-    )
+    job = Job.build(case.config, case.dataset)
+    backend, state, fitted = job.backend, job.start(), job.model.fitted
+    step, batch = make_step(job.parts), _batch_like(case)
+    operations, unfused = _jaxpr_cost(step, state, fitted, batch)
+    lowered = jax.jit(step, compiler_options=dict(job.compile_options) or None).lower(state, fitted, batch)
     before, after = lowered.cost_analysis() or {}, lowered.compile().cost_analysis() or {}
-    run = prepare(case.config, model, case.dataset)
+    run = job.compile()
     programs = run.programs if isinstance(run, CompiledRun) else {}
     program = program_of_step(next(iter(programs.values())).as_text() or "") if programs else []
-    lesson = LESSONS[lesson_of(backend.execution_name, case.contender, backend.policy)]
+    lesson = LESSONS[lesson_of(backend.executor.name, case.candidate, backend.policy)]
     return {
-        "name": case.contender,
-        "execution": backend.execution_name,
+        "name": case.candidate,
+        "execution": backend.executor.name,
         "precision": str(backend.policy),
         "kernels": backend.kernels,
         "does": lesson.does,
@@ -118,9 +115,9 @@ def explained(case: Case) -> dict[str, Any]:
     }
 
 
-def lesson_of(execution: str, contender: str, policy: Policy) -> str:
+def lesson_of(execution: str, candidate: str, policy: Policy) -> str:
     """Which lesson a backend teaches: its kernels, its precision or its execution, the last of them it adds."""
-    if contender == "pallas":
+    if candidate == "pallas":
         return "pallas"
     return "rounded" if policy.compute != jnp.float32 and execution == "scanned" else execution
 
@@ -197,5 +194,5 @@ def rungs(cases: Sequence[Case], records: Sequence[Mapping[str, Any]]) -> list[d
         told = {
             key: record[key] for key in ("seconds_per_step", "samples_per_second", "share_of_peak", "ratio")
         }
-        found.append({**explained(case), **told})
+        found.append({**explain_case(case), **told})
     return found

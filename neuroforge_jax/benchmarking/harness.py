@@ -1,7 +1,7 @@
 """Contenders measured side by side: a turn each, round after round, so that what disturbs one disturbs all.
 
 Before the first round each is warmed up until two turns agree. A turn is as many steps as take about
-`turn_seconds`, and ends when the device has done them. In each round the contenders take their turns in a new
+`turn_seconds`, and ends when the device has done them. In each round the candidates take their turns in a new
 random order, each between two turns of the reference: a fixed training of none of our code, which tells how fast
 the machine was just then. Two records of different days are compared in units of it.
 """
@@ -28,7 +28,7 @@ Turn = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Started:
-    """A contender that is ready. compile_seconds: until then; first_step_seconds: of the first step after;
+    """A candidate that is ready. compile_seconds: until then; first_step_seconds: of the first step after;
     program_bytes: the most that its program holds at once, arguments included, by its compiler. networks: that
     take each step at once.
     """
@@ -57,28 +57,28 @@ class Measured:
 
 
 def measure(
-    contenders: Mapping[str, Started],
+    candidates: Mapping[str, Started],
     reference_for: Callable[[str], Callable[[], float]],
     *,
     repetitions: int,
     turn_seconds: float,
     done: Callable[[str, int], None] = lambda name, round_: None,
 ) -> dict[str, Measured]:
-    """So many rounds of all contenders. reference_for: by a name. done: told of each turn that is over."""
-    steps = {name: warmed_up(contender.turn, turn_seconds) for name, contender in contenders.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    references: dict[str, list[float]] = {name: [] for name in contenders}
+    """So many rounds of all candidates. reference_for: by a name. done: told of each turn that is over."""
+    steps = {name: warm_up(candidate.turn, turn_seconds) for name, candidate in candidates.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    references: dict[str, list[float]] = {name: [] for name in candidates}
     order = np.random.default_rng(0)
     for round_ in range(repetitions):
-        for name in order.permutation(list(contenders)).tolist():
-            turn = partial(contenders[name].turn, steps[name])
+        for name in order.permutation(list(candidates)).tolist():
+            turn = partial(candidates[name].turn, steps[name])
             spent, reference_seconds = beside(reference_for(name), turn)
-            seconds[name].append(spent / steps[name] / contenders[name].networks)
+            seconds[name].append(spent / steps[name] / candidates[name].networks)
             references[name].append(reference_seconds)
             done(name, round_)
     return {
-        name: Measured(contender, steps[name], Spread.of(seconds[name]), tuple(references[name]))
-        for name, contender in contenders.items()
+        name: Measured(candidate, steps[name], Spread.of(seconds[name]), tuple(references[name]))
+        for name, candidate in candidates.items()
     }
 
 
@@ -89,7 +89,7 @@ def beside(reference: Callable[[], float], work: Callable[[], T]) -> tuple[T, fl
     return given, (before + reference()) / 2
 
 
-def warmed_up(turn: Turn, turn_seconds: float) -> int:
+def warm_up(turn: Turn, turn_seconds: float) -> int:
     """Take turns until two agree within 5 %, eight at most; the steps of a turn that lasts about so long."""
     steps, spent = 1, turn(1)
     while spent < turn_seconds / 2 and steps < LONGEST_TURN_STEPS:

@@ -1,4 +1,4 @@
-"""A suite from beginning to end: the ceiling, group by group, the extras, one record."""
+"""A suite from beginning to end: the peaks, group by group, the extras, one record."""
 
 import datetime
 import fnmatch
@@ -14,17 +14,17 @@ from typing import Any
 
 from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.benchmarking import speedrun, startup
-from neuroforge_jax.benchmarking.ceiling import Ceiling, ceiling_of, reference_of
 from neuroforge_jax.benchmarking.claims import claims_of, published_cases
 from neuroforge_jax.benchmarking.harness import measure
+from neuroforge_jax.benchmarking.peaks import Peaks, measure_peaks, reference_of
 from neuroforge_jax.benchmarking.peers.process import (
     COMPARED_STEPS,
     PEERS,
     PeerProcess,
     absence,
+    make_task,
     our_losses,
     our_peak_resident_bytes,
-    problem_of,
 )
 from neuroforge_jax.benchmarking.records import FORMAT, KIND
 from neuroforge_jax.benchmarking.suites import SUITES, Group, Suite
@@ -47,7 +47,7 @@ BUSY_CORES = 0.3
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """How a suite is run. only: a pattern of names of cases. peer_python: an interpreter that has the peers.
     data_dir, seeds: of the speedrun. repetitions, turn_seconds: in the place of the suite's own.
     """
@@ -61,14 +61,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Progress:
+class BenchProgress:
     """Whom a run of a suite tells. begins: of a part; row: a case as the record has it, measured or skipped."""
 
     begins: Callable[[str], None] = field(default=lambda text: None)
     row: Callable[[dict[str, Any]], None] = field(default=lambda case: None)
 
 
-def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]:
+def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict[str, Any]:
     """Measure, and return the record. Raises ConfigError where no case has the name that is asked for."""
     begun, busy = time.perf_counter(), busy_cores() or 0.0
     notes = [f"{busy:.1f} cores were busy with other work when this began"] if busy > BUSY_CORES else []
@@ -81,8 +81,8 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
             f"--only {options.only}: no case of suite {name} has such a name: {', '.join(names)}"
         )
     device = BACKENDS["cuda-optimized" if name == "gpu" else "optimized"].device
-    progress.begins("the ceiling of this machine")
-    ceiling = ceiling_of(_backends_of(groups))
+    progress.begins("the peaks of this machine")
+    peaks = measure_peaks(_backends_of(groups))
     reference = cache(lambda small: reference_of(device, small=small))
     cases: list[dict[str, Any]] = []
 
@@ -92,7 +92,7 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
 
     for group in groups:
         progress.begins(f"{group.cases[0].name.rpartition('/')[0]}: {len(group.cases)} contenders")
-        for case in measured_group(group, ceiling, reference, suite, options):
+        for case in measure_group(group, peaks, reference, suite, options):
             keep(case)
     for extra in extras:
         progress.begins(extra)
@@ -106,7 +106,7 @@ def run_suite(name: str, options: Options, progress: Progress) -> dict[str, Any]
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seconds": time.perf_counter() - begun,
         "environment": {**environment, "threads": threads()},
-        "ceiling": ceiling.to_json(),
+        "ceiling": peaks.to_json(),
         "cases": cases,
         "claims": claims_of(cases) if any(group.peers for group in groups) else [],
         "notes": notes,
@@ -118,7 +118,7 @@ def _kept(cases: list[dict[str, Any]], keep: Callable[[dict[str, Any]], None]) -
         keep(case)
 
 
-Extra = Callable[[Options, Callable[[], float], Callable[[dict[str, Any]], None]], None]
+Extra = Callable[[BenchOptions, Callable[[], float], Callable[[dict[str, Any]], None]], None]
 """Given the options, the reference for large steps, and whom to tell of each case."""
 
 EXTRAS: dict[str, Extra] = {
@@ -133,7 +133,7 @@ EXTRAS: dict[str, Extra] = {
 }
 
 
-def resolved(suite: Suite, options: Options) -> Suite:
+def resolved(suite: Suite, options: BenchOptions) -> Suite:
     """The suite with what the options change of it."""
     return replace(
         suite,
@@ -142,14 +142,14 @@ def resolved(suite: Suite, options: Options) -> Suite:
     )
 
 
-def measured_group(
+def measure_group(
     group: Group,
-    ceiling: Ceiling,
+    peaks: Peaks,
     reference: Callable[[bool], Callable[[], float]],
     suite: Suite,
-    options: Options,
+    options: BenchOptions,
 ) -> list[dict[str, Any]]:
-    """Start the contenders of a group, measure them side by side, and describe each, the absent peers too."""
+    """Start the candidates of a group, measure them side by side, and describe each, the absent peers too."""
     repetitions = min(suite.repetitions, group.most_repetitions or suite.repetitions)
     with ExitStack() as stack:
         processes, absent = _peers(group, options, stack)
@@ -163,7 +163,7 @@ def measured_group(
             turn_seconds=suite.turn_seconds,
         )
         described = [
-            case.record(measured[case.name], ceiling, measured[case.baseline] if case.baseline else None)
+            case.record(measured[case.name], peaks, measured[case.baseline] if case.baseline else None)
             for case in group.cases
         ]
         if group.peers:
@@ -173,7 +173,7 @@ def measured_group(
         for name, process in processes.items():
             dtype = "bf16" if "bf16" in process.peer.mode else "f32"
             theirs = replace(ours, name=name, baseline=ours.name, multiplied_in=dtype)
-            told = theirs.record(measured[name], ceiling, measured[ours.name])
+            told = theirs.record(measured[name], peaks, measured[ours.name])
             told |= {
                 "backend": None,
                 "precision": dtype,
@@ -187,7 +187,7 @@ def measured_group(
 
 
 def _peers(
-    group: Group, options: Options, stack: ExitStack
+    group: Group, options: BenchOptions, stack: ExitStack
 ) -> tuple[dict[str, PeerProcess], list[dict[str, Any]]]:
     """By the names of their cases, the peers whose losses are ours; and a row for each that cannot be measured."""
     found: dict[str, PeerProcess] = {}
@@ -196,7 +196,7 @@ def _peers(
         return found, absent
     ours = group.cases[0]
     config, dataset = ours.config, ours.dataset
-    problem = problem_of(config, dataset, min(PROBLEM_STEPS, len(dataset.train) // config.batch_size))
+    problem = make_task(config, dataset, min(PROBLEM_STEPS, len(dataset.train) // config.batch_size))
     losses = our_losses(config, dataset, min(COMPARED_STEPS, len(problem.order)))
     for peer in (PEERS[name] for name in group.peers):
         name = f"{ours.name.rpartition('/')[0]}/{peer.name}"

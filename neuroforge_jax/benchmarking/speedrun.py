@@ -27,11 +27,11 @@ from neuroforge_jax.benchmarking.peers.process import absence
 from neuroforge_jax.benchmarking.statistics import Spread, paired_ratio
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
-from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.pieces import evaluate, init, prepare, steps_per_epoch
 from neuroforge_jax.profiling import trace
-from neuroforge_jax.profiling.instruments import InstrumentedRun
 from neuroforge_jax.system.files import write_json
 
 RECIPES = {
@@ -55,7 +55,7 @@ TORCH_SEEDS = 10
 """At most: it takes some seconds a seed, and the interval of its mean is a few hundredths of them."""
 
 COMMANDS = 5
-"""Of each contender, from the start of a process to its accuracy."""
+"""Of each candidate, from the start of a process to its accuracy."""
 
 TRACED_STEPS = 100
 
@@ -69,7 +69,7 @@ class Outcome:
 
 
 @dataclass
-class Contender:
+class Candidate:
     """train: by a seed. outcomes: one a round, as many as it takes part in. config: of ours alone; version: of
     PyTorch.
     """
@@ -90,7 +90,7 @@ def cases(
     reference: Callable[[], float],
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Tell a case for every recipe and contender. Raises DataError where MNIST is not there to be had.
+    """Tell a case for every recipe and candidate. Raises DataError where MNIST is not there to be had.
 
     reference: of the harness, which tells how fast the machine was beside each training.
     """
@@ -102,17 +102,17 @@ def cases(
         for wanted, config in RECIPES.items():
             name = f"speedrun/{100 * wanted:g} %"
             for mode in modes if reason else []:
-                contender = f"torch {mode}"
+                candidate = f"torch {mode}"
                 tell(
                     {
-                        "name": f"{name}/{contender}",
+                        "name": f"{name}/{candidate}",
                         "group": "speedrun",
-                        "contender": contender,
+                        "contender": candidate,
                         "skipped": reason,
                     }
                 )
             trainings = {
-                label: Contender(our_training(ours, dataset), seeds, config=ours)
+                label: Candidate(our_training(ours, dataset), seeds, config=ours)
                 for label, ours in _ours(config).items()
             }
             for mode in [] if reason else modes:
@@ -120,8 +120,8 @@ def cases(
                 stack.callback(talk.close)
                 version = talk.ask(_order(folder, config, mode, threads))["version"]
                 rounds = min(seeds, TORCH_SEEDS)
-                trainings[f"torch {mode}"] = Contender(_asked(talk), rounds, version=version)
-            for case in raced(name, trainings, wanted, reference):
+                trainings[f"torch {mode}"] = Candidate(_ask_for_outcome(talk), rounds, version=version)
+            for case in race(name, trainings, wanted, reference):
                 if "ratio" not in case:
                     fastest = _ours(config)[case["contender"]]
                     case["operations"] = operations_of(fastest, dataset, folder / f"trace {wanted}")
@@ -144,13 +144,13 @@ def command_cases(
         folder = Path(name)
         write_for_torch(dataset, folder / "mnist.npz")
         commands = {
-            label: Contender(our_command(ours, data_dir, folder), min(seeds, COMMANDS), config=ours)
+            label: Candidate(our_command(ours, data_dir, folder), min(seeds, COMMANDS), config=ours)
             for label, ours in _ours(replace(config, dataset="mnist")).items()
         }
         for mode in [] if reason else modes:
             train = torch_command(python, _order(folder, config, mode, threads), folder)
-            commands[f"torch {mode}"] = Contender(train, min(seeds, COMMANDS))
-        for case in raced(f"speedrun/{100 * wanted:g} % from the command", commands, wanted, reference):
+            commands[f"torch {mode}"] = Candidate(train, min(seeds, COMMANDS))
+        for case in race(f"speedrun/{100 * wanted:g} % from the command", commands, wanted, reference):
             tell(case)
 
 
@@ -170,40 +170,40 @@ def _ours(recipe: TrainConfig) -> dict[str, TrainConfig]:
     return {name: replace(recipe, backend=backend) for name, backend in OUR_BACKENDS.items()}
 
 
-def raced(
-    name: str, contenders: Mapping[str, Contender], wanted: float, reference: Callable[[], float]
+def race(
+    name: str, candidates: Mapping[str, Candidate], wanted: float, reference: Callable[[], float]
 ) -> list[dict[str, Any]]:
     """Let them take turns, seed by seed, and describe each, compared with the fastest of ours."""
-    for contender in contenders.values():
-        contender.train(0)  # warms up
-    for seed in range(max(contender.rounds for contender in contenders.values())):
-        for contender in contenders.values():
-            if seed < contender.rounds:
-                outcome, reference_seconds = beside(reference, partial(contender.train, seed))
-                contender.outcomes.append(outcome)
-                contender.reference_seconds.append(reference_seconds)
+    for candidate in candidates.values():
+        candidate.train(0)  # warms up
+    for seed in range(max(candidate.rounds for candidate in candidates.values())):
+        for candidate in candidates.values():
+            if seed < candidate.rounds:
+                outcome, reference_seconds = beside(reference, partial(candidate.train, seed))
+                candidate.outcomes.append(outcome)
+                candidate.reference_seconds.append(reference_seconds)
     baseline = min(
-        (label for label, contender in contenders.items() if contender.config),
-        key=lambda label: np.median([outcome.seconds for outcome in contenders[label].outcomes]),
+        (label for label, candidate in candidates.items() if candidate.config),
+        key=lambda label: np.median([outcome.seconds for outcome in candidates[label].outcomes]),
     )
     found = []
-    for label, contender in contenders.items():
-        seconds = [outcome.seconds for outcome in contender.outcomes]
-        accuracies = [outcome.accuracy for outcome in contender.outcomes]
+    for label, candidate in candidates.items():
+        seconds = [outcome.seconds for outcome in candidate.outcomes]
+        accuracies = [outcome.accuracy for outcome in candidate.outcomes]
         case = {
             "name": f"{name}/{label}",
             "group": "speedrun",
             "contender": label,
             "axis": {},
             "seconds": {**Spread.of(seconds).to_json(), "mean": float(np.mean(seconds))},
-            "reference_seconds": contender.reference_seconds,
+            "reference_seconds": candidate.reference_seconds,
             "accuracy": {**Spread.of(accuracies).to_json(), "mean": float(np.mean(accuracies))},
             "reached": float(np.mean(accuracies)) >= wanted,
-            "version": contender.version,
-            "config": None if contender.config is None else asdict(contender.config),
+            "version": candidate.version,
+            "config": None if candidate.config is None else asdict(candidate.config),
         }
         if label != baseline:
-            ours = [outcome.seconds for outcome in contenders[baseline].outcomes]
+            ours = [outcome.seconds for outcome in candidates[baseline].outcomes]
             ratio = paired_ratio(ours[: len(seconds)], seconds[: len(ours)])
             case["ratio"] = {"to": f"{name}/{baseline}", **ratio.to_json()}
         found.append(case)
@@ -214,7 +214,7 @@ def our_training(config: TrainConfig, dataset: Dataset) -> Callable[[int], Outco
     """Train and evaluate by a seed; the seconds are those of the training, from a state that lies ready."""
     steps = config.epochs * steps_per_epoch(config, dataset)
     model, _ = init(config, dataset)
-    run = prepare(config, model, dataset)
+    run, test = prepare(config, model, dataset), test_split(dataset)
 
     def train(seed: int) -> Outcome:
         _, state = init(replace(config, seed=seed), dataset)
@@ -223,18 +223,21 @@ def our_training(config: TrainConfig, dataset: Dataset) -> Callable[[int], Outco
         state, _ = run(state, 0, steps)
         jax.block_until_ready(state.params)
         seconds = time.perf_counter() - begun
-        return Outcome(seconds, evaluate(model, state.params, dataset.test).accuracy or 0.0)
+        return Outcome(seconds, evaluate(model, state.params, test).accuracy or 0.0)
 
     return train
 
 
 def operations_of(config: TrainConfig, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     """Where the time of a step goes: its longest operations, from a trace of some steps, which slows them down."""
-    model, state = init(config, dataset)
-    run = InstrumentedRun(prepare(config, model, dataset), folder, TRACED_STEPS)
-    run(state, 0, 1 + TRACED_STEPS)
-    run.close()
-    programs = run.run.programs if isinstance(run.run, CompiledRun) else {}
+    job = Job.build(config, dataset)
+    run, state = job.compile(), job.start()
+    state, _ = run(state, 0, 1)
+    jax.block_until_ready(state)
+    trace.start(folder)
+    jax.block_until_ready(run(state, 1, 1 + TRACED_STEPS))
+    trace.stop()
+    programs = run.programs if isinstance(run, CompiledRun) else {}
     found = trace.operations(folder, programs)
     total = sum(operation.seconds for operation in found)
     return [
@@ -258,7 +261,7 @@ def our_command(config: TrainConfig, data_dir: Path | None, folder: Path) -> Cal
         command = [sys.executable, "-m", "neuroforge_jax.train", "--config", str(recipe)]
         command += ["--seed", str(seed), "--run-dir", f"{run_dir}/run"]
         command += ["--data-dir", str(data_dir.resolve())] if data_dir else []
-        return _timed(command, folder, None, lambda line: _accuracy_of_epoch(line, config.epochs))
+        return _time_command(command, folder, None, lambda line: _accuracy_of_epoch(line, config.epochs))
 
     return train
 
@@ -270,18 +273,24 @@ def torch_command(python: Path, order: Mapping[str, Any], folder: Path) -> Calla
     def accuracy(line: str) -> float | None:
         return float(json.loads(line)["accuracy"])
 
-    return lambda seed: _timed([*command, str(seed)], folder, environment(order["threads"]), accuracy)
+    return lambda seed: _time_command([*command, str(seed)], folder, environment(order["threads"]), accuracy)
+
+
+def test_split(dataset: Dataset) -> Split:
+    """The test data, which every dataset of a recipe has."""
+    assert dataset.test is not None
+    return dataset.test
 
 
 def write_for_torch(dataset: Dataset, path: Path) -> None:
     """As `torch_speedrun` reads it."""
-    parts = {"train": dataset.train, "test": dataset.test}
+    parts = {"train": dataset.train, "test": test_split(dataset)}
     arrays = {f"x_{name}": part.inputs.reshape(len(part), -1) for name, part in parts.items()}
     arrays |= {f"y_{name}": part.targets.astype(np.int64) for name, part in parts.items()}
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def _asked(talk: Conversation) -> Callable[[int], Outcome]:
+def _ask_for_outcome(talk: Conversation) -> Callable[[int], Outcome]:
     return lambda seed: Outcome(**talk.ask({"seed": seed}))
 
 
@@ -293,7 +302,7 @@ def _accuracy_of_epoch(line: str, epoch: int) -> float | None:
     return float(words[words.index("test") + 2].rstrip("%")) / 100
 
 
-def _timed(
+def _time_command(
     command: list[str], folder: Path, env: dict[str, str] | None, accuracy_in: Callable[[str], float | None]
 ) -> Outcome:
     """Seconds until the process prints a line with an accuracy in it; it is waited for all the same."""

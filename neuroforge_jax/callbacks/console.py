@@ -5,6 +5,7 @@ Piped into a file it is plain lines; when the reader of the pipe goes away it fa
 
 import os
 import sys
+from typing import Any
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -13,19 +14,25 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from neuroforge_jax.callbacks.base import Progress
-from neuroforge_jax.job.summary import Rows
-from neuroforge_jax.training.progress import Record
+from neuroforge_jax.backends.executors.base import SegmentMetrics
+from neuroforge_jax.callbacks.base import Callback
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.job.summary import header_rows, result_rows
+from neuroforge_jax.job.trainer import Trainer
+from neuroforge_jax.training.progress import Record, TrainProgress
 
 MINIMUM_WIDTH = 100
 """Columns assumed where output is no terminal: a log should not break its lines at 80."""
 
 
-class Console:
-    """A sink that prints a run for a person: a header, a line for each epoch, a live bar, a final table.
+class Console(Callback):
+    """Prints a run for a person: a header, a line for each epoch, a live bar, a final table.
 
     To standard output, in a terminal or a notebook; where that is a pipe or a file, plain lines without the bar.
     """
+
+    main_process_only = True
+    shows_figures = True
 
     def __init__(self) -> None:
         self._console = _PipeProofConsole(highlight=False, markup=False, emoji=False)
@@ -33,35 +40,34 @@ class Console:
             self._console.width = max(self._console.width, MINIMUM_WIDTH)
         self._bar: RichProgress | None = None
 
-    def header(self, rows: Rows) -> None:
-        """Print one line for each row: a label and a text."""
-        for label, text in rows:
+    def start(self, job: Job, progress: TrainProgress) -> None:
+        """Print what is going to be trained, on what, and why so: one line for each, a label and a text."""
+        for label, text in header_rows(job):
             self._print(Text.assemble((f"{label:<10}", "bold cyan"), text))
         self._print()
 
-    def progress(self, progress: Progress) -> None:
+    def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
         """Move the bar; outside a terminal or a notebook do nothing."""
         if self._console.quiet or not (self._console.is_terminal or self._console.is_jupyter):
             return
         if self._bar is None:
             self._bar = _bar(self._console)
-            self._bar.add_task("training", total=progress.steps)
+            self._bar.add_task("training", total=trainer.job.training.steps)
             self._bar.start()
         task = self._bar.task_ids[0]
-        self._bar.update(task, completed=progress.step, description=_state_of(progress))
+        self._bar.update(task, completed=metrics.last_step, description=_describe_segment(trainer, metrics))
 
-    def record(self, record: Record) -> None:
+    def epoch(self, trainer: Trainer, record: Record) -> None:
         """Print one line for each epoch."""
-        if record["event"] == "epoch":
-            self._print(Text(_epoch_line(record)))
+        self._print(Text(_epoch_line(record)))
 
-    def result(self, rows: Rows) -> None:
+    def finish(self, trainer: Trainer, result: Any) -> None:
         """Print the final table."""
         self.close()
         table = Table(box=box.ROUNDED, show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        for label, text in rows:
+        for label, text in result_rows(result.figures):
             table.add_row(label, Text(text))
         self._print()
         self._print(table)
@@ -108,11 +114,14 @@ def _bar(console: RichConsole) -> RichProgress:
     )
 
 
-def _state_of(progress: Progress) -> str:
-    accuracy = "" if progress.accuracy is None else f"accuracy {progress.accuracy:.2%}  "
+def _describe_segment(trainer: Trainer, metrics: SegmentMetrics) -> str:
+    """Loss and accuracy are means over the segment just trained."""
+    job, epoch = trainer.job, trainer.progress.epoch + 1
+    right = float(metrics.correct.sum() / metrics.samples.sum())
+    accuracy = f"accuracy {right:.2%}  " if job.model.classes else ""
     return (
-        f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  {accuracy}"
-        f"{progress.samples_per_second:,.0f} samples/s"
+        f"epoch {epoch}/{job.config.epochs}  loss {metrics.mean_loss:.4f}  {accuracy}"
+        f"{trainer.progress.throughput.samples_per_second:,.0f} samples/s"
     )
 
 

@@ -11,7 +11,8 @@ layer is known:
 import math
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +21,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuroforge_jax import kernels
-from neuroforge_jax.backends.executors.base import Run, StretchMetrics
+from neuroforge_jax.backends.executors.base import Run, SegmentMetrics
 from neuroforge_jax.backends.executors.eager import batch_of_step
+from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.checkpoint.writer import named_leaves
 from neuroforge_jax.data.batch import Batch
-from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DivergedError
-from neuroforge_jax.model.model import Model
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.nn.mlp import Dropout
 from neuroforge_jax.precision.loss_scale import PERMANENT
-from neuroforge_jax.training.progress import Pace
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Parts, make_step
+from neuroforge_jax.training.step import make_step
 from neuroforge_jax.typing import Array, Params
 
 REPLAY_SECONDS = 60.0
@@ -44,6 +46,15 @@ class NonFiniteLossError(DivergedError):
     def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step
+
+
+class Divergence(Callback):
+    """Ends a run whose losses are no numbers, or whose every step is skipped. It looks before anything is saved."""
+
+    def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
+        """Raises DivergedError."""
+        check_overflow(trainer.state, metrics.last_step, trainer.job.steps_per_epoch)
+        check_finite(metrics, trainer.progress.last_loss, trainer.job.steps_per_epoch)
 
 
 def check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
@@ -66,38 +77,34 @@ def check_overflow(state: TrainState, step: int, per_epoch: int) -> None:
     )
 
 
-def check_finite(metrics: StretchMetrics, pace: Pace, per_epoch: int) -> None:
+def check_finite(metrics: SegmentMetrics, loss_before: float, per_epoch: int) -> None:
     """Every step that updated something must have had a finite loss; a skipped one may have had any.
 
-    Raises NonFiniteLossError.
+    loss_before: of the step before the segment, or NaN. Raises NonFiniteLossError.
     """
     finite = np.isfinite(metrics.loss) | (metrics.skipped > 0)
-    if not finite.all():
-        at = int(np.argmin(finite))
-        last = metrics.loss[at - 1] if at else pace.last_loss
-        step = metrics.first_step + at
-        before = f", after {last:.4g} in the step before" if math.isfinite(last) else ""
-        raise NonFiniteLossError(
-            f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}){before}",
-            step,
-        )
-    if len(metrics.loss):
-        pace.last_loss = float(metrics.loss[-1])
+    if finite.all():
+        return
+    at = int(np.argmin(finite))
+    last = metrics.loss[at - 1] if at else loss_before
+    step = metrics.first_step + at
+    before = f", after {last:.4g} in the step before" if math.isfinite(last) else ""
+    raise NonFiniteLossError(
+        f"the loss became {metrics.loss[at]} at step {step + 1} (epoch {step // per_epoch + 1}){before}", step
+    )
+
+
+RestartPoint = Callable[[], tuple[TrainState, int]]
+"""The state of the last save, or the one before the first step, and how many steps are behind it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """How to train the steps before a bad one again.
+    """How to train the steps before a bad one again."""
 
-    restart: the state of the last save, or the one before the first step, and how many steps are behind it.
-    """
-
+    job: Job
     run: Run
-    restart: Callable[[], tuple[TrainState, int]]
-    model: Model
-    parts: Parts
-    train: Split
-    batch_size: int
+    restart: RestartPoint
 
     def state_before(self, step: int) -> TrainState:
         """The state before this step, counted from 0."""
@@ -107,24 +114,30 @@ class Replay:
 
     def batch(self, state: TrainState, step: int) -> Batch:
         """The samples of this step."""
-        return batch_of_step(self.train, state, step, self.batch_size)
+        return batch_of_step(self.job.dataset.train, state, step, self.job.training.batch_size)
 
 
-def explained(error: NonFiniteLossError, replay: Replay, seconds: float, debug_nans: bool) -> DivergedError:
-    """The whole sentence on a loss that is no number: what made it so, and what to do.
+@contextmanager
+def explain_divergence(
+    trainer: Trainer, restart: RestartPoint, *, debug_nans: bool = False
+) -> Iterator[None]:
+    """Turn a loss that is no number into the whole sentence on what made it so, and what to do.
 
-    seconds: of training so far; the steps are not trained again where they took too long, unless debug_nans asks.
+    The steps are not trained again where they took too long, unless debug_nans asks. Raises DivergedError.
     """
-    if debug_nans or seconds <= REPLAY_SECONDS:
-        what = f": {blamed(replay, error.step, name_operation=debug_nans)}"
-    else:
+    try:
+        yield
+    except NonFiniteLossError as error:
         what = "; --debug-nans trains its steps again and says where"
-    return DivergedError(
-        f"{error}{what}; lower --learning-rate, set --clip-norm 1, or try --on-divergence skip"
-    )
+        if debug_nans or trainer.progress.throughput.train_seconds <= REPLAY_SECONDS:
+            replay = Replay(trainer.job, trainer.run, restart)
+            what = f": {find_cause(replay, error.step, name_operation=debug_nans)}"
+        raise DivergedError(
+            f"{error}{what}; lower --learning-rate, set --clip-norm 1, or try --on-divergence skip"
+        ) from None
 
 
-def blamed(replay: Replay, step: int, *, name_operation: bool) -> str:
+def find_cause(replay: Replay, step: int, *, name_operation: bool) -> str:
     """A sentence on what made the loss of this step, counted from 0, non-finite."""
     state = replay.state_before(step)
     guilty, what = step, ""
@@ -134,8 +147,9 @@ def blamed(replay: Replay, step: int, *, name_operation: bool) -> str:
         what = f"the first parameters of {broken} are not finite"
     else:
         guilty, state = step - 1, replay.state_before(step - 1)
-        gradients, _ = jax.jit(replay.parts.backward)(state, replay.batch(state, guilty))
-        gradient = _nearest_to_loss(gradients, nn.layer_names(replay.model.mlp))
+        backward = jax.jit(replay.job.parts.backward)
+        gradients, _ = backward(state, replay.job.model.fitted, replay.batch(state, guilty))
+        gradient = _nearest_to_loss(gradients, nn.layer_names(replay.job.model.mlp))
         cause = "its update" if gradient is None else f"the gradient of {gradient}"
         what = f"{cause} was not finite in step {guilty + 1}, and {broken} with it"
     if not name_operation:
@@ -144,19 +158,21 @@ def blamed(replay: Replay, step: int, *, name_operation: bool) -> str:
 
 
 def _in_forward(replay: Replay, state: TrainState, step: int) -> str:
-    model, batch = replay.model, replay.batch(state, step)
+    model, batch = replay.job.model, replay.batch(state, step)
     outputs: list[Array] = []
 
     def dense(x: Array, kernel: Array, bias: Array, activation: str) -> Array:
         outputs.append(kernels.dense(x, kernel, bias, activation, model.policy, "xla"))
         return outputs[-1]
 
-    x = (batch.inputs.astype(model.policy.output) - model.scaling.shift) * model.scaling.scale
-    dropout_key = state.dropout_key if model.mlp.dropout > 0 else None
-    nn.apply(model.mlp, state.params, x, dense=dense, dropout_key=dropout_key)
+    dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
+    model.spec.logits(state.params, model.fitted, batch.inputs, dropout, dense)
     for name, output in zip(nn.layer_names(model.mlp), outputs, strict=True):
         if not bool(jnp.isfinite(output).all()):
             return f"{name} is the first layer whose output is not finite"
+    loss = replay.job.parts.metrics(outputs[-1], batch, state.hyper).loss
+    if bool(jnp.isfinite(loss)):
+        return "trained again its loss was finite: a callback changed the state on the way"
     largest = max(float(jnp.abs(outputs[-1]).max()), 0.0)
     return f"every layer's output was finite, the logits up to {largest:.3g}, and their loss was not"
 
@@ -170,7 +186,7 @@ def _operation(replay: Replay, state: TrainState, step: int) -> str:
     for what, watch in (("NaN", jax.debug_nans), ("infinity", jax.debug_infs)):
         try:
             with jax.disable_jit(), watch(True):
-                make_step(replay.parts)(state, batch)
+                make_step(replay.job.parts)(state, replay.job.model.fitted, batch)
         except FloatingPointError as error:
             named = re.search(r"encountered in (\w+)", str(error))
             operation = named[1] if named else "an operation"

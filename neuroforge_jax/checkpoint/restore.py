@@ -11,9 +11,13 @@ from neuroforge_jax.checkpoint.files import Leaf, SavedStep
 from neuroforge_jax.checkpoint.writer import named_leaves, snapshot
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import CheckpointError
-from neuroforge_jax.training.progress import Standing
+from neuroforge_jax.precision.loss_scale import LossScale
+from neuroforge_jax.training.hyper import Hyper
+from neuroforge_jax.training.progress import TrainProgress
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.typing import Params
+
+CallbackStates = dict[str, tuple[dict[str, Any], Any]]
+"""Name of a callback → plain values, and a tree of arrays or None."""
 
 FIXED = (
     "target", "train_samples", "held_out_fraction", "hidden", "activation", "normalization", "residual", "loss",
@@ -23,13 +27,17 @@ FIXED = (
 from the next step on: epochs, learning rate, momentum, dropout, smoothing, patience, backend and precision."""
 
 SHOWN = 6
-LOSS_SCALE = "loss_scale/"
+OWN = ("state",)
+"""Names that no callback can have for what it saves."""
+
+ADAPTS = ("loss_scale/", "hyper/")
+"""Arrays of the state that may be missing in the save, or in the state that goes on from it."""
 
 
-def restored(
+def restore(
     saved: SavedStep, config: TrainConfig, identity: Mapping[str, Any], state: TrainState
-) -> tuple[TrainState, Standing]:
-    """The state and the standing of a saved step, for a training of this config on data of this identity.
+) -> tuple[TrainState, TrainProgress, CallbackStates]:
+    """What a saved step holds, for a training of this config on data of this identity.
 
     state: the one before the first step, whose place the saved one takes. Raises CheckpointError for a config or
     data that the step is not of, with every difference of an array, or for arrays that are damaged.
@@ -47,23 +55,54 @@ def restored(
     _check_config(saved, config)
     _check_data(saved, identity)
     arrays = saved.arrays()
+    changed = _changed_values(saved, state)
     # A scale that the run did not have begins anew, and one that it no longer has is left behind.
-    values = [arrays.get(f"state/{name}", leaf) for name, leaf in like.items()]
-    best = _params({name[5:]: array for name, array in arrays.items() if name.startswith("best/")})
+    values = [leaf if name in changed else arrays.get(f"state/{name}", leaf) for name, leaf in like.items()]
+    trees = _trees({name: array for name, array in arrays.items() if not name.startswith("state/")})
     tree = jax.tree.unflatten(jax.tree.structure(state), values)
     # Copied by a program: a device may compute on the host's own memory, which must not be given away.
-    (state, best), _ = snapshot((tree, best))
-    return state, Standing.from_json(saved.progress, best)
+    (state, trees), _ = snapshot((tree, trees))
+    plain = saved.progress.get("callbacks") or _callbacks_of_version_0_1(saved.progress)
+    callbacks = {name: (values, trees.get(name)) for name, values in plain.items()}
+    return state, TrainProgress.from_json(saved.progress), callbacks
 
 
-def described(config: TrainConfig) -> dict[str, Any]:
+def describe_config(config: TrainConfig) -> dict[str, Any]:
     """The config as it is saved with a step."""
     return {**asdict(config), "held_out_fraction": config.held_out_fraction}
 
 
+def describe_hyper(hyper: Hyper) -> dict[str, float]:
+    """The values that a config asks for, as plain numbers."""
+    return {name: float(value) for name, value in vars(hyper).items()}
+
+
+def _changed_values(saved: SavedStep, state: TrainState) -> set[str]:
+    """Of the hyper-parameters and the loss scale, what the config now asks otherwise than when the step was saved.
+
+    The others are as they were in the state, where a callback may have changed them.
+    """
+    now, then = describe_hyper(state.hyper), saved.progress.get("hyper", {})
+    changed = {f"hyper/{name}" for name, value in now.items() if then.get(name) != value}
+    settings = describe_loss_scale(state.loss_scale)
+    if settings and saved.progress.get("loss_scale", settings) != settings:
+        changed |= {name for name in named_leaves(state) if name.startswith("loss_scale/")}
+    return changed
+
+
+def describe_loss_scale(scale: LossScale | None) -> dict[str, float]:
+    """How the scale changes: with other settings it begins anew. Empty where there is none."""
+    names = ("growth", "backoff", "interval", "floor", "ceiling")
+    return {} if scale is None else {name: float(getattr(scale, name)) for name in names}
+
+
+def _callbacks_of_version_0_1(progress: Mapping[str, Any]) -> dict[str, Any]:
+    return {"best": progress["best"] or {}, "metrics": {"bytes": progress["metrics_bytes"]}}
+
+
 def _differences(saved: Mapping[str, Leaf], like: Mapping[str, Any]) -> Iterator[str]:
     for name in dict.fromkeys((*saved, *like)):
-        if name.startswith(LOSS_SCALE):
+        if name.startswith(ADAPTS):
             continue
         wanted = Leaf(like[name].dtype.name, tuple(like[name].shape)) if name in like else None
         if wanted is None:
@@ -75,7 +114,7 @@ def _differences(saved: Mapping[str, Leaf], like: Mapping[str, Any]) -> Iterator
 
 
 def _check_config(saved: SavedStep, config: TrainConfig) -> None:
-    before, now = saved.progress["config"], described(config)
+    before, now = saved.progress["config"], describe_config(config)
     for name in FIXED:
         was, is_ = before[name], now[name]
         if was != (list(is_) if isinstance(is_, tuple) else is_):
@@ -104,9 +143,13 @@ def _check_data(saved: SavedStep, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _params(named: Mapping[str, np.ndarray]) -> Params | None:
-    params: dict[str, dict[str, Any]] = {}
+def _trees(named: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Arrays by their paths → dictionaries in each other."""
+    trees: dict[str, Any] = {}
     for name, array in named.items():
-        layer, _, leaf = name.partition("/")
-        params.setdefault(layer, {})[leaf] = array
-    return params or None
+        *folders, leaf = name.split("/")
+        inner = trees
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        inner[leaf] = array
+    return trees

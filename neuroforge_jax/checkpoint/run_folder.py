@@ -1,6 +1,7 @@
 """A run's folder: what it was, on what it ran, how it went, and what came out.
 
     config.json        the resolved configuration     metrics.jsonl        a line an epoch and a logged step
+    options.json       how the run is carried out
     environment.json   versions, device, options      result.json          the final figures
     model.json         architecture, scaling, classes params.safetensors   the final parameters
     predictions.npz    what the model says of the test samples, and the worst mistakes with their inputs
@@ -14,15 +15,16 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuroforge_jax.checkpoint import files
-from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.checkpoint.saved_options import describe_options
+from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import CheckpointError, ConfigError
 from neuroforge_jax.system.files import read_json, write_bytes, write_json
 from neuroforge_jax.system.locks import take_lock
@@ -30,10 +32,14 @@ from neuroforge_jax.system.locks import take_lock
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that is there, can be written, and is this process's alone until `release`."""
+    """A folder that is there, can be written, and is this process's alone until `release`.
+
+    began: whether a run began in it before.
+    """
 
     path: Path
     _lock: int = field(default=-1, repr=False, compare=False)
+    began: bool = False
 
     @staticmethod
     def create(path: Path) -> "RunFolder":
@@ -61,7 +67,7 @@ class RunFolder:
         for left in path.glob(".*.tmp"):
             left.unlink(missing_ok=True)
         files.clean(folder.checkpoints)
-        return folder
+        return replace(folder, began=True)
 
     @staticmethod
     def holds_run(path: Path) -> bool:
@@ -112,9 +118,12 @@ class RunFolder:
             taken = parent / f"{name}-{number}"
         return taken
 
-    def write_config(self, config: TrainConfig) -> None:
-        """The resolved configuration: loading it needs no Python to be run again."""
+    def write_config(self, config: TrainConfig, options: RunOptions) -> None:
+        """The resolved configuration: loading it needs no Python to be run again. And how the run is carried
+        out.
+        """
         self.write_json("config.json", asdict(config))
+        self.write_json("options.json", describe_options(options, self.path))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """A file that a person can read too."""
@@ -125,3 +134,28 @@ class RunFolder:
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
         write_bytes(self.path / name, content.getvalue())
+
+
+@contextlib.contextmanager
+def open_run(options: RunOptions) -> Iterator[RunFolder | None]:
+    """The folder that the run is saved to, locked while this lasts; the one of a run that began where that is to be
+    continued. None where nothing is to be saved. Raises ConfigError or CheckpointError.
+    """
+    folder = _open(options)
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            folder.release()
+
+
+def _open(options: RunOptions) -> RunFolder | None:
+    if options.resume not in (None, "auto"):
+        return RunFolder.reopen(Path(options.resume))
+    if options.run_dir is None:
+        if options.resume == "auto":
+            raise ConfigError("--resume auto needs the folder of the run; give it as --run-dir")
+        return None
+    if options.resume == "auto" and RunFolder.holds_run(options.run_dir):
+        return RunFolder.reopen(options.run_dir)
+    return RunFolder.create(options.run_dir)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuroforge_jax.checkpoint import files
-from neuroforge_jax.checkpoint.interval import Schedule
+from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.typing import Array, Bool
@@ -37,7 +37,7 @@ class _Snapshot:
     progress: Mapping[str, Any]
 
 
-class Saver:
+class CheckpointWriter:
     """Writes steps to `folder` when they fall due, keeps the latest and the best, and removes the others.
 
     keep_latest: the last steps, at least 1; keep_best: those with the highest scores. warn: called with a
@@ -48,13 +48,13 @@ class Saver:
     def __init__(
         self,
         folder: Path,
-        schedule: Schedule,
+        interval: Interval,
         *,
         keep_latest: int = 2,
         keep_best: int = 1,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        self._folder, self.schedule = folder, schedule
+        self._folder, self.interval = folder, interval
         self._keep_latest, self._keep_best = keep_latest, keep_best
         self._warn = warn
         self._change = threading.Condition()
@@ -65,10 +65,10 @@ class Saver:
         self.written = self._last_step = max(files.steps(folder), default=0)
         self._last_time = time.monotonic()
 
-    def saves(self, step: int, epoch: int, *, ends_epoch: bool) -> bool:
-        """Whether to save here; see `Schedule.is_due`."""
+    def is_due(self, step: int, epoch: int, *, ends_epoch: bool) -> bool:
+        """Whether to save here; see `Interval.is_due`."""
         seconds = time.monotonic() - self._last_time
-        return step != self._last_step and self.schedule.is_due(step, epoch, seconds, ends_epoch=ends_epoch)
+        return step != self._last_step and self.interval.is_due(step, epoch, seconds, ends_epoch=ends_epoch)
 
     def save(self, step: int, tree: Tree, progress: Mapping[str, Any], score: float | None = None) -> None:
         """Take a copy of this tree of arrays as it is now, and have it written.
@@ -143,8 +143,9 @@ class Saver:
 
 @jax.jit
 def snapshot(tree: Tree) -> tuple[Tree, Bool[Array, ""]]:
-    """A copy of a tree of arrays with buffers of its own, and whether every number in it is finite."""
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    """A copy of a tree of arrays with buffers of its own, and whether every number in its state is finite."""
+    state = tree["state"] if isinstance(tree, dict) and "state" in tree else tree
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     finite = [jnp.isfinite(leaf).all() for leaf in floats]
     return jax.tree.map(jnp.copy, tree), jnp.stack(finite).all() if finite else jnp.asarray(True)
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from neuroforge_jax.checkpoint.interval import Schedule
+from neuroforge_jax.checkpoint.interval import Interval
+from neuroforge_jax.checkpoint.saved_options import find_data, resumed_folder, saved_options
 from neuroforge_jax.commands.config_files import load_config, saved_config
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import ConfigError, NotYetError
@@ -32,7 +33,8 @@ class _FirstFlags:
 
 
 def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
-    """The training and the run that a command line asks for; a run that is continued starts from its own config.
+    """The training and the run that a command line asks for; a run that is continued starts from its own config and
+    options, and a flag that is given wins over them, its default value too.
 
     Raises ConfigError for a file or value that cannot be used, CheckpointError for a run that cannot be continued,
     NotYetError for a flag whose feature is not built; a flag that does not exist ends the process with exit code 2,
@@ -42,17 +44,19 @@ def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
     if first.resume == "auto" and first.run_dir is None:
         # It goes on in the folder that the same command began in.
         first = replace(first, run_dir=Path("runs", Path(first.config or first.dataset).stem))
-    file = (first.run_dir or Path()) / "config.json"
-    saved = saved_config(file.parent) if first.resume == "auto" and file.exists() else None
-    default = _Flags(training=_first_config(first, saved))
+    goes_on_in = resumed_folder(RunOptions(run_dir=first.run_dir, resume=first.resume))
+    saved = saved_config(goes_on_in) if first.resume == "auto" and goes_on_in else None
+    training = _first_config(first, saved)
+    run = RunOptions() if goes_on_in is None else saved_options(goes_on_in)
+    default = _Flags(training, run)
     flags = tyro.cli(_Flags, args=args, default=default, prog="python -m neuroforge_jax.train")
     _refuse_what_is_not_built(flags.run)
-    Schedule.parse(flags.run.checkpoint_every)
-    training = flags.training
+    Interval.parse(flags.run.checkpoint_every)
+    training, run = flags.training, replace(flags.run, run_dir=first.run_dir)
     if saved and training.dataset == "auto":
         # What `auto` chose then stays chosen, whatever it would find now.
         training = replace(training, dataset=saved.dataset)
-    return training, replace(flags.run, run_dir=first.run_dir)
+    return training if goes_on_in is None else find_data(training, run), run
 
 
 def _first_config(first: _FirstFlags, saved: TrainConfig | None) -> TrainConfig:

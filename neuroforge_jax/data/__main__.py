@@ -110,13 +110,12 @@ def show(
     else:
         _print(_first_rows(dataset))
     if dataset.classes:
-        counts = _table("class", "training", "test")
-        sizes = [
-            np.bincount(part.targets, minlength=len(dataset.classes))
-            for part in (dataset.train, dataset.test)
-        ]
-        for label, training, test in zip(dataset.classes, *sizes, strict=True):
-            counts.add_row(_plain(label), f"{training:,}", f"{test:,}")
+        splits = {"training": dataset.train, "test": dataset.test}
+        there = {part: split for part, split in splits.items() if split is not None}
+        counts = _table("class", *there)
+        sizes = [np.bincount(split.targets, minlength=len(dataset.classes)) for split in there.values()]
+        for label, *numbers in zip(dataset.classes, *sizes, strict=True):
+            counts.add_row(_plain(label), *(f"{number:,}" for number in numbers))
         _print(counts)
 
 

@@ -1,56 +1,108 @@
 """Samples on a device: a split as it lies there, and the batches that are gathered from it."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
 
-from neuroforge_jax.data.types import Inputs, Split
+from neuroforge_jax.data.preprocess import Inputs
+from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
+from neuroforge_jax.data.types import Split
 from neuroforge_jax.system.spans import span
-from neuroforge_jax.typing import Array, Float, Integer, Num, UInt8, UInt32
+from neuroforge_jax.typing import Array, Float, Integer, Num, PRNGKey, UInt8, UInt32
+
+ROWS_OF_A_BUCKET = 16
+"""Buckets between a power of two and the next, so that at most a sixteenth of the rows is padding."""
 
 
 @struct.dataclass
 class Batch:
-    """Samples of one step. A sample of weight 0 is padding and counts for nothing.
+    """Samples of one step.
 
-    inputs: uint8 or f32 [B, I], unscaled; targets: i32 [B] or f32 [B, O]; weights: f32 [B].
+    inputs: uint8 or f32 [B, I], unscaled; targets: i32 [B] or f32 [B, O]; mask: f32 [B], 0 for padding, which
+    counts for nothing; weight: f32 [B], how much a sample counts, 1 on average over the training samples; None
+    where all count alike.
     """
 
     inputs: Num[Array, "B I"]
     targets: Num[Array, "B ..."]
-    weights: Float[Array, " B"]
+    mask: Float[Array, " B"]
+    weight: Float[Array, " B"] | None = None
 
 
 @struct.dataclass
 class DeviceData:
     """A split as it lies on a device: uint8 inputs packed four to a word, which quarters a gather's work.
 
-    words: u32 [N, ⌈I/4⌉], or f32 [N, I] as it is; inputs: I.
+    words: u32 [R, ⌈I/4⌉], or f32 [R, I] as it is; weights: f32 [R] or None; samples: i32 [], the real ones
+    among the R rows, which come first: other data with as many rows are other arguments of the same program.
+    inputs: I.
     """
 
-    words: Num[Array, "N W"]
-    targets: Num[Array, "N ..."]
+    words: Num[Array, "R W"]
+    targets: Num[Array, "R ..."]
+    weights: Float[Array, " R"] | None
+    samples: Integer[Array, ""]
     inputs: int = struct.field(pytree_node=False)
 
-    def __len__(self) -> int:
+    @property
+    def rows(self) -> int:
+        """Real ones and padding."""
         return self.words.shape[0]
 
 
+def bucket(samples: int) -> int:
+    """Rows in which so many samples lie: at most a sixteenth more, and never beyond the next power of two.
+
+    Within a power of two the shuffle's structure is one (`shuffle.py`).
+    """
+    step = max(1, (1 << max(samples - 1, 1).bit_length()) // (2 * ROWS_OF_A_BUCKET))
+    return -(-samples // step) * step
+
+
 def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
-    """Move a split to a device, once and for all."""
+    """Move a split to a device, once and for all, its rows padded to a bucket."""
     with span("transfer"):
-        words, targets = jax.device_put((pack(split.inputs), split.targets), device)
-    return DeviceData(words, targets, split.inputs.shape[1])
+        rows = bucket(len(split))
+        weights = None if split.weights is None else _padded(split.weights, rows)
+        arrays = pack(split.inputs, rows), _padded(split.targets, rows), weights
+        words, targets, weights, samples = jax.device_put((*arrays, np.int32(len(split))), device)
+    return DeviceData(words, targets, weights, samples, split.inputs.shape[1])
 
 
-def pack(inputs: Inputs) -> np.ndarray:
-    """uint8 [N, I] → u32 [N, ⌈I/4⌉], rows padded with zeros, without a copy where I is a multiple of 4."""
+def _padded(array: np.ndarray, rows: int) -> np.ndarray:
+    """With rows of zeros below; as it is where it has as many."""
+    if len(array) == rows:
+        return array
+    padded = aligned((rows, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros that begin at a multiple of 64 bytes: jax can use them on a CPU without a copy."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    store = np.zeros(size + 64, np.uint8)
+    start = -store.ctypes.data % 64
+    return store[start : start + size].view(dtype).reshape(shape)
+
+
+def pack(inputs: Inputs, rows: int | None = None) -> np.ndarray:
+    """uint8 [N, I] → u32 [R, ⌈I/4⌉], words and rows padded with zeros; f32 [N, I] → f32 [R, I].
+
+    Without a copy where nothing is padded.
+    """
+    rows = len(inputs) if rows is None else rows
     if inputs.dtype != np.uint8:
-        return inputs
-    if spare := -inputs.shape[1] % 4:
-        inputs = np.pad(inputs, ((0, 0), (0, spare)))
+        return _padded(inputs, rows)
+    wide = 4 * words_wide(inputs.shape[1])
+    if (rows, wide) != inputs.shape:
+        padded = aligned((rows, wide), inputs.dtype)
+        padded[: len(inputs), : inputs.shape[1]] = inputs
+        inputs = padded
     # XLA's bitcast puts the lowest byte first on every platform.
     return np.ascontiguousarray(inputs).view("<u4")
 
@@ -68,17 +120,33 @@ def unpack(words: UInt32[Array, "B W"], inputs: int) -> UInt8[Array, "B {inputs}
     return lax.platform_dependent(bytes_, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
-def gather(data: DeviceData, indices: Integer[Array, " B"], weights: Float[Array, " B"]) -> Batch:
+def draw_batch(data: DeviceData, key: PRNGKey, step: Integer[Array, ""], batch_size: int) -> Batch:
+    """The samples of a step of a training, counted from 0. key: of the order of samples."""
+    per_epoch = steps_per_epoch(data.samples, batch_size)
+    positions = positions_of_step(step % per_epoch, batch_size)
+    indices = sample_order(key, step // per_epoch, data.samples, positions, order_bits(data.rows))
+    return gather(data, indices, (positions < data.samples).astype(jnp.float32))
+
+
+def gather(data: DeviceData, indices: Integer[Array, " B"], mask: Float[Array, " B"]) -> Batch:
     """The samples at these indices, all of which are within the data."""
-    rows = jnp.take(data.words, indices, axis=0, mode="clip")
-    return _batch(rows, jnp.take(data.targets, indices, axis=0, mode="clip"), data.inputs, weights)
+
+    def take(array: Array) -> Array:
+        return jnp.take(array, indices, axis=0, mode="clip")
+
+    return _batch(data, take, mask)
 
 
-def neighbours(data: DeviceData, first: Integer[Array, ""], weights: Float[Array, " B"]) -> Batch:
-    """The samples at first, first + 1, …, as many as there are weights."""
-    rows = lax.dynamic_slice_in_dim(data.words, first, len(weights))
-    return _batch(rows, lax.dynamic_slice_in_dim(data.targets, first, len(weights)), data.inputs, weights)
+def neighbours(data: DeviceData, first: Integer[Array, ""], mask: Float[Array, " B"]) -> Batch:
+    """The samples at first, first + 1, …, as many as the mask has numbers."""
+
+    def take(array: Array) -> Array:
+        return lax.dynamic_slice_in_dim(array, first, len(mask))
+
+    return _batch(data, take, mask)
 
 
-def _batch(rows: Array, targets: Array, inputs: int, weights: Array) -> Batch:
-    return Batch(unpack(rows, inputs) if rows.dtype == jnp.uint32 else rows, targets, weights)
+def _batch(data: DeviceData, take: Callable[[Array], Array], mask: Array) -> Batch:
+    rows = take(data.words)
+    inputs = unpack(rows, data.inputs) if rows.dtype == jnp.uint32 else rows
+    return Batch(inputs, take(data.targets), mask, None if data.weights is None else take(data.weights))

@@ -24,7 +24,10 @@ Words = TypeVar("Words", Array, np.ndarray)
 """u32 [S] of jax or of NumPy: the same arithmetic on the device and on the host."""
 
 
-def steps_per_epoch(samples: int, batch_size: int) -> int:
+Count = TypeVar("Count", int, Array)
+
+
+def steps_per_epoch(samples: Count, batch_size: int) -> Count:
     """Steps of one pass; the last batch is padded, not dropped."""
     return -(-samples // batch_size)
 
@@ -35,22 +38,31 @@ def positions_of_step(step_in_epoch: Integer[Array, ""], batch_size: int) -> Int
 
 
 def sample_order(
-    key: PRNGKey, epoch: Integer[Array, ""] | int, samples: int, positions: Integer[Array, " S"] | None = None
+    key: PRNGKey,
+    epoch: Integer[Array, ""] | int,
+    samples: Integer[Array, ""] | int,
+    positions: Integer[Array, " S"],
+    bits: int | None = None,
 ) -> Integer[Array, " S"]:
-    """Indices of the samples at `positions` (all n of them unless given) of an epoch's order.
+    """Indices of the samples at `positions` of an epoch's order.
 
-    key: the seed's key; samples: n, static. Positions from n on, which are padding, give some index below n.
+    key: the seed's key; samples: n, which may be traced where `bits` is given: `order_bits` of n, the same for all
+    n of a bucket. Positions from n on, which are padding, give some index below n.
     """
-    if positions is None:
-        positions = jnp.arange(samples, dtype=jnp.int32)
-    walk = _walk(round_keys(key, epoch), samples)
+    walk = _walk(round_keys(key, epoch), order_bits(int(samples)) if bits is None else bits)
+    bound = jnp.asarray(samples, jnp.uint32)
     start = jnp.where(positions < samples, positions, 0).astype(jnp.uint32)
     indices = lax.while_loop(
-        lambda x: (x >= samples).any(),
-        lambda x: jnp.where(x >= samples, walk(x), x),
+        lambda x: (x >= bound).any(),
+        lambda x: jnp.where(x >= bound, walk(x), x),
         walk(start),
     )
     return indices.astype(jnp.int32)
+
+
+def order_bits(samples: int) -> int:
+    """K of the smallest 2ᵏ ≥ n that the order of n samples is made in."""
+    return max(2, (samples - 1).bit_length())
 
 
 def round_keys(key: PRNGKey, epoch: Integer[Array, ""] | int) -> UInt32[Array, " R"]:
@@ -62,7 +74,7 @@ def order_on_host(
     keys: UInt32[np.ndarray, " R"], samples: int, positions: Integer[np.ndarray, " S"]
 ) -> Integer[np.ndarray, " S"]:
     """The same indices as `sample_order`, from the epoch's round keys, by NumPy: it asks no device to wait."""
-    walk = _walk(keys, samples)
+    walk = _walk(keys, order_bits(samples))
     indices = walk(np.where(positions < samples, positions, 0).astype(np.uint32))
     outside = np.flatnonzero(indices >= samples)
     while len(outside):
@@ -71,9 +83,8 @@ def order_on_host(
     return indices.astype(np.int64)
 
 
-def _walk(keys: Words, samples: int) -> Callable[[Words], Words]:
-    """One application of the Feistel network on the smallest 2ᵏ ≥ n, its halves unequal where k is odd."""
-    bits = max(2, (samples - 1).bit_length())
+def _walk(keys: Words, bits: int) -> Callable[[Words], Words]:
+    """One application of the Feistel network on 2ᵏ numbers, its halves unequal where k is odd."""
     low_bits = bits // 2
     low_mask, high_mask = (1 << low_bits) - 1, (1 << (bits - low_bits)) - 1
 

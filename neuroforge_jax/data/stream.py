@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from neuroforge_jax.data.batch import words_wide
+from neuroforge_jax.data.batch import aligned, words_wide
 from neuroforge_jax.data.shuffle import order_on_host
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DataError
@@ -24,11 +24,12 @@ Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 class HostBuffer:
     """Room for samples on the host, laid out as `DeviceData` is.
 
-    words: u32 [S, ⌈I/4⌉] or f32 [S, I]; targets: i32 [S] or f32 [S, O]; inputs: I.
+    words: u32 [S, ⌈I/4⌉] or f32 [S, I]; targets: i32 [S] or f32 [S, O]; weights: f32 [S] or None; inputs: I.
     """
 
     words: Num[np.ndarray, "S W"]
     targets: Num[np.ndarray, "S ..."]
+    weights: Num[np.ndarray, " S"] | None
     inputs: int
 
     @staticmethod
@@ -37,13 +38,14 @@ class HostBuffer:
         inputs = like.inputs.shape[1]
         pixels = like.inputs.dtype == np.uint8
         shape = (samples, words_wide(inputs) if pixels else inputs)
-        words = _aligned(shape, np.dtype("<u4") if pixels else like.inputs.dtype)
-        return HostBuffer(
-            words, _aligned((samples, *like.targets.shape[1:]), np.dtype(like.targets.dtype)), inputs
-        )
+        words = aligned(shape, np.dtype("<u4") if pixels else like.inputs.dtype)
+        targets = aligned((samples, *like.targets.shape[1:]), np.dtype(like.targets.dtype))
+        weights = None if like.weights is None else aligned((samples,), np.dtype(np.float32))
+        return HostBuffer(words, targets, weights, inputs)
 
     def __getitem__(self, part: slice) -> "HostBuffer":
-        return HostBuffer(self.words[part], self.targets[part], self.inputs)
+        weights = None if self.weights is None else self.weights[part]
+        return HostBuffer(self.words[part], self.targets[part], weights, self.inputs)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -54,14 +56,6 @@ class HostBuffer:
         if self.words.dtype != np.uint32:
             return self.words
         return self.words.view(np.uint8)[:, : self.inputs]
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin at a multiple of 64 bytes: jax can use them on a CPU without a copy."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    store = np.zeros(size + 64, np.uint8)
-    start = -store.ctypes.data % 64
-    return store[start : start + size].view(dtype).reshape(shape)
 
 
 @runtime_checkable
@@ -108,6 +102,8 @@ class ArraySource:
             rows, to = rows.view("<u4"), out.words  # a quarter of the items to move
         np.take(rows, indices, axis=0, out=to, mode="clip")
         np.take(self.split.targets, indices, axis=0, out=out.targets, mode="clip")
+        if self.split.weights is not None and out.weights is not None:
+            np.take(self.split.weights, indices, axis=0, out=out.weights, mode="clip")
 
 
 class IteratorSource:
@@ -133,7 +129,7 @@ class IteratorSource:
     ) -> None:
         if samples < 1 or window < 1:
             raise ValueError(f"{samples} samples in windows of {window}: both must be at least 1")
-        self.like = like[:0]
+        self.like = Split(like.inputs[:0], like.targets[:0])  # an iterator gives no weights
         self._passes, self._samples, self._classes = passes, samples, classes
         self._window = min(window, samples)
         self._epoch, self._block = -1, -1

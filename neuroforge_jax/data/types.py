@@ -1,19 +1,18 @@
-"""Datasets as plain arrays: splits, their scaling, and the checks that stand before any training."""
+"""Datasets as plain arrays: splits, what was fitted to them, and the checks that stand before any training."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int32
 
+from neuroforge_jax.data.preprocess import BLOCK, Fitted, Inputs, fit_inputs, in_blocks
 from neuroforge_jax.errors import ConfigError, DataError
 
-Inputs = UInt8[np.ndarray, "N I"] | Float32[np.ndarray, "N I"]
 Targets = Int32[np.ndarray, " N"] | Float32[np.ndarray, "N O"]
 
-BLOCK = 4096
-"""Samples looked at at once."""
+Weights = Float32[np.ndarray, " N"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,57 +21,19 @@ class Split:
 
     inputs: uint8 or float32 [N, I], as stored; they are scaled inside the compiled program.
     targets: int32 [N] class indices, or float32 [N, O] for a regression.
+    weights: float32 [N], how much each sample counts, or None where all count alike.
     """
 
     inputs: Inputs
     targets: Targets
+    weights: Weights | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, index: slice | np.ndarray) -> "Split":
-        return Split(self.inputs[index], self.targets[index])
-
-
-@dataclass(frozen=True, eq=False)
-class Scaling:
-    """x → (x − shift) · scale: zero mean and unit variance over the training set.
-
-    Both are float32 [] for images (one mean and deviation over all pixels, so that the picture keeps its
-    contrasts) or float32 [I] for tables (one a column; a constant column has scale 0, so that it says nothing).
-    """
-
-    shift: Float32[np.ndarray, "*axes"]
-    scale: Float32[np.ndarray, "*axes"]
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both have the same bits, so that a program made for the one is good for the other."""
-        return isinstance(other, Scaling) and self._bits == other._bits
-
-    def __hash__(self) -> int:
-        return hash(self._bits)
-
-    @property
-    def _bits(self) -> tuple[tuple[int, ...], bytes, bytes]:
-        return self.shift.shape, self.shift.tobytes(), self.scale.tobytes()
-
-    @staticmethod
-    def fit(inputs: Inputs) -> "Scaling":
-        """The scaling of a training set; images are measured on their first 10,000 samples."""
-        if inputs.dtype == np.uint8:
-            counts = np.bincount(inputs[:10_000].ravel(), minlength=256).astype(np.float64)
-            levels = np.arange(256.0)
-            mean = (counts * levels).sum() / counts.sum()
-            deviation = np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum())
-        else:
-            # In blocks, for the inputs may be mapped from a file larger than the memory.
-            mean = sum(block.sum(axis=0, dtype=np.float64) for block in _blocks(inputs)) / len(inputs)
-            squares = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(inputs))
-            deviation = np.sqrt(squares / len(inputs))
-        # A column that only rounding makes vary must not be blown up to unit variance.
-        constant = deviation <= 1e-7 * np.maximum(np.abs(mean), 1e-30)
-        scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
-        return Scaling(np.asarray(mean, np.float32), np.asarray(scale, np.float32))
+        weights = None if self.weights is None else self.weights[index]
+        return Split(self.inputs[index], self.targets[index], weights)
 
 
 @dataclass(frozen=True)
@@ -85,9 +46,9 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split, and what is needed to read them.
+    """A training split, any of validation and test, and what is needed to read them.
 
-    scaling: of the inputs, fitted on the training split.
+    test, validation: None where there are none. fitted: what was learnt from the training split alone.
     classes: names of the classes by index; empty for a regression.
     shape: of one sample, (28, 28) for pictures, (I,) for tables.
     columns: of a table, in the file's order, the target left out; empty for arrays and pictures.
@@ -96,12 +57,13 @@ class Dataset:
 
     name: str
     train: Split
-    test: Split
+    test: Split | None
     classes: tuple[str, ...]
     shape: tuple[int, ...]
-    scaling: Scaling
+    fitted: Fitted
     columns: tuple[Column, ...] = ()
     origin: str = ""
+    validation: Split | None = None
 
     @property
     def inputs(self) -> int:
@@ -117,61 +79,65 @@ class Dataset:
     def from_arrays(
         x_train: np.ndarray,
         y_train: np.ndarray,
-        x_test: np.ndarray,
-        y_test: np.ndarray,
+        x_test: np.ndarray | None = None,
+        y_test: np.ndarray | None = None,
         *,
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        sample_weight: np.ndarray | None = None,
         name: str = "arrays",
         classes: Sequence[str] | None = None,
         columns: Sequence[Column] = (),
         origin: str = "given as arrays",
     ) -> "Dataset":
-        """Make a dataset from inputs x [N, ...] and targets y.
+        """Make a dataset from inputs x [N, ...] and targets y; test data, and validation as (x, y), may be left
+        out.
 
         x: uint8 stays uint8, every other number becomes float32. y: integers [N] are classes 0 to C − 1, floats [N]
-        or [N, O] are numbers to predict. Raises DataError for lengths that differ, empty arrays, values that are
-        not finite numbers, and labels outside the classes.
+        or [N, O] are numbers to predict. sample_weight: [N] of the training samples, at least 0; they are divided
+        by their mean. Raises DataError for lengths that differ, empty arrays, values that are not finite numbers,
+        and labels outside the classes.
         """
-        shape = tuple(int(axis) for axis in np.shape(x_train)[1:]) or (1,)
+        if (x_test is None) != (y_test is None):
+            raise DataError(f"{name}: x_test and y_test come together; give both or neither")
+        test = None if x_test is None else (x_test, y_test)
+        given = {"training": (x_train, y_train), "validation": validation, "test": test}
+        arrays = {part: (np.asarray(xy[0]), np.asarray(xy[1])) for part, xy in given.items() if xy}
+        _check_shapes(name, arrays)
+        if classes is None:
+            classes = _number_classes(name, [y for _, y in arrays.values()])
         splits = {
-            "training": (np.asarray(x_train), np.asarray(y_train)),
-            "test": (np.asarray(x_test), np.asarray(y_test)),
+            part: Split(_inputs(name, part, x), _targets(name, part, x, y, classes))
+            for part, (x, y) in arrays.items()
         }
-        for part, (x, y) in splits.items():
-            if x.ndim == 0 or y.ndim == 0 or 0 in x.shape[1:]:
+        train = splits["training"]
+        for part, split in splits.items():
+            if split.targets.shape[1:] != train.targets.shape[1:]:
                 raise DataError(
-                    f"{name}: the {part} arrays have shapes {x.shape} and {y.shape}; the first axis must be "
-                    "the samples, and a sample needs at least one input"
+                    f"{name}: training targets are {train.targets.shape} and {part} targets {split.targets.shape}; "
+                    "they must have as many numbers a sample"
                 )
-        if splits["training"][0].shape[1:] != splits["test"][0].shape[1:]:
-            raise DataError(
-                f"{name}: training samples have shape {splits['training'][0].shape[1:]} and test samples "
-                f"{splits['test'][0].shape[1:]}; they must agree"
-            )
-        if classes is None and splits["training"][1].dtype.kind in "iub" and len(splits["training"][1]):
-            highest = max(int(y.max(initial=0)) for _, y in splits.values())
-            if highest >= 100_000:
-                raise DataError(f"{name}: label {highest} is too large; labels are class indices from 0")
-            classes = [str(index) for index in range(max(2, highest + 1))]
-        train, test = (
-            Split(_inputs(name, part, x), _targets(name, part, x, y, classes))
-            for part, (x, y) in splits.items()
-        )
+        if sample_weight is not None:
+            train = replace(train, weights=_weights(name, np.asarray(sample_weight), len(train)))
         return Dataset(
             name,
             train,
-            test,
+            splits.get("test"),
             tuple(classes or ()),
-            shape,
-            Scaling.fit(train.inputs),
+            tuple(int(axis) for axis in np.shape(x_train)[1:]) or (1,),
+            fit_inputs(train.inputs),
             tuple(columns),
             origin,
+            splits.get("validation"),
         )
 
     def identity(self) -> dict[str, str | int]:
         """What distinguishes its training data: name, sizes, and a SHA-256 over up to 4,096 of the samples."""
         every = -(-len(self.train) // BLOCK)
         digest = hashlib.sha256()
-        for array in (self.train.inputs[::every], self.train.targets[::every], self.scaling.shift):
+        arrays = [self.train.inputs[::every], self.train.targets[::every], np.asarray(self.fitted.shift)]
+        if self.train.weights is not None:
+            arrays.append(self.train.weights[::every])
+        for array in arrays:
             digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         sizes = {"samples": len(self.train), "inputs": self.inputs, "outputs": self.outputs}
         return {"name": self.name, **sizes, "sha256": digest.hexdigest()}
@@ -184,16 +150,15 @@ class Dataset:
             raise ConfigError(
                 f"--train-samples {samples}: {self.name} has {len(self.train)} training samples; take fewer"
             )
-        train = self.train[:samples]
-        return replace(self, train=train, scaling=Scaling.fit(train.inputs))
+        return self._trained_on(self.train[:samples])
 
-    def hold_out(self, fraction: float, seed: int) -> tuple["Dataset", Split | None]:
-        """Take a share of the training data out as validation data, chosen by the seed.
+    def hold_out(self, fraction: float, seed: int) -> "Dataset":
+        """Take a share of the training data out as validation data, chosen by the seed, and fit what is left.
 
-        Returns the dataset without it, scaled by what is left, and the validation split; None for a share of 0.
+        A share of 0 changes nothing. Raises ConfigError where one side would be empty.
         """
         if fraction == 0:
-            return self, None
+            return self
         held = round(len(self.train) * fraction)
         if not 0 < held < len(self.train):
             raise ConfigError(
@@ -202,7 +167,13 @@ class Dataset:
             )
         order = np.random.default_rng(seed).permutation(len(self.train))
         validation, train = self.train[np.sort(order[:held])], self.train[np.sort(order[held:])]
-        return replace(self, train=train, scaling=Scaling.fit(train.inputs)), validation
+        return replace(self._trained_on(train), validation=validation)
+
+    def _trained_on(self, train: Split) -> "Dataset":
+        """The same with another training split: what is fitted, and the mean of the weights, are of that alone."""
+        if train.weights is not None:
+            train = replace(train, weights=_weights(self.name, train.weights, len(train)))
+        return replace(self, train=train, fitted=fit_inputs(train.inputs))
 
 
 def _inputs(name: str, part: str, x: np.ndarray) -> Inputs:
@@ -215,7 +186,7 @@ def _inputs(name: str, part: str, x: np.ndarray) -> Inputs:
         return np.ascontiguousarray(flat)
     with np.errstate(over="ignore"):
         flat = np.ascontiguousarray(flat, dtype=np.float32)
-    for index, block in enumerate(_blocks(flat)):
+    for index, block in enumerate(in_blocks(flat)):
         if not (finite := np.isfinite(block)).all():
             row, column = (int(at[0]) for at in np.nonzero(~finite))
             raise DataError(
@@ -225,8 +196,38 @@ def _inputs(name: str, part: str, x: np.ndarray) -> Inputs:
     return flat
 
 
-def _blocks(inputs: np.ndarray) -> Iterator[np.ndarray]:
-    return (inputs[at : at + BLOCK] for at in range(0, len(inputs), BLOCK))
+def _number_classes(name: str, labels: Sequence[np.ndarray]) -> list[str] | None:
+    """Classes by their numbers, from the labels of all parts; None for targets that are numbers."""
+    if labels[0].dtype.kind not in "iub" or not len(labels[0]):
+        return None
+    highest = max(int(y.max(initial=0)) for y in labels)
+    if highest >= 100_000:
+        raise DataError(f"{name}: label {highest} is too large; labels are class indices from 0")
+    return [str(index) for index in range(max(2, highest + 1))]
+
+
+def _check_shapes(name: str, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Every part has samples of one shape."""
+    sample = arrays["training"][0].shape[1:]
+    for part, (x, y) in arrays.items():
+        if x.ndim == 0 or y.ndim == 0 or 0 in x.shape[1:]:
+            raise DataError(
+                f"{name}: the {part} arrays have shapes {x.shape} and {y.shape}; the first axis must be "
+                "the samples, and a sample needs at least one input"
+            )
+        if x.shape[1:] != sample:
+            raise DataError(
+                f"{name}: training samples have shape {sample} and {part} samples {x.shape[1:]}; they must agree"
+            )
+
+
+def _weights(name: str, weights: np.ndarray, samples: int) -> Weights:
+    if weights.shape != (samples,):
+        raise DataError(f"{name}: {samples} training samples and weights {weights.shape}; give one a sample")
+    good = weights.dtype.kind in "fiub" and np.isfinite(weights).all() and (weights >= 0).all()
+    if not good or weights.sum() == 0:
+        raise DataError(f"{name}: weights are finite numbers from 0 upwards, and not all of them 0")
+    return (weights / weights.mean(dtype=np.float64)).astype(np.float32)
 
 
 def _targets(name: str, part: str, x: np.ndarray, y: np.ndarray, classes: Sequence[str] | None) -> Targets:

@@ -18,14 +18,14 @@ from neuroforge_jax import __version__
 from neuroforge_jax.backends.compilation_cache import Place, place
 from neuroforge_jax.backends.compiler import bf16_is_fast, why_bf16_is_slow
 from neuroforge_jax.backends.plugins import discover
-from neuroforge_jax.backends.resolve import BF16_MIN_STEP_FLOPS, choose, plugged_in
+from neuroforge_jax.backends.resolve import BF16_MIN_STEP_FLOPS, choose, load_backend
 from neuroforge_jax.backends.table import BACKENDS, Backend, local_devices
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import DATASETS, data_folder, find_files
 from neuroforge_jax.data.download import ARCHIVES
 from neuroforge_jax.errors import NotYetError, UserError
 from neuroforge_jax.kernels.choice import entries_of
-from neuroforge_jax.kernels.targets import target_of
+from neuroforge_jax.kernels.kernel_sets import kernels_for
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.system.accelerators import Accelerator, accelerators
 from neuroforge_jax.system.cpu import Cores, bf16_pays, bf16_units, cores, cpu_flags, processor_name
@@ -70,7 +70,7 @@ class BackendRow:
 
 
 @dataclass(frozen=True)
-class Options:
+class CompileOptionsRow:
     """The XLA compile options in force for a precision and a batch size."""
 
     precision: str
@@ -130,7 +130,7 @@ class Diagnosis:
     devices: tuple[Device, ...]
     backends: tuple[BackendRow, ...]
     auto: str
-    compile_options: tuple[Options, ...]
+    compile_options: tuple[CompileOptionsRow, ...]
     precision: Precision
     kernels: Kernels
     data_folder: Path
@@ -160,7 +160,7 @@ def diagnose(data_dir: Path | None = None) -> Diagnosis:
         backends=(*map(_row, BACKENDS.values()), *_plugins()),
         auto=choose(TrainConfig(backend="auto")).backend.name,
         compile_options=tuple(
-            Options(backend.precision, batch_size, dict(backend.options(batch_size)))
+            CompileOptionsRow(backend.precision, batch_size, dict(backend.options(batch_size)))
             for backend in (BACKENDS["optimized"], BACKENDS["mixed"])
             for batch_size in (SMALL_BATCH, LARGE_BATCH)
         ),
@@ -186,10 +186,14 @@ def _device(device: jax.Device) -> Device:
 
 
 def _kernels(device: jax.Device) -> Kernels:
-    target, policies = target_of(device), {name: POLICIES[name] for name in ("f32", "bf16", "fp16")}
-    multiplied = tuple(name for name, p in policies.items() if target and target.multiplies(p.compute))
+    kernel_set, policies = kernels_for(device), {name: POLICIES[name] for name in ("f32", "bf16", "fp16")}
+    multiplied = tuple(
+        name for name, p in policies.items() if kernel_set and kernel_set.multiplies(p.compute)
+    )
     rest = tuple(name for name in policies if name not in multiplied)
-    return Kernels(target.name if target else None, multiplied, rest, len(entries_of(device.device_kind)))
+    return Kernels(
+        kernel_set.name if kernel_set else None, multiplied, rest, len(entries_of(device.device_kind))
+    )
 
 
 def _row(backend: Backend) -> BackendRow:
@@ -199,7 +203,7 @@ def _row(backend: Backend) -> BackendRow:
     except UserError as error:
         status, reason = "not yet" if isinstance(error, NotYetError) else "absent", str(error)
     return BackendRow(
-        backend.name, backend.execution_name, backend.precision, backend.kernels, backend.platform,
+        backend.name, backend.executor.name, backend.precision, backend.kernels, backend.platform,
         backend.origin, status, reason,
     )  # fmt: skip
 
@@ -208,7 +212,7 @@ def _plugins() -> list[BackendRow]:
     rows = []
     for plugin in discover(("auto", *BACKENDS)):
         try:
-            rows.append(_row(plugged_in(plugin)))
+            rows.append(_row(load_backend(plugin)))
         except UserError as error:
             rows.append(BackendRow(plugin.name, "", "", "", "", plugin.origin, "unavailable", str(error)))
     return rows

@@ -7,22 +7,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.backends.memory_estimate import Estimate
 from neuroforge_jax.backends.peak import matmul_peak_flops
-from neuroforge_jax.backends.resolve import Choice, precision_advice
+from neuroforge_jax.backends.resolve import precision_advice
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.types import Dataset, Split
-from neuroforge_jax.job.pieces import predict, steps_per_epoch
-from neuroforge_jax.model.model import Model
+from neuroforge_jax.data.types import Split
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.job.pieces import predict
+from neuroforge_jax.job.trainer import Trainer
+from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.system import memory
 from neuroforge_jax.system.accelerators import accelerators
-from neuroforge_jax.system.memory import peak_resident_bytes
 from neuroforge_jax.system.provenance import device_name, installed_version
+from neuroforge_jax.training.best import BestEpoch
 from neuroforge_jax.training.evaluate import Evaluation
-from neuroforge_jax.training.progress import Standing
 from neuroforge_jax.training.step import Training
 from neuroforge_jax.typing import Params
 
@@ -36,41 +36,33 @@ peak_of_this_process: Callable[..., float] = cache(matmul_peak_flops)
 """Measured once: it takes a third of a second, and a second training finds the same machine."""
 
 
-def header_rows(
-    config: TrainConfig,
-    choice: Choice,
-    dataset: Dataset,
-    validation: Split | None,
-    model: Model,
-    training: Training,
-    needed: Estimate,
-) -> Rows:
+def header_rows(job: Job) -> Rows:
     """What is going to be trained, on what, and why so."""
-    backend, mlp = choice.backend, model.mlp
+    backend, mlp, training, dataset = job.backend, job.model.mlp, job.training, job.dataset
+    config, per_epoch = job.config, job.steps_per_epoch
     shape = "×".join(map(str, dataset.shape))
-    held_out = f", {len(validation):,} validation" if validation is not None else ""
+    others = {"validation": dataset.validation, "test": dataset.test}
+    sizes = [f"{len(dataset.train):,} training"]
+    sizes += [f"{len(split):,} {part}" for part, split in others.items() if split is not None]
     what = f"{len(dataset.classes)} classes" if dataset.classes else f"{dataset.outputs} numbers to predict"
     widths = "-".join(map(str, (mlp.inputs, *mlp.hidden, mlp.outputs)))
     rows = [
         ("data", f"{dataset.name}: {dataset.origin}"),
-        (
-            "",
-            f"{len(dataset.train):,} training{held_out}, {len(dataset.test):,} test samples of {shape}, {what}",
-        ),
-        ("device", f"{device_name(backend.device)}, jax {jax.__version__}"),
+        ("", f"{', '.join(sizes)} samples of {shape}, {what}"),
+        ("device", f"{device_name(job.device)}, jax {jax.__version__}"),
         (
             "backend",
-            f"{backend.name} ({choice.reason}): {backend.execution_name}, {backend.policy}, {backend.kernels}",
+            f"{backend.name} ({job.reason}): {backend.executor.name}, {job.policy}, {backend.kernels}",
         ),
-        ("precision", backend.policy.path(backend.device.platform) + _scaling(training)),
+        ("precision", job.policy.path(job.device.platform) + _scaling(training)),
         ("network", f"{widths} {_traits(config)}, {count(mlp):,} parameters"),
         (
             "training",
             f"{config.optimizer}, {config.schedule} learning rate {config.learning_rate:g}, batch "
-            f"{config.batch_size:,}, {_epochs(config.epochs)} of {steps_per_epoch(config, dataset):,} steps",
+            f"{config.batch_size:,}, {_epochs(config.epochs)} of {per_epoch:,} steps",
         ),
         ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
-        ("memory", str(needed)),
+        ("memory", str(job.memory)),
     ]
     notes = unused_accelerator(backend), precision_advice(backend, train_flops(mlp) * config.batch_size)
     return [*rows, *(("note", note) for note in notes if note)]
@@ -108,31 +100,22 @@ def _traits(config: TrainConfig) -> str:
 
 
 def final_figures(
-    config: TrainConfig,
-    dataset: Dataset,
-    model: Model,
-    backend: Backend,
-    standing: Standing,
-    compile_seconds: float,
-    test: Evaluation,
+    trainer: Trainer, best: BestEpoch, test: Evaluation | None, compile_seconds: float, peak: float | None
 ) -> dict[str, Any]:
-    """The contents of result.json; the share of the peak is measured here, on the idle machine."""
-    pace, best, history = standing.pace, standing.best, standing.history
-    selected = best.params is not None
-    shown = "validation" if selected else "test"
-    rate = pace.samples / pace.train_seconds
-    multiplied_in = model.policy.multiplied_in(backend.device.platform)
-    peak = peak_of_this_process(
-        backend.device, multiplied_in, backend.options(config.batch_size), model.policy.precision
-    )
-    assert best.evaluation is not None, "a run has at least one epoch"
+    """The contents of result.json. peak: FLOP/s of the machine, where they were measured."""
+    job, progress, model = trainer.job, trainer.progress, trainer.job.model
+    pace, history = progress.throughput, progress.history
+    selected, shown = best.params is not None, next(iter(trainer.evaluators), "train")
+    rate = pace.samples_per_second
+    of_best = best.evaluation
     return {
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
-        "best_validation_accuracy": best.evaluation.accuracy if selected else None,
-        "best_validation_loss": best.evaluation.loss if selected else None,
-        "best_epoch": best.epoch + 1,
-        f"best_{shown}_accuracy_of_an_epoch": best.evaluation.accuracy,
+        "test_accuracy": test and test.accuracy,
+        "test_loss": test and test.loss,
+        "best_validation_accuracy": of_best.accuracy if selected and of_best else None,
+        "best_validation_loss": of_best.loss if selected and of_best else None,
+        "best_epoch": best.epoch + 1 if of_best else None,
+        f"best_{shown}_accuracy_of_an_epoch": of_best and of_best.accuracy,
+        "train_loss": history[-1]["train_loss"],
         "last_epoch_accuracy": history[-1][f"{shown}_accuracy"],
         "compile_seconds": compile_seconds,
         "train_seconds": pace.train_seconds,
@@ -143,63 +126,67 @@ def final_figures(
         "train_flops_per_sample": train_flops(model.mlp),
         "flops_per_second": rate * train_flops(model.mlp),
         "matmul_peak_flops_per_second": peak,
-        "matmul_peak_dtype": short_name(multiplied_in),
-        "share_of_peak": rate * train_flops(model.mlp) / peak,
-        "peak_memory_bytes": memory.peak_device_bytes(backend.device) or peak_resident_bytes(),
-        "dataset": dataset.name,
-        "dataset_origin": dataset.origin,
-        "backend": backend.name,
-        "precision": str(backend.policy),
-        "products": backend.policy.path(backend.device.platform),
+        "matmul_peak_dtype": short_name(job.policy.multiplied_in(job.device.platform)),
+        "share_of_peak": peak and rate * train_flops(model.mlp) / peak,
+        "peak_memory_bytes": memory.peak_device_bytes(job.device) or memory.peak_resident_bytes(),
+        "dataset": job.dataset.name,
+        "dataset_origin": job.dataset.origin,
+        "backend": job.backend.name,
+        "precision": str(job.policy),
+        "products": job.policy.path(job.device.platform),
         "loss_scale": history[-1].get("loss_scale"),
         "skipped_steps": sum(int(record.get("skipped_steps") or 0) for record in history),
-        "device": device_name(backend.device),
-        "seed": config.seed,
+        "device": device_name(job.device),
+        "seed": job.config.seed,
     }
+
+
+def measure_peak(job: Job) -> float:
+    """FLOP/s of the fastest product in the dtype of this training, on the idle machine; once a process."""
+    dtype = job.policy.multiplied_in(job.device.platform)
+    return peak_of_this_process(job.device, dtype, job.compile_options, job.policy.precision)
 
 
 def result_rows(figures: Mapping[str, Any]) -> Rows:
     """The final table."""
     scaling = f"{figures['loss_scale'] or 0:,.0f} at the end; {figures['skipped_steps']:,} steps skipped"
+    steps = f"{_epochs(figures['epochs'])}, {figures['steps']:,} steps"
+    return [
+        *_quality_rows(figures),
+        ("time to compile", f"{figures['compile_seconds']:.2f} s"),
+        ("time to train", f"{figures['train_seconds']:.2f} s   {steps}"),
+        ("throughput", f"{figures['samples_per_second']:,.0f} samples/s"),
+        *([("share of peak", _share_of_peak(figures))] if figures["share_of_peak"] is not None else []),
+        ("peak memory", memory.text(figures["peak_memory_bytes"])),
+        *([("loss scale", scaling)] if figures["loss_scale"] is not None else []),
+    ]
+
+
+def _share_of_peak(figures: Mapping[str, Any]) -> str:
+    rate, peak = figures["flops_per_second"], figures["matmul_peak_flops_per_second"]
     unit = f"{figures['matmul_peak_dtype']} matrix-product peak"
-    accuracy = figures["test_accuracy"]
-    rows = []
-    if accuracy is None:
-        rows.append(("test loss", f"{figures['test_loss']:.4g}"))
-    else:
+    return f"{figures['share_of_peak']:.0%} of this machine's {unit}   {_flops(rate)} of {_flops(peak)}"
+
+
+def _quality_rows(figures: Mapping[str, Any]) -> Rows:
+    """How good the model is, and which epoch's it is."""
+    rows, accuracy, epoch = [], figures["test_accuracy"], figures["best_epoch"]
+    if accuracy is not None:
         rows.append(("test accuracy", f"{accuracy:.2%}   loss {figures['test_loss']:.4f}"))
+    elif figures["test_loss"] is not None:
+        rows.append(("test loss", f"{figures['test_loss']:.4g}"))
     if figures["best_validation_loss"] is not None:
         score = figures["best_validation_accuracy"]
         text = f"loss {figures['best_validation_loss']:.4g}" if score is None else f"{score:.2%}"
         last = figures["last_epoch_accuracy"]
         after = "" if last is None else f"; the last epoch had {last:.2%}"
-        rows.append(
-            ("best validation", f"{text} in epoch {figures['best_epoch']}, whose weights are kept{after}")
-        )
+        rows.append(("best validation", f"{text} in epoch {epoch}, whose weights are kept{after}"))
     elif accuracy is not None:
         best = figures["best_test_accuracy_of_an_epoch"]
-        rows.append(
-            (
-                "best epoch",
-                f"{best:.2%} in epoch {figures['best_epoch']}; the weights of the last epoch are kept",
-            )
-        )
-    return [
-        *rows,
-        ("time to compile", f"{figures['compile_seconds']:.2f} s"),
-        (
-            "time to train",
-            f"{figures['train_seconds']:.2f} s   {_epochs(figures['epochs'])}, {figures['steps']:,} steps",
-        ),
-        ("throughput", f"{figures['samples_per_second']:,.0f} samples/s"),
-        (
-            "share of peak",
-            f"{figures['share_of_peak']:.0%} of this machine's {unit}   "
-            f"{_flops(figures['flops_per_second'])} of {_flops(figures['matmul_peak_flops_per_second'])}",
-        ),
-        ("peak memory", memory.text(figures["peak_memory_bytes"])),
-        *([("loss scale", scaling)] if figures["loss_scale"] is not None else []),
-    ]
+        rows.append(("best epoch", f"{best:.2%} in epoch {epoch}; the weights of the last epoch are kept"))
+    elif not rows and figures["train_loss"] is not None:
+        rows.append(("training loss", f"{figures['train_loss']:.4g}   nothing was held out to test on"))
+    return rows
 
 
 def seconds_rows(seconds: Mapping[str, float]) -> Rows:
@@ -215,24 +202,25 @@ def _flops(rate: float) -> str:
     return f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"
 
 
-def test_predictions(model: Model, params: Params, dataset: Dataset) -> dict[str, np.ndarray]:
+def test_predictions(model: FittedModel, params: Params, test: Split) -> dict[str, np.ndarray]:
     """What the model says of the test samples, for a report that has nothing but the run's folder.
 
-    Classes: labels and predicted i32 [N], confidence f32 [N] of the predicted class, and the surest mistakes
-    with their inputs: worst i32 [K], worst_inputs [K, I]. A regression: targets and predicted f32 [N, O].
+    Classes: labels and predicted i32 [N], confidence f32 [N] of the predicted class, and the most confident
+    mistakes with their inputs: worst i32 [K], worst_inputs [K, I]. A regression: targets and predicted f32 [N,
+    O].
     """
-    logits = predict(model, params, dataset.test.inputs)
+    logits = predict(model, params, test.inputs)
     if not model.classes:
-        return {"targets": dataset.test.targets, "predicted": logits}
+        return {"targets": test.targets, "predicted": logits}
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probability = shifted / shifted.sum(axis=1, keepdims=True)
     predicted, confidence = logits.argmax(axis=1).astype(np.int32), probability.max(axis=1)
-    wrong = np.nonzero(predicted != dataset.test.targets)[0]
+    wrong = np.nonzero(predicted != test.targets)[0]
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_MISTAKES].astype(np.int32)
     return {
-        "labels": dataset.test.targets,
+        "labels": test.targets,
         "predicted": predicted,
         "confidence": confidence,
         "worst": worst,
-        "worst_inputs": dataset.test.inputs[worst],
+        "worst_inputs": test.inputs[worst],
     }

@@ -19,7 +19,7 @@ import jax
 from jax.typing import DTypeLike
 from platformdirs import user_cache_path
 
-from neuroforge_jax.kernels.targets import TARGETS
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS
 from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.precision.policy import short_name
 
@@ -115,7 +115,7 @@ def _plain(entries: Mapping[str, Measured]) -> dict[str, Any]:
 
 
 def _entry(entry: Mapping[str, Any]) -> Measured:
-    if entry["implementation"] not in ("xla", *TARGETS):
+    if entry["implementation"] not in ("xla", *KERNEL_SETS):
         raise TypeError(f"no implementation {entry['implementation']!r}")
     tiles = entry["tiles"] and Tiles(**entry["tiles"])
     if tiles and not all(isinstance(size, int) and size > 0 for size in asdict(tiles).values()):

@@ -26,14 +26,14 @@ import neuroforge_jax.kernels.reference as reference
 import neuroforge_jax.kernels.xla as xla
 from neuroforge_jax.errors import ConfigError, lookup, unknown
 from neuroforge_jax.kernels.choice import default_kind, measured
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, NARROW_MLP, KernelSet, check_device
 from neuroforge_jax.kernels.reference import Layers
-from neuroforge_jax.kernels.targets import NARROW_MLP, TARGETS, Target, check_device
 from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES, Policy
 from neuroforge_jax.typing import Array, Float
 
-IMPLEMENTATIONS = ("auto", "reference", "xla", *TARGETS)
+IMPLEMENTATIONS = ("auto", "reference", "xla", *KERNEL_SETS)
 
 
 def dense(
@@ -52,10 +52,10 @@ def dense(
     lookup(ACTIVATIONS, activation, "activation")
     _check_layer(x, kernel, bias)
     size = (len(x), kernel.shape[1], x.shape[1])
-    target = _target(implementation, "dense", policy.compute, size, x)
-    if isinstance(target, Target):
-        return _dense(x, kernel, bias, activation, policy, target)
-    return (reference if target == "reference" else xla).dense(x, kernel, bias, activation, policy)
+    kernel_set = _kernel_set(implementation, "dense", policy.compute, size, x)
+    if isinstance(kernel_set, KernelSet):
+        return _dense(x, kernel, bias, activation, policy, kernel_set)
+    return (reference if kernel_set == "reference" else xla).dense(x, kernel, bias, activation, policy)
 
 
 def bias_activation(
@@ -68,9 +68,9 @@ def bias_activation(
     lookup(ACTIVATIONS, activation, "activation")
     if bias.shape != z.shape[1:]:
         raise ValueError(f"a bias {bias.shape} does not fit sums {z.shape}: it has a number for each column")
-    target = _target(implementation, "bias_activation", z.dtype, (len(z), len(bias), 1), z)
-    if isinstance(target, Target):
-        return _bias_activation(z, bias, activation, target)
+    kernel_set = _kernel_set(implementation, "bias_activation", z.dtype, (len(z), len(bias), 1), z)
+    if isinstance(kernel_set, KernelSet):
+        return _bias_activation(z, bias, activation, kernel_set)
     return reference.bias_activation(z, bias, activation)
 
 
@@ -91,16 +91,16 @@ def mlp(
         _check_layer(jax.ShapeDtypeStruct((len(x), width), x.dtype), kernel, bias)
         width = kernel.shape[1]
     widest = max(x.shape[1], *(kernel.shape[1] for kernel, _ in layers))
-    target = _target(implementation, "mlp", policy.compute, (len(x), widest, len(layers)), x)
-    if isinstance(target, Target):
+    kernel_set = _kernel_set(implementation, "mlp", policy.compute, (len(x), widest, len(layers)), x)
+    if isinstance(kernel_set, KernelSet):
         if widest > NARROW_MLP:
             raise ValueError(
                 f"an MLP of width {widest} does not fit on chip: one kernel takes widths up to {NARROW_MLP}; "
                 "use dense for each layer, or implementation='xla'"
             )
         kernels, biases = zip(*layers, strict=True)
-        return _mlp(x, kernels, biases, activation, policy, target)
-    layer = (reference if target == "reference" else xla).dense
+        return _mlp(x, kernels, biases, activation, policy, kernel_set)
+    layer = (reference if kernel_set == "reference" else xla).dense
     *hidden, (kernel, bias) = layers
     for hidden_kernel, hidden_bias in hidden:
         x = layer(x, hidden_kernel, hidden_bias, activation, policy)
@@ -108,40 +108,42 @@ def mlp(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _dense(x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, target: Target) -> Array:
-    return _dense_forward(x, kernel, bias, activation, policy, target)[0]
+def _dense(
+    x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, kernel_set: KernelSet
+) -> Array:
+    return _dense_forward(x, kernel, bias, activation, policy, kernel_set)[0]
 
 
 def _dense_forward(
-    x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, target: Target
+    x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, kernel_set: KernelSet
 ) -> tuple[Array, tuple[Array, ...]]:
     x_hat, kernel_hat = policy.to_compute(x), policy.to_compute(kernel)
-    tiles = _tiles(target, "forward", policy, (len(x), kernel.shape[1], x.shape[1]))
-    y, z = target.kernels.forward(
+    tiles = _tiles(kernel_set, "forward", policy, (len(x), kernel.shape[1], x.shape[1]))
+    y, z = kernel_set.kernels.forward(
         x_hat,
         kernel_hat,
         bias.astype(jnp.float32),
         activation,
         policy.output,
         tiles=tiles,
-        interpret=target.interpret,
+        interpret=kernel_set.interpret,
     )
     # Empty slices carry the dtypes of the primals, which the cotangents must have.
     return y, (x_hat, kernel_hat, y if z is None else z, x[:0], kernel[:0], bias[:0])
 
 
 def _dense_backward(
-    activation: str, policy: Policy, target: Target, residuals: tuple[Array, ...], dy: Array
+    activation: str, policy: Policy, kernel_set: KernelSet, residuals: tuple[Array, ...], dy: Array
 ) -> tuple[Array, Array, Array]:
     x_hat, kernel_hat, kept, x_like, kernel_like, bias_like = residuals
     (inputs, outputs), batch = kernel_hat.shape, len(x_hat)
-    tiles = _tiles(target, "input_gradient", policy, (batch, inputs, outputs))
-    dx = target.kernels.input_gradient(
-        dy, kept, kernel_hat, activation, tiles=tiles, interpret=target.interpret
+    tiles = _tiles(kernel_set, "input_gradient", policy, (batch, inputs, outputs))
+    dx = kernel_set.kernels.input_gradient(
+        dy, kept, kernel_hat, activation, tiles=tiles, interpret=kernel_set.interpret
     )
-    tiles = _tiles(target, "weight_gradient", policy, (inputs, outputs, batch))
-    dkernel, dbias = target.kernels.weight_gradient(
-        x_hat, dy, kept, activation, tiles=tiles, interpret=target.interpret
+    tiles = _tiles(kernel_set, "weight_gradient", policy, (inputs, outputs, batch))
+    dkernel, dbias = kernel_set.kernels.weight_gradient(
+        x_hat, dy, kept, activation, tiles=tiles, interpret=kernel_set.interpret
     )
     return dx.astype(x_like.dtype), dkernel.astype(kernel_like.dtype), dbias.astype(bias_like.dtype)
 
@@ -150,23 +152,23 @@ _dense.defvjp(_dense_forward, _dense_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _bias_activation(z: Array, bias: Array, activation: str, target: Target) -> Array:
+def _bias_activation(z: Array, bias: Array, activation: str, kernel_set: KernelSet) -> Array:
     bias = bias.astype(jnp.float32)
-    return target.kernels.bias_activation(z, bias, activation, interpret=target.interpret)
+    return kernel_set.kernels.bias_activation(z, bias, activation, interpret=kernel_set.interpret)
 
 
 def _bias_activation_forward(
-    z: Array, bias: Array, activation: str, target: Target
+    z: Array, bias: Array, activation: str, kernel_set: KernelSet
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _bias_activation(z, bias, activation, target), (z, bias)
+    return _bias_activation(z, bias, activation, kernel_set), (z, bias)
 
 
 def _bias_activation_backward(
-    activation: str, target: Target, residuals: tuple[Array, Array], dy: Array
+    activation: str, kernel_set: KernelSet, residuals: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
     z, bias = residuals
-    dz, dbias = target.kernels.bias_activation_gradient(
-        z, bias.astype(jnp.float32), dy, activation, interpret=target.interpret
+    dz, dbias = kernel_set.kernels.bias_activation_gradient(
+        z, bias.astype(jnp.float32), dy, activation, interpret=kernel_set.interpret
     )
     return dz, dbias.astype(bias.dtype)
 
@@ -177,17 +179,19 @@ Arrays = tuple[Array, ...]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _mlp(x: Array, kernels: Arrays, biases: Arrays, activation: str, policy: Policy, target: Target) -> Array:
-    return _mlp_forward(x, kernels, biases, activation, policy, target)[0]
+def _mlp(
+    x: Array, kernels: Arrays, biases: Arrays, activation: str, policy: Policy, kernel_set: KernelSet
+) -> Array:
+    return _mlp_forward(x, kernels, biases, activation, policy, kernel_set)[0]
 
 
 def _mlp_forward(
-    x: Array, kernels: Arrays, biases: Arrays, activation: str, policy: Policy, target: Target
+    x: Array, kernels: Arrays, biases: Arrays, activation: str, policy: Policy, kernel_set: KernelSet
 ) -> tuple[Array, tuple[Array, Arrays, Arrays, tuple[Array, Arrays, Arrays]]]:
     x_hat, kernels_hat = jax.tree.map(policy.to_compute, (x, kernels))
     single = tuple(bias.astype(jnp.float32) for bias in biases)
-    logits = target.kernels.mlp(
-        x_hat, kernels_hat, single, activation, policy.output, interpret=target.interpret
+    logits = kernel_set.kernels.mlp(
+        x_hat, kernels_hat, single, activation, policy.output, interpret=kernel_set.interpret
     )
     like = jax.tree.map(lambda array: array[:0], (x, kernels, biases))
     return logits, (x_hat, kernels_hat, single, like)
@@ -196,13 +200,13 @@ def _mlp_forward(
 def _mlp_backward(
     activation: str,
     policy: Policy,
-    target: Target,
+    kernel_set: KernelSet,
     residuals: tuple[Array, Arrays, Arrays, tuple[Array, Arrays, Arrays]],
     dlogits: Array,
 ) -> tuple[Array, Arrays, Arrays]:
     x, kernels, biases, like = residuals
-    dx, dkernels, dbiases = target.kernels.mlp_gradient(
-        x, kernels, biases, dlogits, activation, policy.output, interpret=target.interpret
+    dx, dkernels, dbiases = kernel_set.kernels.mlp_gradient(
+        x, kernels, biases, dlogits, activation, policy.output, interpret=kernel_set.interpret
     )
     gradients = dx, tuple(dkernels), tuple(dbiases)
     return jax.tree.map(lambda gradient, like: gradient.astype(like.dtype), gradients, like)
@@ -211,29 +215,29 @@ def _mlp_backward(
 _mlp.defvjp(_mlp_forward, _mlp_backward)
 
 
-def _target(
+def _kernel_set(
     implementation: str, part: str, dtype: DTypeLike, size: tuple[int, int, int], operand: Array
-) -> Target | str:
+) -> KernelSet | str:
     """What runs: a set of kernels, or "xla" or "reference"."""
     if implementation == "auto":
         choice = measured(default_kind(), part, dtype, size)
         implementation = choice.implementation if choice else "xla"
     if implementation in ("reference", "xla"):
         return implementation
-    if implementation not in TARGETS:
+    if implementation not in KERNEL_SETS:
         raise ConfigError(unknown("implementation", implementation, IMPLEMENTATIONS))
-    target = TARGETS[implementation]
+    kernel_set = KERNEL_SETS[implementation]
     if isinstance(operand, jax.Array) and not isinstance(operand, jax.core.Tracer):
-        check_device(target, next(iter(operand.devices())))
+        check_device(kernel_set, next(iter(operand.devices())))
     # Wherever there are vectors they are float32.
-    able = target.multiplies(dtype) or (part == "bias_activation" and dtype == jnp.float32)
-    return target if able and part in target.parts else "xla"
+    able = kernel_set.multiplies(dtype) or (part == "bias_activation" and dtype == jnp.float32)
+    return kernel_set if able and part in kernel_set.parts else "xla"
 
 
-def _tiles(target: Target, part: str, policy: Policy, size: tuple[int, int, int]) -> Tiles | None:
-    """As they were measured for this device, or None for the target's own."""
+def _tiles(kernel_set: KernelSet, part: str, policy: Policy, size: tuple[int, int, int]) -> Tiles | None:
+    """As they were measured for this device, or None for the kernel_set's own."""
     choice = measured(default_kind(), part, policy.compute, size)
-    return choice.tiles if choice and choice.implementation == target.name else None
+    return choice.tiles if choice and choice.implementation == kernel_set.name else None
 
 
 def _check_layer(x: Array | jax.ShapeDtypeStruct, kernel: Array, bias: Array) -> None:

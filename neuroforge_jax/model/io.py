@@ -10,29 +10,30 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from neuroforge_jax.data.types import Column, Scaling
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.types import Column
 from neuroforge_jax.errors import CheckpointError, UserError
-from neuroforge_jax.model.model import Model
+from neuroforge_jax.model.model import FittedModel, Model
 from neuroforge_jax.nn.mlp import MLP, abstract_params
 from neuroforge_jax.precision.policy import policy
 from neuroforge_jax.system.files import read_bytes, read_json, write_bytes, write_json
 from neuroforge_jax.typing import Params
 
 
-def save(folder: Path, model: Model, params: Params) -> None:
+def save(folder: Path, model: FittedModel, params: Params) -> None:
     """The model and its parameters, for `load`."""
     described = {
         "format": 1,
         "mlp": asdict(model.mlp),
         "precision": str(model.policy),
-        "loss": model.loss,
+        "loss": model.spec.loss,
         "scaling": {
-            "shift": np.asarray(model.scaling.shift).tolist(),
-            "scale": np.asarray(model.scaling.scale).tolist(),
+            "shift": np.asarray(model.fitted.shift).tolist(),
+            "scale": np.asarray(model.fitted.scale).tolist(),
         },
-        "shape": model.shape,
+        "shape": model.spec.shape,
         "classes": model.classes,
-        "columns": [asdict(column) for column in model.columns],
+        "columns": [asdict(column) for column in model.spec.columns],
     }
     tensors = {
         f"{layer}/{leaf}": np.asarray(value)
@@ -43,7 +44,7 @@ def save(folder: Path, model: Model, params: Params) -> None:
     write_bytes(folder / "params.safetensors", save_tensors(tensors))
 
 
-def load(path: str | Path) -> tuple[Model, Params]:
+def load(path: str | Path) -> tuple[FittedModel, Params]:
     """Load the model and the float32 parameters of a saved run, for `evaluate` and `predict`.
 
     path: the run's folder. Raises CheckpointError, which names the file that is missing or damaged.
@@ -78,16 +79,18 @@ def load(path: str | Path) -> tuple[Model, Params]:
     return model, jax.device_put(params)
 
 
-def _model(described: dict[str, Any]) -> Model:
+def _model(described: dict[str, Any]) -> FittedModel:
     if described["format"] != 1:
         raise ValueError(f"format {described['format']} is of a later version")
     mlp = described["mlp"]
-    return Model(
-        mlp=MLP(**{**mlp, "hidden": tuple(mlp["hidden"])}),
+    spec = Model(
+        # Version 0.1 wrote how much dropout there was.
+        mlp=MLP(**{**mlp, "hidden": tuple(mlp["hidden"]), "dropout": bool(mlp["dropout"])}),
         policy=policy(described["precision"]),
         loss=described["loss"],
-        scaling=Scaling(*(np.asarray(described["scaling"][name], np.float32) for name in ("shift", "scale"))),
         shape=tuple(described["shape"]),
         classes=tuple(described["classes"]),
         columns=tuple(Column(item["name"], tuple(item["categories"])) for item in described["columns"]),
     )
+    scaling = described["scaling"]
+    return FittedModel(spec, Fitted(*(np.asarray(scaling[name], np.float32) for name in Fitted._fields)))

@@ -20,6 +20,9 @@ from neuroforge_jax.typing import Array, Float, Integer, Num
 Targets = Num[Array, "B ..."]
 """i32 [B] class indices, or f32 [B, O] numbers."""
 
+Smoothing = Float[Array, ""] | float | None
+"""ε; None where there is none, which is another program."""
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -32,32 +35,32 @@ class Loss:
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "B C"], labels: Integer[Array, " B"], *, label_smoothing: float
+    logits: Float[Array, "B C"], labels: Integer[Array, " B"], *, label_smoothing: Smoothing
 ) -> Float[Array, " B"]:
     """−log softmax(logits)[label], with the target spread over all classes by `label_smoothing`."""
     log_total = jax.nn.logsumexp(logits, axis=-1)
     loss = log_total - _of_label(logits, labels)
-    if label_smoothing:
+    if label_smoothing is not None:
         loss = (1 - label_smoothing) * loss + label_smoothing * (log_total - logits.mean(axis=-1))
     return loss
 
 
 def squared_error(
-    logits: Float[Array, "B C"], targets: Targets, *, label_smoothing: float
+    logits: Float[Array, "B C"], targets: Targets, *, label_smoothing: Smoothing
 ) -> Float[Array, " B"]:
     """Mean over outputs of the squared difference; classes are one-hot (Brier, 1950)."""
     wanted = _as_numbers(logits, targets)
-    if label_smoothing and _are_labels(targets):
+    if label_smoothing is not None and _are_labels(targets):
         wanted = wanted * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
     return ((logits - wanted) ** 2).mean(axis=-1)
 
 
 def sigmoid_cross_entropy(
-    logits: Float[Array, "B C"], targets: Targets, *, label_smoothing: float
+    logits: Float[Array, "B C"], targets: Targets, *, label_smoothing: Smoothing
 ) -> Float[Array, " B"]:
     """Mean over outputs of the binary cross-entropy of sigmoid(logit): each class against all others."""
     wanted = _as_numbers(logits, targets)
-    if label_smoothing:
+    if label_smoothing is not None:
         wanted = wanted * (1 - label_smoothing) + label_smoothing / 2
     return (jax.nn.softplus(logits) - wanted * logits).mean(axis=-1)
 
@@ -72,12 +75,15 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def weighted_mean(values: Float[Array, " B"], weights: Float[Array, " B"]) -> Float[Array, ""]:
-    """Σ w·v / Σ w, and 0 where no sample has any weight; a value of weight 0 may be inf or NaN."""
-    total = weights.sum()
+def weighted_mean(
+    values: Float[Array, " B"], mask: Float[Array, " B"], weight: Float[Array, " B"] | None = None
+) -> Float[Array, ""]:
+    """Σ mask·weight·v / Σ mask, and 0 where all is padding; a value that counts for nothing may be inf or NaN."""
+    factor = mask if weight is None else mask * weight
     # 0 · inf is NaN, and finite logits can have an infinite squared error.
-    counted = jnp.where(weights > 0, values, 0)
-    return (counted * weights).sum() / jnp.where(total > 0, total, 1)
+    counted = jnp.where(factor > 0, values, 0)
+    total = mask.sum()
+    return (counted * factor).sum() / jnp.where(total > 0, total, 1)
 
 
 def correct(logits: Float[Array, "B C"], labels: Integer[Array, " B"]) -> Float[Array, " B"]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,26 +26,41 @@ Initializer = Callable[..., Array]
 
 @dataclass(frozen=True)
 class MLP:
-    """The architecture, as plain values; names are checked by their tables in `abstract_params`."""
+    """The architecture, as plain values; names are checked by their tables in `abstract_params`.
+
+    dropout: whether there is any; how much is given to `apply`, which draws it.
+    """
 
     inputs: int
     hidden: tuple[int, ...]
     outputs: int
     activation: str = "relu"
     normalization: str = "none"
-    dropout: float = 0.0
+    dropout: bool = False
     residual: bool = False
     initializer: str = "auto"
 
 
 @dataclass(frozen=True)
 class AbstractParam:
-    """What is known of a parameter before it exists."""
+    """What is known of a parameter before it exists.
+
+    group: kernels, biases or norms, for what is to differ between them. decays: whether weight decay applies.
+    """
 
     shape: tuple[int, ...]
     dtype: DTypeLike
     axes: tuple[str, ...]
     init: Initializer
+    group: str
+    decays: bool = False
+
+
+class Dropout(NamedTuple):
+    """The dropout of one step. rate: f32 [], the probability that a hidden unit is dropped."""
+
+    key: PRNGKey
+    rate: Float[Array, ""]
 
 
 @runtime_checkable
@@ -110,12 +125,14 @@ def abstract_params(mlp: MLP, dtype: DTypeLike = jnp.float32) -> dict[str, dict[
         out_axis = "outputs" if last else "hidden"
         kernel_init = output_init if last else hidden_init
         layers[name] = {
-            "kernel": AbstractParam((fan_in, fan_out), dtype, (in_axis, out_axis), kernel_init),
-            "bias": AbstractParam((fan_out,), dtype, (out_axis,), zeros),
+            "kernel": AbstractParam(
+                (fan_in, fan_out), dtype, (in_axis, out_axis), kernel_init, "kernels", decays=True
+            ),
+            "bias": AbstractParam((fan_out,), dtype, (out_axis,), zeros, "biases"),
         }
         for leaf in () if last else norm_params:
             init_leaf = ones if leaf == "scale" else zeros
-            layers[name][leaf] = AbstractParam((fan_out,), dtype, (out_axis,), init_leaf)
+            layers[name][leaf] = AbstractParam((fan_out,), dtype, (out_axis,), init_leaf, "norms")
     return layers
 
 
@@ -150,9 +167,9 @@ def apply(
     x: Float[Array, "B I"],
     *,
     dense: Dense = plain_dense,
-    dropout_key: PRNGKey | None = None,
+    dropout: Dropout | None = None,
 ) -> Float[Array, "B C"]:
-    """Logits of a batch. Dropout happens only where a key is given, that is, in training."""
+    """Logits of a batch. Dropout happens only where it is given, that is, in training."""
     normalize, norm_params = NORMALIZATIONS[mlp.normalization]
     for index, name in enumerate(layer_names(mlp)[:-1]):
         layer = params[name]
@@ -162,8 +179,8 @@ def apply(
             y = dense(x, layer["kernel"], layer["bias"], "identity")
             y = normalize(y, *(layer[leaf] for leaf in norm_params))
             y = ACTIVATIONS[mlp.activation].function(y)
-        if dropout_key is not None and mlp.dropout > 0:
-            kept = jax.random.bernoulli(jax.random.fold_in(dropout_key, index), 1 - mlp.dropout, y.shape)
-            y = jnp.where(kept, y / (1 - mlp.dropout), 0)
+        if dropout is not None and mlp.dropout:
+            kept = jax.random.bernoulli(jax.random.fold_in(dropout.key, index), 1 - dropout.rate, y.shape)
+            y = jnp.where(kept, y / (1 - dropout.rate), 0)
         x = x + y if mlp.residual and x.shape == y.shape else y
     return dense(x, params["output"]["kernel"], params["output"]["bias"], "identity")

@@ -19,19 +19,19 @@ from jax import lax
 from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled
 
-from neuroforge_jax.backends.executors.scanned import stretch_program
+from neuroforge_jax.backends.executors.scanned import segment_program
 from neuroforge_jax.backends.resolve import find
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.batch import Batch, DeviceData, words_wide
-from neuroforge_jax.data.shuffle import steps_per_epoch
-from neuroforge_jax.data.types import Dataset, Scaling, Split
+from neuroforge_jax.data.batch import Batch, DeviceData, bucket, words_wide
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, NotYetError
-from neuroforge_jax.job import pieces as assembly
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import train_flops
 from neuroforge_jax.portability.targets import Target
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.training.state import TrainState, init_state
+from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, Training, make_parts, make_step
 
 Abstract = Any
@@ -85,19 +85,20 @@ class Programs:
     step: Step
     epoch: Callable[..., Any]
     state: Abstract
+    fitted: Abstract
     data: Abstract
     batch: Abstract
 
     @property
     def step_arguments(self) -> tuple[Abstract, ...]:
-        """What `step` takes: state, batch."""
-        return self.state, self.batch
+        """What `step` takes: state, fitted, batch."""
+        return self.state, self.fitted, self.batch
 
     @property
     def epoch_arguments(self) -> tuple[Abstract, ...]:
-        """What `epoch` takes: state, data, first and last step."""
+        """What `epoch` takes: state, fitted, data, first and last step."""
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        return self.state, self.data, number, number
+        return self.state, self.fitted, self.data, number, number
 
 
 def compile_for(target: Target, config: TrainConfig, dataset: Dataset | None = None) -> Compilation:
@@ -184,31 +185,26 @@ def make_programs(
     plain = replace(
         config, backend="optimized", precision=precision, kernels=None, mixed_precision=False, mesh=None
     )
-    model = replace(assembly.make_model(plain, dataset), implementation=implementation)
-    training = assembly.make_training(plain, dataset)
-    step = make_step(make_parts(model, training))
+    job = Job.build(plain, dataset)
+    model = replace(job.model.spec, implementation=implementation)
+    step = make_step(make_parts(model, job.training))
     if target and target.chips > 1:
         if implementation != "xla":
             raise NotYetError("hand-written kernels on several chips are not built yet; use --kernels xla")
-        step = divided(step, target.mesh(), config.batch_size)
-    samples = len(dataset.train)
+        step = divide_over_chips(step, target.mesh(), config.batch_size)
     return Programs(
         model,
-        training,
+        job.training,
         step,
-        stretch_program(
-            step,
-            samples=samples,
-            batch_size=config.batch_size,
-            capacity=steps_per_epoch(samples, config.batch_size),
-        ),
-        _state_like(model, training),
+        segment_program(step, batch_size=config.batch_size, capacity=job.steps_per_epoch),
+        job.state_like,
+        jax.tree.map(_like, job.model.fitted),
         _data_like(dataset.train),
         _batch_like(dataset.train, config.batch_size),
     )
 
 
-def divided(step: Step, mesh: Mesh, batch_size: int) -> Step:
+def divide_over_chips(step: Step, mesh: Mesh, batch_size: int) -> Step:
     """The same step with its samples spread over the axis "data" of a mesh, and its state on every chip."""
     chips = mesh.size
     if batch_size % chips:
@@ -218,13 +214,13 @@ def divided(step: Step, mesh: Mesh, batch_size: int) -> Step:
             f"use {f'{below} or ' if below else ''}{above}"
         )
 
-    def divided_step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+    def step_over_chips(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[TrainState, Any]:
         batch = lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("data")))
-        state, metrics = step(state, batch)
+        state, metrics = step(state, fitted, batch)
         # Said of the result too: left free, the compiler may leave weights in pieces.
         return lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec())), metrics
 
-    return divided_step
+    return step_over_chips
 
 
 def mnist_like() -> Dataset:
@@ -234,8 +230,8 @@ def mnist_like() -> Dataset:
         Split(np.broadcast_to(pixel, (n, 784)), np.broadcast_to(label, (n,))) for n in (60_000, 10_000)
     )
     # Not 0 and 1, which the compiler would drop.
-    scaling = Scaling(np.asarray(33.3, np.float32), np.asarray(1 / 78.6, np.float32))
-    return Dataset("mnist-like", train, test, tuple("0123456789"), (28, 28), scaling)
+    fitted = Fitted(np.asarray(33.3, np.float32), np.asarray(1 / 78.6, np.float32))
+    return Dataset("mnist-like", train, test, tuple("0123456789"), (28, 28), fitted)
 
 
 def aliases(hlo: str) -> int:
@@ -261,25 +257,22 @@ def _bytes(tree: Abstract) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _state_like(model: Model, training: Training) -> Abstract:
-    return jax.eval_shape(
-        lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
-    )
-
-
 def _data_like(split: Split) -> Abstract:
     samples, inputs = split.inputs.shape
-    packed = split.inputs.dtype == np.uint8
+    rows, packed = bucket(samples), split.inputs.dtype == np.uint8
     words: Abstract = (
-        jax.ShapeDtypeStruct((samples, words_wide(inputs)), jnp.uint32) if packed else _like(split.inputs)
+        jax.ShapeDtypeStruct((rows, words_wide(inputs)), jnp.uint32) if packed else _like(split.inputs, rows)
     )
-    return DeviceData(words, _like(split.targets), inputs)
+    count: Abstract = jax.ShapeDtypeStruct((), jnp.int32)
+    return DeviceData(words, _like(split.targets, rows), None, count, inputs)
 
 
 def _batch_like(split: Split, batch_size: int) -> Abstract:
-    weights: Abstract = jax.ShapeDtypeStruct((batch_size,), jnp.float32)
-    return Batch(_like(split.inputs, batch_size), _like(split.targets, batch_size), weights)
+    mask: Abstract = jax.ShapeDtypeStruct((batch_size,), jnp.float32)
+    return Batch(_like(split.inputs, batch_size), _like(split.targets, batch_size), mask)
 
 
 def _like(array: np.ndarray, rows: int | None = None) -> Abstract:
-    return jax.ShapeDtypeStruct((rows or len(array), *array.shape[1:]), array.dtype)
+    """With its shape, or with so many rows."""
+    shape = array.shape if rows is None else (rows, *array.shape[1:])
+    return jax.ShapeDtypeStruct(shape, array.dtype)

@@ -40,7 +40,7 @@ nobody answers, and from refusing to be loaded by two processes, which matters f
 class Chip:
     """An accelerator by its maker's figures.
 
-    kernels: its set of hand-written kernels, a name of `kernels.targets.TARGETS`. flops_per_s: dense, by the
+    kernels: its set of hand-written kernels, a name of `kernels.kernel_sets.TARGETS`. flops_per_s: dense, by the
     precision of the products: bf16, tf32 or f32. bytes_per_s: of its memory. xla: as XLA describes it, where the
     compiler does not know it by its name.
     """

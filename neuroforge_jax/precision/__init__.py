@@ -1,1 +1,1 @@
-"""Which dtype each number has: policies, and the doors at which a cast may happen."""
+"""Which dtype each number has, and where it may change."""

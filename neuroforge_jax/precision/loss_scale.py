@@ -82,13 +82,13 @@ def make_loss_scale(spec: str, policy: Policy) -> LossScale | None:
     return static_scale(scale)
 
 
-def scaled(loss: Float[Array, ""], scale: LossScale | None) -> Float[Array, ""]:
+def scale_loss(loss: Float[Array, ""], scale: LossScale | None) -> Float[Array, ""]:
     """s·ℓ, in float32; where ℓ is not finite, neither is any gradient of it."""
     # A sum that overflows may have finite derivatives. 0·ℓ is 0, or else NaN, and a factor of them all.
     return loss if scale is None else loss * (scale.scale + 0 * jax.lax.stop_gradient(loss))
 
 
-def unscaled(gradients: Params, scale: LossScale) -> Params:
+def unscale_gradients(gradients: Params, scale: LossScale) -> Params:
     """The gradients of ℓ from those of s·ℓ, in float32."""
     inverse = 1 / scale.scale
     return jax.tree.map(lambda gradient: gradient * inverse, gradients)
@@ -99,7 +99,7 @@ def all_finite(gradients: Params) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)]).all()
 
 
-def adjusted(scale: LossScale, finite: Bool[Array, ""]) -> LossScale:
+def update_loss_scale(scale: LossScale, finite: Bool[Array, ""]) -> LossScale:
     """The scale after a step whose gradients were finite, or were not and so skipped."""
     grows = finite & (scale.finite_steps + 1 >= scale.interval)
     larger = jnp.where(grows, jnp.minimum(scale.scale * scale.growth, scale.ceiling), scale.scale)

@@ -1,7 +1,7 @@
 """A precision policy: the dtypes of parameters, of products, and of everything else.
 
 Mixed precision (Micikevicius et al., 2018, arXiv:1710.03740) keeps float32 master weights, multiplies in a
-shorter type, and leaves losses and reductions in float32. A cast happens only at the doors of a policy:
+shorter type, and leaves losses and reductions in float32. A cast happens in two places only:
 `to_compute` before a product, `to_output` after it.
 """
 
@@ -16,7 +16,7 @@ from neuroforge_jax.errors import ConfigError, unknown
 from neuroforge_jax.system import cpu
 
 DTYPES: dict[str, DTypeLike] = {"f32": jnp.float32, "bf16": jnp.bfloat16, "f16": jnp.float16}
-"""The dtypes of a door, by the names that a spec has for them."""
+"""By the names that a spec has for them."""
 
 PRECISIONS = {"f32": lax.Precision.HIGHEST, "tf32": lax.Precision.HIGH}
 """How float32 operands are multiplied. Unset, a recent GPU would take TF32, so that float32 is asked for by
@@ -86,8 +86,8 @@ class Policy:
         return "float32 products"
 
     def __str__(self) -> str:
-        doors = {"p": self.param, "c": self.compute, "o": self.output}
-        spec = ",".join(f"{door}={short_name(dtype)}" for door, dtype in doors.items())
+        dtypes = {"p": self.param, "c": self.compute, "o": self.output}
+        spec = ",".join(f"{letter}={short_name(dtype)}" for letter, dtype in dtypes.items())
         return spec if self.matmul == "f32" else f"{spec},m={self.matmul}"
 
 
@@ -100,7 +100,7 @@ POLICIES = {
 
 
 def policy(spec: str) -> Policy:
-    """The policy of a name, or of a spec: doors in any order, float32 where one is left out.
+    """The policy of a name, or of a spec: its letters in any order, float32 where one is left out.
 
     `str` of a policy is a spec of it, and one that says what a name says is that policy. Raises ConfigError.
     """
@@ -108,22 +108,24 @@ def policy(spec: str) -> Policy:
         if spec not in POLICIES:
             raise ConfigError(f"{unknown('precision', spec, POLICIES)}; or a spec such as p=f32,c=bf16,o=f32")
         return POLICIES[spec]
-    doors = {"p": "f32", "c": "f32", "o": "f32", "m": "f32"}
+    dtypes = {"p": "f32", "c": "f32", "o": "f32", "m": "f32"}
     given: set[str] = set()
     for item in spec.split(","):
-        door, _, name = item.strip().partition("=")
-        if door not in doors or door in given:
-            raise _refused(spec, f"{door!r} is {'there twice' if door in given else 'no door'}")
-        if name not in (PRECISIONS if door == "m" else DTYPES):
-            raise _refused(spec, f"{door} cannot be {name!r}")
-        given.add(door)
-        doors[door] = name
-    if doors["p"] != "f32":
-        raise _refused(spec, f"weights and optimizer state are float32, and p={doors['p']}")
-    if "m" in given and doors["c"] != "f32":
-        raise _refused(spec, f"m says how float32 operands are multiplied, and c={doors['c']}")
-    param, compute, output = (DTYPES[doors[door]] for door in "pco")
-    made = Policy(spec, param, compute, output, doors["m"])
+        letter, _, name = item.strip().partition("=")
+        if letter not in dtypes or letter in given:
+            raise _refused(
+                spec, f"{letter!r} is {'there twice' if letter in given else 'none of p, c, o, m'}"
+            )
+        if name not in (PRECISIONS if letter == "m" else DTYPES):
+            raise _refused(spec, f"{letter} cannot be {name!r}")
+        given.add(letter)
+        dtypes[letter] = name
+    if dtypes["p"] != "f32":
+        raise _refused(spec, f"weights and optimizer state are float32, and p={dtypes['p']}")
+    if "m" in given and dtypes["c"] != "f32":
+        raise _refused(spec, f"m says how float32 operands are multiplied, and c={dtypes['c']}")
+    param, compute, output = (DTYPES[dtypes[letter]] for letter in "pco")
+    made = Policy(spec, param, compute, output, dtypes["m"])
     same = (known for known in POLICIES.values() if str(known) == str(made))
     return next(same, replace(made, name=str(made)))
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from neuroforge_jax.backends.executors.base import CompiledRun, Run
-from neuroforge_jax.profiling.pool import VARIABLES
 from neuroforge_jax.system.memory import peak_resident_bytes, resident_bytes, text
+from neuroforge_jax.system.memory_pool import VARIABLES
 
 PARTS = ("argument", "output", "temporary", "aliased", "code")
 MOST_SHAPES = 12
@@ -69,7 +69,7 @@ def write_pprof(path: Path) -> None:
     jax.profiler.save_device_memory_profile(str(path))
 
 
-def told(profile: Mapping[str, Any]) -> str:
+def format_profile(profile: Mapping[str, Any]) -> str:
     """The profile as tables of at most 80 columns."""
     lines = ["program           argument    output temporary   aliased      code      peak"]
     for name, sizes in profile["programs"].items():
@@ -92,11 +92,11 @@ def told(profile: Mapping[str, Any]) -> str:
     host = profile["host"]
     now = "" if host["resident"] is None else f"{text(host['resident'])} resident now, "
     lines += ["", f"process: {now}{text(host['peak_resident'])} at most"]
-    lines.append(_device(profile))
+    lines.append(_format_device(profile))
     return "\n".join(lines)
 
 
-def _device(profile: Mapping[str, Any]) -> str:
+def _format_device(profile: Mapping[str, Any]) -> str:
     stats = profile["device"]
     if stats is None:
         return f"device: the memory of a {profile['platform']} is the system's, which keeps no count for jax"

@@ -87,7 +87,7 @@ def _short(source: str) -> str:
     return "/".join(parts[1:] if parts and parts[0].startswith("jit(") else parts)
 
 
-def told(found: list[Operation], steps: int) -> str:
+def format_operations(found: list[Operation], steps: int) -> str:
     """A table of at most 80 columns: time a step, share, runs, name, source."""
     total = sum(operation.seconds for operation in found)
     if not total:

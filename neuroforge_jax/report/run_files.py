@@ -5,15 +5,18 @@ The page (`run_page.py`) and the PNG files (`pictures.py`) show the same lines a
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import CheckpointError
+from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.report.series import Series
 from neuroforge_jax.system.files import read_json
+from neuroforge_jax.system.provenance import installed_version
 
 PARTS = ("train", "validation", "test")
 QUANTITIES = ("loss", "accuracy")
@@ -51,6 +54,22 @@ class Mistake:
 
     image: np.ndarray
     caption: str
+
+
+def describe_result(
+    config: TrainConfig | None,
+    model: FittedModel,
+    history: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Any],
+    predictions: Mapping[str, np.ndarray],
+) -> RunFiles:
+    """A run that need not be saved, as its folder would describe it."""
+    environment = {"device": figures["device"], "versions": {"jax": installed_version("jax")}}
+    plain = {} if config is None else asdict(config)
+    described = {"classes": model.classes, "shape": model.spec.shape}
+    return RunFiles(
+        figures["dataset"], plain, environment, tuple(history), figures, described, None, predictions
+    )
 
 
 def read_run(folder: Path) -> RunFiles:

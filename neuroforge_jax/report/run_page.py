@@ -55,19 +55,26 @@ def _render_tiles(run: RunFiles) -> str:
     result = run.result
     if result is None:
         return page.render_note("This run has not ended: the curves show the epochs so far.")
-    facts = []
-    if result["test_accuracy"] is not None:
-        facts.append((f"{result['test_accuracy']:.2%}", "test accuracy"))
-    facts += [
-        (f"{result['test_loss']:.4g}", "test loss"),
-        (f"{result['train_seconds']:.3g} s", f"training, {result['epochs']} epochs"),
-        (f"{result['compile_seconds']:.3g} s", "compilation"),
-        (f"{result['samples_per_second']:,.0f}", "samples per second"),
-        (f"{result['share_of_peak']:.0%}", f"of the {result['matmul_peak_dtype']} matrix-product peak"),
-        (f"{result['parameters']:,}", "parameters"),
-        (format_bytes(result["peak_memory_bytes"]), "peak memory"),
+    training = f"training, {result['epochs']} epochs"
+    peak = f"of the {result['matmul_peak_dtype']} matrix-product peak"
+    labels = {"train_seconds": training, "compile_seconds": "compilation", "share_of_peak": peak}
+    facts = [
+        (show(result[key]), labels.get(key, label))
+        for key, (label, show) in RESULTS.items()
+        if result.get(key) is not None
     ]
     return page.render_tiles(facts)
+
+
+def render_result(run: RunFiles) -> str:
+    """What a notebook shows of a result: curves, numbers and mistakes, in a frame with a style of its own."""
+    sections = [
+        _render_tiles(run),
+        page.render_section("Learning curves", page.render_grid(_draw_curves([run]))),
+        _render_mistakes(run, several=False),
+    ]
+    inside = page.escape_text(page.render_document(run.name, _describe_run(run), sections))
+    return f'<iframe srcdoc="{inside}" style="width: 100%; height: 44em; border: 0"></iframe>'
 
 
 def _draw_curves(runs: Sequence[RunFiles]) -> list[str]:

@@ -8,10 +8,18 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import jax
+from typing import Any, Protocol, runtime_checkable
 
 from neuroforge_jax.system.linux import ROOT, group_files, read_text
+
+
+@runtime_checkable
+class CountsMemory(Protocol):
+    """A device of jax, which is not imported here: a process that is compared with ours may not have it."""
+
+    def memory_stats(self) -> Any:
+        """Counts in bytes by name; None where the device keeps none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,13 @@ def peak_resident_bytes(root: Path = ROOT) -> int:
     return peak
 
 
-def device_bytes(device: jax.Device) -> int | None:
+def device_bytes(device: CountsMemory) -> int | None:
     """What arrays take on the device now; None where it does not say, as on CPUs."""
     stats = device.memory_stats()
     return None if stats is None else stats.get("bytes_in_use")
 
 
-def peak_device_bytes(device: jax.Device) -> int | None:
+def peak_device_bytes(device: CountsMemory) -> int | None:
     """The most memory that arrays have taken on the device; None where it does not say, as on CPUs."""
     stats = device.memory_stats()
     return None if stats is None else stats.get("peak_bytes_in_use")

@@ -19,10 +19,10 @@ MOST = 32
 _caches: list[Any] = []
 
 
-def by_structure(make: Callable[P, T]) -> Callable[P, T]:
+def by_structure(make: Callable[P, T], most: int = MOST) -> Callable[P, T]:
     """Decorate a function of hashable values, so that equal values give the same object back."""
     # typed: 1 and 1.0 are equal, and the programs that they are traced into are not.
-    cached = lru_cache(maxsize=MOST, typed=True)(make)
+    cached = lru_cache(maxsize=most, typed=True)(make)
     _caches.append(cached)
     return cached  # type: ignore[return-value]
 

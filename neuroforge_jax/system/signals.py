@@ -3,7 +3,7 @@
     with SignalWatch() as signals:
         prepare()                     # a signal raises Stopped wherever it arrives
         with signals.deferred():
-            while training():         # a signal is noted, and the loop asks for it between two stretches
+            while training():         # a signal is noted, and the loop asks for it between two segments
                 if signals.received:
                     save()
                     raise signals.stopped("saved")

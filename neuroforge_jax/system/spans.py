@@ -102,11 +102,11 @@ class PerformanceMonitor:
                 node.add(seconds)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator["PerformanceMonitor"]:
         """Until this ends, `span` tracks here: in this thread, and in threads that copy its context."""
         token = _LISTENING.set(self)
         try:
-            yield
+            yield self
         finally:
             _LISTENING.reset(token)
 

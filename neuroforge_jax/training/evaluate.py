@@ -1,5 +1,6 @@
 """Evaluation and prediction over a whole split, in chunks of one size; padding counts for nothing."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,11 +10,12 @@ import numpy as np
 from jax import lax
 
 from neuroforge_jax.data.batch import Batch, DeviceData, gather, to_device
+from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.types import Split
-from neuroforge_jax.model.model import Model
+from neuroforge_jax.model.model import FittedModel, Model
 from neuroforge_jax.nn.losses import LOSSES, correct
 from neuroforge_jax.system.program_cache import by_structure
-from neuroforge_jax.training.compiling import Compiling
+from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params
 
 CHUNK = 1024
@@ -30,12 +32,17 @@ class Evaluation:
     accuracy: float | None
     samples: int
 
+    def named(self, part: str) -> dict[str, float | None]:
+        """Names and numbers for a record: `test_loss`, `test_accuracy`; a loss that is no number is None."""
+        loss = self.loss if math.isfinite(self.loss) else None
+        return {f"{part}_loss": loss, f"{part}_accuracy": self.accuracy}
+
 
 Evaluator = Callable[[Params], Evaluation]
 
 
 def prepare_evaluation(
-    model: Model,
+    model: FittedModel,
     split: Split,
     device: jax.Device,
     options: CompileOptions = (),
@@ -45,12 +52,12 @@ def prepare_evaluation(
 
     params_like: their shapes and dtypes, so that the compiler can begin now, in a thread of its own.
     """
-    data = to_device(split, device)
-    program = _evaluation(model, options)
-    evaluated = program if params_like is None else Compiling(program.lower(params_like, data))
+    data, fitted = to_device(split, device), jax.device_put(model.fitted, device)
+    program = _evaluation(model.spec.without_names, options)
+    evaluate = program if params_like is None else start_compiling(program, device, params_like, fitted, data)
 
     def run(params: Params) -> Evaluation:
-        loss, right = jax.device_get(evaluated(params, data))
+        loss, right = jax.device_get(evaluate(params, fitted, data))
         accuracy = float(right) / len(split) if model.classes else None
         return Evaluation(float(loss) / len(split), accuracy, len(split))
 
@@ -58,48 +65,43 @@ def prepare_evaluation(
 
 
 def predict_logits(
-    model: Model, params: Params, split: Split, device: jax.Device, options: CompileOptions = ()
+    model: FittedModel, params: Params, split: Split, device: jax.Device, options: CompileOptions = ()
 ) -> Float[np.ndarray, "N C"]:
     """Logits of every sample of a split; its targets are not looked at."""
-    chunks = _prediction(model, options)(params, to_device(split, device))
+    chunks = _prediction(model.spec.without_names, options)(params, model.fitted, to_device(split, device))
     return np.asarray(chunks).reshape(-1, model.mlp.outputs)[: len(split)]
 
 
 @by_structure
 def _evaluation(model: Model, options: CompileOptions) -> jax.stages.Wrapped:
-    def program(params: Params, data: DeviceData) -> tuple[Array, Array]:
-        chunk, chunks = _chunks(data)
+    def program(params: Params, fitted: Fitted, data: DeviceData) -> tuple[Array, Array]:
+        chunk = min(CHUNK, data.rows)
 
         def add_chunk(index: Array, total: tuple[Array, Array]) -> tuple[Array, Array]:
             batch = _chunk(data, index, chunk)
-            logits = model.logits(params, batch.inputs)
-            losses = LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=0.0)
+            logits = model.logits(params, fitted, batch.inputs)
+            losses = LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=None)
             right = correct(logits, batch.targets) if model.classes else jnp.zeros_like(losses)
-            return total[0] + (losses * batch.weights).sum(), total[1] + (right * batch.weights).sum()
+            return total[0] + (losses * batch.mask).sum(), total[1] + (right * batch.mask).sum()
 
-        return lax.fori_loop(0, chunks, add_chunk, (jnp.zeros(()), jnp.zeros(())))
+        return lax.fori_loop(0, -(-data.samples // chunk), add_chunk, (jnp.zeros(()), jnp.zeros(())))
 
     return jax.jit(program, compiler_options=dict(options) or None)
 
 
 @by_structure
-def _prediction(model: Model, options: CompileOptions) -> Callable[[Params, DeviceData], Array]:
-    def program(params: Params, data: DeviceData) -> Float[Array, "K B C"]:
-        chunk, chunks = _chunks(data)
+def _prediction(model: Model, options: CompileOptions) -> Callable[[Params, Fitted, DeviceData], Array]:
+    def program(params: Params, fitted: Fitted, data: DeviceData) -> Float[Array, "K B C"]:
+        chunk = min(CHUNK, data.rows)
         return lax.map(
-            lambda index: model.logits(params, _chunk(data, index, chunk).inputs),
-            jnp.arange(chunks, dtype=jnp.int32),
+            lambda index: model.logits(params, fitted, _chunk(data, index, chunk).inputs),
+            jnp.arange(-(-data.rows // chunk), dtype=jnp.int32),
         )
 
     return jax.jit(program, compiler_options=dict(options) or None)
 
 
-def _chunks(data: DeviceData) -> tuple[int, int]:
-    chunk = min(CHUNK, len(data))
-    return chunk, -(-len(data) // chunk)
-
-
 def _chunk(data: DeviceData, index: Array, chunk: int) -> Batch:
     positions = index * chunk + jnp.arange(chunk, dtype=jnp.int32)
-    weights = (positions < len(data)).astype(jnp.float32)
-    return gather(data, jnp.minimum(positions, len(data) - 1), weights)
+    mask = (positions < data.samples).astype(jnp.float32)
+    return gather(data, jnp.minimum(positions, data.samples - 1), mask)

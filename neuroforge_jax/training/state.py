@@ -6,16 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
 
 from neuroforge_jax.precision.loss_scale import LossScale
+from neuroforge_jax.training.hyper import Hyper
+from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.typing import Array, Integer, Params, PRNGKey, UInt32
 
 
 @struct.dataclass
 class TrainState:
-    """params: float32 master weights; opt_state: the optimizer's; step: i32 [], steps done so far.
+    """params: float32 master weights; opt_state: the optimizer's; step: i32 [], steps done so far; hyper: the
+    values of the training, which a step reads and never changes.
 
     key_data: u32 [2], the bits of the seed's key; a typed key would slow down every dispatch. Randomness is
     addressed from it by purpose and step, never drawn from it in turn.
@@ -26,6 +28,7 @@ class TrainState:
     opt_state: Any
     step: Integer[Array, ""]
     key_data: UInt32[Array, "2"]
+    hyper: Hyper
     loss_scale: LossScale | None = None
 
     @property
@@ -52,11 +55,12 @@ def order_key(key_data: UInt32[Array, "2"]) -> PRNGKey:
 def init_state(
     key: PRNGKey,
     init_params: Callable[[PRNGKey], Params],
-    optimizer: optax.GradientTransformation,
+    optimizer: OptimizerSpec,
+    hyper: Hyper,
     loss_scale: LossScale | None = None,
 ) -> TrainState:
     """The state before the first step; `init_params` maps a key to parameters."""
-    return state_around(first_params(key, init_params), key, optimizer, loss_scale)
+    return state_around(first_params(key, init_params), key, optimizer, hyper, loss_scale)
 
 
 def first_params(key: PRNGKey, init_params: Callable[[PRNGKey], Params]) -> Params:
@@ -65,8 +69,9 @@ def first_params(key: PRNGKey, init_params: Callable[[PRNGKey], Params]) -> Para
 
 
 def state_around(
-    params: Params, key: PRNGKey, optimizer: optax.GradientTransformation, loss_scale: LossScale | None
+    params: Params, key: PRNGKey, optimizer: OptimizerSpec, hyper: Hyper, loss_scale: LossScale | None
 ) -> TrainState:
     """The state before the first step that has these parameters."""
-    step, loss_scale = jax.tree.map(jnp.array, (np.int32(0), loss_scale))
-    return TrainState(params, optimizer.init(params), step, jax.random.key_data(key), loss_scale)
+    step, hyper, loss_scale = jax.tree.map(jnp.array, (np.int32(0), hyper, loss_scale))
+    opt_state = optimizer.build(hyper).init(params)
+    return TrainState(params, opt_state, step, jax.random.key_data(key), hyper, loss_scale)

@@ -1,6 +1,6 @@
 """One training step: state and batch in, state and metrics out, and nothing else touched.
 
-g = ∇ Σ w·ℓ(logits(x), y) / Σ w,    state' = optimizer(g, state)
+    g = ∇ Σ m·w·ℓ(logits(x), y) / Σ m,    state' = optimizer(g, state)        m: 0 for padding, w: sample weights
 
 With loss scaling, g is the gradient of s times that loss until `optimize` divides it by s; a g that overflowed
 leaves parameters and optimizer, its count and schedule too, as they were, and only `step` and s move on.
@@ -18,64 +18,77 @@ import optax
 from flax import struct
 
 from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.losses import LOSSES, correct, weighted_mean
-from neuroforge_jax.precision.loss_scale import LossScale, adjusted, all_finite, scaled, unscaled
+from neuroforge_jax.nn.mlp import Dropout
+from neuroforge_jax.precision.loss_scale import (
+    LossScale,
+    all_finite,
+    scale_loss,
+    unscale_gradients,
+    update_loss_scale,
+)
 from neuroforge_jax.system.program_cache import by_structure
+from neuroforge_jax.training.hyper import Hyper
+from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.typing import Array, Bool, Float, Params, PRNGKey
+from neuroforge_jax.typing import Array, Bool, Float, Params
 
 
 @struct.dataclass
 class StepMetrics:
-    """loss: f32 [], the weighted mean that was minimised, unscaled; correct: f32 [], samples classified rightly.
+    """loss: f32 [], the mean that was minimised, unscaled; correct: f32 [], samples classified rightly; samples:
+    f32 [], the real ones of the batch.
 
     skipped: f32 [], 1 where the gradients overflowed and nothing was updated; None without loss scaling.
     """
 
     loss: Float[Array, "*S"]
     correct: Float[Array, "*S"]
+    samples: Float[Array, "*S"]
     skipped: Float[Array, "*S"] | None = None
 
     @classmethod
     def zeros(cls, steps: tuple[int, ...], *, scaled: bool) -> "StepMetrics":
         """Metrics to be written into or added to; scaled: of a training with loss scaling."""
-        return cls(jnp.zeros(steps), jnp.zeros(steps), jnp.zeros(steps) if scaled else None)
+        zeros = jnp.zeros(steps)
+        return cls(zeros, zeros, zeros, zeros if scaled else None)
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
     """How a model is trained, as plain values.
 
-    steps: of the whole run, over which the schedule runs. accumulate: parts in which a batch is computed.
-    loss_scale: before the first step, or None for no scaling.
+    hyper: the values before the first step. steps: of the whole run. smooths: whether labels are smoothed.
+    accumulate: parts in which a batch is computed. loss_scale: before the first step, or None for no scaling.
     """
 
-    optimizer: optax.GradientTransformation
+    optimizer: OptimizerSpec
+    hyper: Hyper
     batch_size: int
-    epochs: int
     steps: int
-    label_smoothing: float = 0.0
+    smooths: bool = False
     accumulate: int = 1
     loss_scale: LossScale | None = None
 
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+Step = Callable[[TrainState, Fitted, Batch], tuple[TrainState, StepMetrics]]
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
     """What a step is made of: pure functions, to be used under `jit`, `vmap`, or as they are.
 
-    forward: (params, inputs as stored [B, I], dropout key or None) → logits f32 [B, C].
-    metrics: (logits, batch) → the loss that is minimised, and how many samples are right.
-    backward: (state, batch) → the gradients of that loss, scaled, by every parameter, and the metrics.
+    forward: (params, fitted, inputs as stored [B, I], dropout or None) → logits f32 [B, C].
+    metrics: (logits, batch, hyper) → the loss that is minimised, and how many samples are right.
+    backward: (state, fitted, batch) → the gradients of that loss, scaled, by every parameter, and the metrics.
     optimize: (state, scaled gradients) → the state after the step.
     """
 
-    forward: Callable[[Params, Array, PRNGKey | None], Float[Array, "B C"]]
-    metrics: Callable[[Float[Array, "B C"], Batch], StepMetrics]
-    backward: Callable[[TrainState, Batch], tuple[Params, StepMetrics]]
+    forward: Callable[[Params, Fitted, Array, Dropout | None], Float[Array, "B C"]]
+    metrics: Callable[[Float[Array, "B C"], Batch, Hyper], StepMetrics]
+    backward: Callable[[TrainState, Fitted, Batch], tuple[Params, StepMetrics]]
     optimize: Callable[[TrainState, Params], TrainState]
 
 
@@ -83,8 +96,8 @@ class Parts:
 def make_step(parts: Parts) -> Step:
     """The pure step of these parts, to be compiled by an execution."""
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        gradients, metrics = parts.backward(state, batch)
+    def step(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        gradients, metrics = parts.backward(state, fitted, batch)
         after = parts.optimize(state, gradients)
         if state.loss_scale is not None and after.loss_scale is not None:
             skipped = after.loss_scale.skipped - state.loss_scale.skipped
@@ -96,56 +109,58 @@ def make_step(parts: Parts) -> Step:
 
 def make_parts(model: Model, training: Training) -> Parts:
     """The parts of a step that trains this model so."""
-    return _parts(model, training.optimizer, training.label_smoothing, training.accumulate)
+    return _parts(model.without_names, training.optimizer, training.smooths, training.accumulate)
 
 
 @by_structure
-def _parts(
-    model: Model, optimizer: optax.GradientTransformation, label_smoothing: float, accumulate: int
-) -> Parts:
-    """As `make_parts`, of just what the parts depend on: more epochs or another batch size are the same parts."""
+def _parts(model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: int) -> Parts:
+    """As `make_parts`, of the structure alone: other values, more epochs or other data are the same parts."""
 
-    def forward(params: Params, inputs: Array, dropout_key: PRNGKey | None = None) -> Float[Array, "B C"]:
-        return model.logits(params, inputs, dropout_key)
-
-    def metrics(logits: Float[Array, "B C"], batch: Batch) -> StepMetrics:
-        losses = LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=label_smoothing)
+    def metrics(logits: Float[Array, "B C"], batch: Batch, hyper: Hyper) -> StepMetrics:
+        smoothing = hyper.label_smoothing if smooths else None
+        losses = LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=smoothing)
         right = correct(logits, batch.targets) if model.classes else jnp.zeros_like(losses)
-        return StepMetrics(weighted_mean(losses, batch.weights), (right * batch.weights).sum())
+        mean = weighted_mean(losses, batch.mask, batch.weight)
+        return StepMetrics(mean, (right * batch.mask).sum(), batch.mask.sum())
 
     def loss_of(
-        params: Params, batch: Batch, dropout_key: PRNGKey | None, scale: LossScale | None
+        params: Params, state: TrainState, fitted: Fitted, batch: Batch, dropout: Dropout | None
     ) -> tuple[Array, StepMetrics]:
-        measured = metrics(forward(params, batch.inputs, dropout_key), batch)
-        return scaled(measured.loss, scale), measured
+        measured = metrics(model.logits(params, fitted, batch.inputs, dropout), batch, state.hyper)
+        return scale_loss(measured.loss, state.loss_scale), measured
 
-    def backward(state: TrainState, batch: Batch) -> tuple[Params, StepMetrics]:
-        dropout_key = state.dropout_key if model.mlp.dropout > 0 else None
-        gradients_of = partial(jax.grad(loss_of, has_aux=True), scale=state.loss_scale)
+    gradients_of = jax.grad(loss_of, has_aux=True)
+
+    def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
+        dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
         if accumulate == 1:
-            return gradients_of(state.params, batch, dropout_key)
-        return _accumulated(gradients_of, accumulate, state.params, batch, dropout_key)
+            return gradients_of(state.params, state, fitted, batch, dropout)
+        of_part = partial(gradients_of, state.params, state, fitted)
+        return _accumulate(of_part, accumulate, state.params, batch, dropout)
 
-    def optimize(state: TrainState, gradients: Params) -> TrainState:
-        if state.loss_scale is None:
-            return updated(optimizer, state, gradients)
-        # Unscaled before the optimizer's chain: a limit of the norm is in true units.
-        gradients = unscaled(gradients, state.loss_scale)
-        finite = all_finite(gradients)
-        after = updated(optimizer, state, gradients)
-        return replace(kept(finite, after, state), loss_scale=adjusted(state.loss_scale, finite))
-
-    return Parts(forward, metrics, backward, optimize)
+    return Parts(model.logits, metrics, backward, partial(update_state, optimizer))
 
 
-def updated(optimizer: optax.GradientTransformation, state: TrainState, gradients: Params) -> TrainState:
+def update_state(optimizer: OptimizerSpec, state: TrainState, gradients: Params) -> TrainState:
+    """The state after a step with these gradients, scaled as its losses are; as it was where one is not finite."""
+    if state.loss_scale is None:
+        return apply_gradients(optimizer, state, gradients)
+    # Unscaled before the optimizer's chain: a limit of the norm is in true units.
+    gradients = unscale_gradients(gradients, state.loss_scale)
+    finite = all_finite(gradients)
+    after = select_if_finite(finite, apply_gradients(optimizer, state, gradients), state)
+    return replace(after, loss_scale=update_loss_scale(state.loss_scale, finite))
+
+
+def apply_gradients(optimizer: OptimizerSpec, state: TrainState, gradients: Params) -> TrainState:
     """The state after these true gradients: new parameters and optimizer state, one step more."""
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    chain = optimizer.build(state.hyper)
+    updates, opt_state = chain.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return replace(state, params=params, opt_state=opt_state, step=state.step + 1)
 
 
-def kept(finite: Bool[Array, ""], after: TrainState, before: TrainState) -> TrainState:
+def select_if_finite(finite: Bool[Array, ""], after: TrainState, before: TrainState) -> TrainState:
     """`after`, but the parameters and the optimizer's state of `before` where the gradients were not finite.
 
     The step counts either way: it addresses the samples, and the next ones are others.
@@ -159,22 +174,22 @@ def kept(finite: Bool[Array, ""], after: TrainState, before: TrainState) -> Trai
     return replace(after, params=params, opt_state=opt_state)
 
 
-def _accumulated(
-    gradients_of: Callable[[Params, Batch, PRNGKey | None], tuple[Params, StepMetrics]],
+def _accumulate(
+    gradients_of: Callable[[Batch, Dropout | None], tuple[Params, StepMetrics]],
     parts: int,
     params: Params,
     batch: Batch,
-    dropout_key: PRNGKey | None,
+    dropout: Dropout | None,
 ) -> tuple[Params, StepMetrics]:
-    """The gradients of a batch computed in parts: a part's mean counts by its share of the weight."""
+    """The gradients of a batch computed in parts: a part's mean counts by its share of the real samples."""
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
-    total = jnp.maximum(batch.weights.sum(), 1)
+    total = jnp.maximum(batch.mask.sum(), 1)
 
     def add_part(index: Array, carry: tuple[Params, StepMetrics]) -> tuple[Params, StepMetrics]:
         part = jax.tree.map(lambda x: x[index], split)
-        part_key = None if dropout_key is None else jax.random.fold_in(dropout_key, index)
-        gradients, measured = gradients_of(params, part, part_key)
-        share = part.weights.sum() / total
+        own = None if dropout is None else dropout._replace(key=jax.random.fold_in(dropout.key, index))
+        gradients, measured = gradients_of(part, own)
+        share = measured.samples / total
         weighted = jax.tree.map(lambda g: g * share, gradients), replace(measured, loss=measured.loss * share)
         return jax.tree.map(jnp.add, carry, weighted)
 

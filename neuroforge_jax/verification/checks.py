@@ -1,4 +1,4 @@
-"""One backend against the oracle, through its public door: its parts for a batch, its prepared run for steps."""
+"""One backend against the oracle, through what it offers: its parts for a batch, its prepared run for steps."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,21 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from neuroforge_jax.backends.resolve import Choice
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.shuffle import sample_order, steps_per_epoch
+from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.job.pieces import make_training
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.kernels.forms import FORMS
-from neuroforge_jax.model.model import Model
-from neuroforge_jax.nn.mlp import MLP
-from neuroforge_jax.precision.loss_scale import dynamic_scale, make_loss_scale, unscaled
+from neuroforge_jax.precision.loss_scale import LossScale, dynamic_scale, make_loss_scale, unscale_gradients
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.training.optimizer import make_schedule
-from neuroforge_jax.training.state import TrainState, init_state
-from neuroforge_jax.training.step import Parts, Training
+from neuroforge_jax.training.hyper import make_hyper
+from neuroforge_jax.training.schedules import learning_rate_at
+from neuroforge_jax.training.state import TrainState, state_around
+from neuroforge_jax.training.step import Parts
 from neuroforge_jax.typing import Params
 from neuroforge_jax.verification.bounds import TOLERANCE, UNIT, relative_error
 from neuroforge_jax.verification.cases import BACKOFF, OVERFLOW, Case, standard_cases
@@ -64,16 +66,29 @@ def verify_backend(
 def verify_config(
     backend: Backend, config: TrainConfig, *, data_dir: Path | None = None, fault: Fault | None = None
 ) -> Verdict:
-    """The network and the optimizer of a config, at their sizes and on its data, within derived bounds."""
+    """The network and the optimizer of a config, at their sizes and on its data, within derived bounds.
+
+    Raises ConfigError for an optimizer that the oracle does not have.
+    """
     if config.optimizer not in KNOWN:
         raise ConfigError(
             f"the oracle has no optimizer {config.optimizer!r}: it has {', '.join(KNOWN)}; add --backend and "
             "leave --config out to verify the rest"
         )
-    begun = time.perf_counter()
     dataset = load_dataset(config.dataset, data_dir=data_dir, target=config.target)
-    dataset = dataset.first(config.train_samples)
-    make_training(config, dataset)  # tells what is wrong with the config, if anything is
+    return verify_training(backend, config, dataset.first(config.train_samples), fault=fault)
+
+
+def verify_training(
+    backend: Backend, config: TrainConfig, dataset: Dataset, *, fault: Fault | None = None
+) -> Verdict:
+    """As `verify_config`, on a dataset as it is; an optimizer that the oracle does not have is taken for SGD, so
+    that the network is verified all the same.
+    """
+    begun = time.perf_counter()
+    if config.optimizer not in KNOWN:
+        config = replace(config, optimizer="sgd")
+    Job.build(config, dataset, Choice(backend, ""))  # tells what is wrong with the config
     problem = problem_of(config, dataset, unit_roundoff(backend.policy), order_of, rates_of)
     checks = tuple(check_problem(backend, problem, TOLERANCE, fault))
     seconds = time.perf_counter() - begun
@@ -82,28 +97,26 @@ def verify_config(
 
 def describe(backend: Backend) -> str:
     """Its execution, precision and kernels in a line."""
-    return f"{backend.execution_name}, {backend.policy}, {backend.kernels}"
+    return f"{backend.executor.name}, {backend.policy}, {backend.kernels}"
 
 
 def check_problem(
     backend: Backend, problem: Problem, tolerance: float, fault: Fault | None = None
 ) -> Iterator[Check]:
-    """The checks of one case."""
+    """The checks of one case: the training is the one that `Job.build` builds of its config for this backend."""
     with jax.default_device(backend.device):
-        model, training = _model(backend, problem), _training(backend, problem)
-        parts = backend.parts(model, training)
-        if fault is not None:
-            parts = fault.plant(parts, model, training)
+        job = _job(backend, problem)
+        parts = job.parts if fault is None else fault.plant(job)
         if problem.case.parts:
-            yield from _check_batch(backend, problem, parts, training, tolerance)
+            yield from _check_batch(job, problem, parts, tolerance)
         if problem.case.steps:
-            yield from _check_path(backend, problem, model, parts, training, tolerance)
+            yield from _check_path(job, problem, parts, tolerance)
 
 
 def unit_roundoff(policy: Policy) -> float:
     """Of the products of a policy and what is kept of them; TF32 has the digits of float16."""
-    doors = {jnp.dtype(dtype).name for dtype in (policy.compute, policy.output)}
-    return max(UNIT[name] for name in doors | ({"float16"} if policy.matmul == "tf32" else set()))
+    dtypes = {jnp.dtype(dtype).name for dtype in (policy.compute, policy.output)}
+    return max(UNIT[name] for name in dtypes | ({"float16"} if policy.matmul == "tf32" else set()))
 
 
 def _unit(backend: Backend, case: Case) -> float:
@@ -116,24 +129,21 @@ def _unit(backend: Backend, case: Case) -> float:
     return max(unit, off) if off > 2 * UNIT["float32"] else unit
 
 
-def _check_batch(
-    backend: Backend, problem: Problem, parts: Parts, training: Training, tolerance: float
-) -> Iterator[Check]:
-    case, samples, unit = problem.case, problem.batch, _unit(backend, problem.case)
+def _check_batch(job: Job, problem: Problem, parts: Parts, tolerance: float) -> Iterator[Check]:
+    case, samples, unit = problem.case, problem.batch, _unit(job.backend, problem.case)
 
-    def program(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array, Params]:
-        state = _state(problem, training, params)
-        logits = parts.forward(state.params, batch.inputs, None)
-        grads, metrics = parts.backward(state, batch)
+    def program(params: Params, fitted: Fitted, batch: Batch) -> tuple[jax.Array, jax.Array, Params]:
+        state = _state(job, params)
+        logits = parts.forward(state.params, fitted, batch.inputs, None)
+        grads, metrics = parts.backward(state, fitted, batch)
         if state.loss_scale is not None:
-            grads = unscaled(grads, state.loss_scale)
+            grads = unscale_gradients(grads, state.loss_scale)
         return logits, metrics.loss, grads
 
-    options = dict(backend.options(training.batch_size)) or None
-    batch = Batch(
-        jnp.asarray(samples.inputs), jnp.asarray(samples.targets), jnp.asarray(samples.weights, jnp.float32)
-    )
-    found = jax.device_get(jax.jit(program, compiler_options=options)(_params(problem), batch))
+    factors = (jnp.asarray(numbers, jnp.float32) for numbers in (samples.mask, samples.weights))
+    batch = Batch(jnp.asarray(samples.inputs), jnp.asarray(samples.targets), *factors)
+    jitted = jax.jit(program, compiler_options=dict(job.compile_options) or None)
+    found = jax.device_get(jitted(_params(problem), job.model.fitted, batch))
     logits, value, grads = gradients(problem.network, problem.params, samples)
     bounds = case.bounds(unit, kinks=not problem.avoided)
     tight = case.standard and unit == UNIT["float32"]
@@ -150,10 +160,8 @@ def _check_batch(
             yield check("gradients", what, found[2][name][leaf], wanted, bounds.gradient)
 
 
-def _check_path(
-    backend: Backend, problem: Problem, model: Model, parts: Parts, training: Training, tolerance: float
-) -> Iterator[Check]:
-    case, path, unit = problem.case, problem.path, _unit(backend, problem.case)
+def _check_path(job: Job, problem: Problem, parts: Parts, tolerance: float) -> Iterator[Check]:
+    case, path, unit = problem.case, problem.path, _unit(job.backend, problem.case)
     bounds = case.bounds(unit, kinks=not problem.path_avoided)
     allowed = bounds.parameters(problem.descent, path)
     adam = case.config.optimizer in ("adam", "adamw")
@@ -164,12 +172,12 @@ def _check_path(
         group = f"adam, {group}" if adam else group
         return Check(case.row or group, case.name, what, error, bound)
 
-    run = backend.prepare(model, training, problem.dataset, parts)
-    state, first = run(_state(problem, training, _params(problem)), 0, 1)
+    run = job.compile(parts)
+    state, first = run(_state(job, _params(problem)), 0, 1)
     error = relative_error(_flat(jax.device_get(state.params)), _flat(path[0].params))
     yield check("1 step", "parameters after 1 step", error, tolerance if tight else allowed[0])
     if path[0].skipped:
-        wanted = _state(problem, training, _params(problem)).opt_state
+        wanted = _state(job, _params(problem)).opt_state
         error = relative_error(_numbers(state.opt_state), _numbers(wanted))
         yield check("1 step", "optimizer's state after a skipped step", error, UNIT["float32"])
     state, rest = run(state, 1, steps)
@@ -191,7 +199,7 @@ def _drawn(case: Case, unit: float) -> Problem:
 def order_of(seed: int, epoch: int, samples: int) -> np.ndarray:
     """The indices of an epoch, from the one function that gives every execution its order."""
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    return np.asarray(_order_program(key, epoch, samples))
+    return np.asarray(_order_program(key, epoch, samples, np.arange(samples, dtype=np.int32)))
 
 
 _order_program = jax.jit(sample_order, static_argnums=2)
@@ -200,42 +208,22 @@ _order_program = jax.jit(sample_order, static_argnums=2)
 def rates_of(case: Case) -> tuple[float, ...]:
     """The learning rates of the case's steps, from the schedule of the training."""
     config = case.config
-    total = config.epochs * steps_per_epoch(case.samples, config.batch_size)
-    rate = make_schedule(
-        config.schedule, learning_rate=config.learning_rate, total_steps=total, warmup=config.warmup
-    )
-    return tuple(float(rate(jnp.int32(step)) if callable(rate) else rate) for step in range(case.steps))
+    total_steps = config.epochs * steps_per_epoch(case.samples, config.batch_size)
+    hyper = jax.tree.map(jnp.asarray, make_hyper(config, total_steps))
+    steps = np.arange(case.steps, dtype=np.int32)
+    return tuple(map(float, jax.vmap(lambda step: learning_rate_at(config.schedule, hyper, step))(steps)))
 
 
-def _model(backend: Backend, problem: Problem) -> Model:
-    config, dataset = problem.case.config, problem.dataset
-    mlp = MLP(
-        dataset.inputs,
-        config.hidden,
-        dataset.outputs,
-        config.activation,
-        config.normalization,
-        residual=config.residual,
-    )
-    return Model(
-        mlp,
-        backend.policy,
-        config.loss,
-        dataset.scaling,
-        dataset.shape,
-        dataset.classes,
-        implementation=backend.implementation,
-    )
-
-
-def _training(backend: Backend, problem: Problem) -> Training:
-    """How the config trains, with a loss scale of which it is known when it overflows."""
+def _job(backend: Backend, problem: Problem) -> Job:
+    """The training of the case, with a loss scale of which it is known when it overflows."""
     case = problem.case
-    training = make_training(case.config, problem.dataset)
+    job = Job.build(case.config, problem.dataset, Choice(backend, ""))
     if case.overflow:
-        return replace(training, loss_scale=replace(dynamic_scale(OVERFLOW), backoff=BACKOFF))
-    spec = "1024" if backend.policy.has_fp16 else case.config.loss_scale
-    return replace(training, loss_scale=make_loss_scale(spec, backend.policy))
+        scale: LossScale | None = replace(dynamic_scale(OVERFLOW), backoff=BACKOFF)
+    else:
+        spec = "1024" if job.policy.has_fp16 else case.config.loss_scale
+        scale = make_loss_scale(spec, job.policy)
+    return replace(job, training=replace(job.training, loss_scale=scale))
 
 
 def _params(problem: Problem) -> Params:
@@ -243,10 +231,11 @@ def _params(problem: Problem) -> Params:
     return tree_map(lambda leaf: jnp.asarray(leaf, jnp.float32), problem.params)
 
 
-def _state(problem: Problem, training: Training, params: Params) -> TrainState:
+def _state(job: Job, params: Params) -> TrainState:
     """The state before the first step, with these parameters."""
-    key = jax.random.key(problem.case.config.seed)
-    return init_state(key, lambda key: params, training.optimizer, training.loss_scale)
+    training = job.training
+    key = jax.random.key(job.config.seed)
+    return state_around(params, key, training.optimizer, training.hyper, training.loss_scale)
 
 
 def _numbers(tree: Any) -> np.ndarray:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.types import Dataset, Scaling, Split
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.verification.bounds import UNIT
 from neuroforge_jax.verification.cases import STEPS, Case
 from neuroforge_jax.verification.descent import Descent, Footstep, train, tree_map
@@ -46,7 +47,7 @@ class Problem:
     @property
     def network(self) -> Network:
         """The network as the oracle takes it."""
-        return network_of(self.case.config, self.dataset.scaling)
+        return network_of(self.case.config, self.dataset.fitted)
 
     @property
     def descent(self) -> Descent:
@@ -54,7 +55,7 @@ class Problem:
         return descent_of(self.case.config)
 
 
-def network_of(config: TrainConfig, scaling: Scaling) -> Network:
+def network_of(config: TrainConfig, fitted: Fitted) -> Network:
     """What the config says of the network, in the oracle's words."""
     return Network(
         config.activation,
@@ -62,8 +63,8 @@ def network_of(config: TrainConfig, scaling: Scaling) -> Network:
         config.residual,
         config.loss,
         config.label_smoothing,
-        scaling.shift.astype(np.float64),
-        scaling.scale.astype(np.float64),
+        fitted.shift.astype(np.float64),
+        fitted.scale.astype(np.float64),
     )
 
 
@@ -108,7 +109,8 @@ def _batches(case: Case, train_split: Split, order: Order) -> Iterator[Samples]:
         indices = order(case.config.seed, epoch, samples)
         for first in range(0, samples, size):
             chosen = train_split[indices[first : first + size]]
-            yield Samples(chosen.inputs, chosen.targets, np.ones(len(chosen)))
+            ones = np.ones(len(chosen))
+            yield Samples(chosen.inputs, chosen.targets, ones, ones)
 
 
 def _draw_batch(case: Case, margin: float, attempt: int) -> Problem:
@@ -116,12 +118,12 @@ def _draw_batch(case: Case, margin: float, attempt: int) -> Problem:
     rng = np.random.default_rng([zlib.crc32(case.name.encode()), attempt])
     params = _draw_params(case, rng)
     shift, scale = (110.25, 1 / 73) if case.stored == "uint8" else (0.0, 1.0)
-    scaling = Scaling(np.asarray(shift, np.float32), np.asarray(scale, np.float32))
-    network = network_of(case.config, scaling)
+    fitted = Fitted(np.asarray(shift, np.float32), np.asarray(scale, np.float32))
+    network = network_of(case.config, fitted)
     inputs, avoided = _draw_inputs_far_from_kinks(case, network, params, margin, rng)
     split = Split(inputs, _draw_targets(case, rng))
     names = tuple(f"class {index}" for index in range(case.classes))
-    dataset = Dataset(case.name, split, split, names, (case.inputs,), scaling)
+    dataset = Dataset(case.name, split, split, names, (case.inputs,), fitted)
     return Problem(case, dataset, params, _padded_batch(case, split, rng), avoided)
 
 
@@ -145,7 +147,7 @@ def problem_of(config: TrainConfig, dataset: Dataset, unit: float, order: Order,
     rng = np.random.default_rng(config.seed)
     params = _draw_params(case, rng)
     candidates = dataset.train[: 20 * samples]
-    nearness = nearness_to_kink(network_of(config, dataset.scaling), params, candidates.inputs)
+    nearness = nearness_to_kink(network_of(config, dataset.fitted), params, candidates.inputs)
     far = np.nonzero(nearness > case.bounds(unit).margin)[0]
     avoided = len(far) >= samples
     train_split = candidates[far[:samples]] if avoided else candidates[:samples]
@@ -155,11 +157,11 @@ def problem_of(config: TrainConfig, dataset: Dataset, unit: float, order: Order,
 
 
 def _padded_batch(case: Case, split: Split, rng: np.random.Generator) -> Samples:
-    """The first samples, with weights that differ, and none for the last ninth."""
+    """The first samples, with weights that differ, the last ninth of them padding."""
     size = case.config.batch_size
     weights = rng.uniform(0.5, 1.5, size).astype(np.float32)
-    weights[size - size // 9 :] = 0
-    return Samples(split.inputs[:size], split.targets[:size], weights.astype(np.float64))
+    mask = (np.arange(size) < size - size // 9).astype(np.float64)
+    return Samples(split.inputs[:size], split.targets[:size], mask, weights.astype(np.float64))
 
 
 def _draw_inputs_far_from_kinks(

@@ -12,44 +12,49 @@ import jax.numpy as jnp
 from jax import lax
 
 from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import Model
-from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.activations import ACTIVATIONS
-from neuroforge_jax.precision.loss_scale import unscaled
+from neuroforge_jax.nn.mlp import Dense, Dropout
+from neuroforge_jax.precision.loss_scale import unscale_gradients
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Parts, StepMetrics, Training, make_parts, updated
-from neuroforge_jax.typing import Array, Params, PRNGKey
+from neuroforge_jax.training.step import Parts, StepMetrics, apply_gradients, make_parts
+from neuroforge_jax.typing import Array, Params
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake: its name, what it does in a sentence, and how it is put into the parts of a step."""
+    """A mistake: its name, what it does in a sentence, and how it is put into the parts of a job's step."""
 
     name: str
     sentence: str
-    plant: Callable[[Parts, Model, Training], Parts]
+    plant: Callable[[Job], Parts]
 
 
-def _on_gradients(change: Callable[[Params, Batch], Params]) -> Callable[[Parts, Model, Training], Parts]:
-    def plant(parts: Parts, model: Model, training: Training) -> Parts:
-        def backward(state: TrainState, batch: Batch) -> tuple[Params, StepMetrics]:
-            gradients, metrics = parts.backward(state, batch)
+def _on_gradients(change: Callable[[Params, Batch], Params]) -> Callable[[Job], Parts]:
+    def plant(job: Job) -> Parts:
+        def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
+            gradients, metrics = job.parts.backward(state, fitted, batch)
             return change(gradients, batch), metrics
 
-        return replace(parts, backward=backward)
+        return replace(job.parts, backward=backward)
 
     return plant
 
 
-def _on_batch(change: Callable[[Batch], Batch]) -> Callable[[Parts, Model, Training], Parts]:
-    def plant(parts: Parts, model: Model, training: Training) -> Parts:
-        return replace(parts, backward=lambda state, batch: parts.backward(state, change(batch)))
+def _on_batch(change: Callable[[Batch], Batch]) -> Callable[[Job], Parts]:
+    def plant(job: Job) -> Parts:
+        def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
+            return job.parts.backward(state, fitted, change(batch))
+
+        return replace(job.parts, backward=backward)
 
     return plant
 
 
 def _sum_instead_of_mean(gradients: Params, batch: Batch) -> Params:
-    return jax.tree.map(lambda g: g * batch.weights.sum(), gradients)
+    return jax.tree.map(lambda g: g * batch.mask.sum(), gradients)
 
 
 def _transposed(gradients: Params, batch: Batch) -> Params:
@@ -57,51 +62,52 @@ def _transposed(gradients: Params, batch: Batch) -> Params:
 
 
 def _nothing_of_a_ragged_batch(gradients: Params, batch: Batch) -> Params:
-    return jax.tree.map(lambda g: jnp.where((batch.weights > 0).all(), g, 0), gradients)
+    return jax.tree.map(lambda g: jnp.where((batch.mask > 0).all(), g, 0), gradients)
 
 
 def _every_sample_counts(batch: Batch) -> Batch:
-    return batch.replace(weights=jnp.ones_like(batch.weights))  # type: ignore[attr-defined]
+    return batch.replace(mask=jnp.ones_like(batch.mask))  # type: ignore[attr-defined]
 
 
-def _biases_stay(parts: Parts, model: Model, training: Training) -> Parts:
+def _biases_stay(job: Job) -> Parts:
     def optimize(state: TrainState, gradients: Params) -> TrainState:
-        after = parts.optimize(state, gradients)
+        after = job.parts.optimize(state, gradients)
         params = {
             name: {**leaves, "bias": state.params[name]["bias"]} for name, leaves in after.params.items()
         }
         return replace(after, params=params)
 
-    return replace(parts, optimize=optimize)
+    return replace(job.parts, optimize=optimize)
 
 
-def _not_unscaled(parts: Parts, model: Model, training: Training) -> Parts:
+def _not_unscaled(job: Job) -> Parts:
     def optimize(state: TrainState, gradients: Params) -> TrainState:
         if state.loss_scale is None:
-            return parts.optimize(state, gradients)
+            return job.parts.optimize(state, gradients)
         scale = state.loss_scale.scale
-        return parts.optimize(state, jax.tree.map(lambda g: g * scale, gradients))
+        return job.parts.optimize(state, jax.tree.map(lambda g: g * scale, gradients))
 
-    return replace(parts, optimize=optimize)
+    return replace(job.parts, optimize=optimize)
 
 
-def _never_skipped(parts: Parts, model: Model, training: Training) -> Parts:
+def _never_skipped(job: Job) -> Parts:
     def optimize(state: TrainState, gradients: Params) -> TrainState:
-        after = parts.optimize(state, gradients)
+        after = job.parts.optimize(state, gradients)
         if state.loss_scale is None:
             return after
         # What is not a number is taken for 0: the parameters hardly show it, the optimizer's count does.
-        true = jax.tree.map(jnp.nan_to_num, unscaled(gradients, state.loss_scale))
-        return replace(updated(training.optimizer, state, true), loss_scale=after.loss_scale)
+        true = jax.tree.map(jnp.nan_to_num, unscale_gradients(gradients, state.loss_scale))
+        after_all = apply_gradients(job.training.optimizer, state, true)
+        return replace(after_all, loss_scale=after.loss_scale)
 
-    return replace(parts, optimize=optimize)
+    return replace(job.parts, optimize=optimize)
 
 
 BLOCK = 8
 """Terms that one step of the accumulating loop adds: as many as a small matrix unit takes at once."""
 
 
-def _bf16_sums(parts: Parts, model: Model, training: Training) -> Parts:
+def _bf16_sums(job: Job) -> Parts:
     """Products whose partial sums are kept in bfloat16, forward; the backward pass is autodiff's of that."""
 
     def narrow_dense(x: Array, kernel: Array, bias: Array, activation: str) -> Array:
@@ -117,11 +123,17 @@ def _bf16_sums(parts: Parts, model: Model, training: Training) -> Parts:
         return ACTIVATIONS[activation].function(total.astype(x.dtype) + bias)
 
     class NarrowModel(Model):
-        def logits(self, params: Params, inputs: Array, dropout_key: PRNGKey | None = None) -> Array:
-            x = (inputs.astype(self.policy.output) - self.scaling.shift) * self.scaling.scale
-            return nn.apply(self.mlp, params, x, dense=narrow_dense, dropout_key=dropout_key)
+        def logits(
+            self,
+            params: Params,
+            fitted: Fitted,
+            inputs: Array,
+            dropout: Dropout | None = None,
+            dense: Dense | None = None,
+        ) -> Array:
+            return super().logits(params, fitted, inputs, dropout, dense or narrow_dense)
 
-    return make_parts(NarrowModel(**vars(model)), training)
+    return make_parts(NarrowModel(**vars(job.model.spec)), job.training)
 
 
 FAULTS = {

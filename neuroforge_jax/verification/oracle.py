@@ -39,10 +39,11 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """A batch: inputs [B, I] as stored, targets int [B] or float [B, O], weights [B] (0: padding)."""
+    """A batch: inputs [B, I] as stored, targets int [B] or float [B, O], mask [B] (0: padding), weights [B]."""
 
     inputs: Array
     targets: Array
+    mask: Array
     weights: Array
 
 
@@ -114,7 +115,7 @@ def _layer(network: Network, leaves: Mapping[str, Array], x: Array) -> Layer:
 
 
 def loss(network: Network, logits: Array, samples: Samples) -> tuple[float, Array]:
-    """Σ w·ℓ / Σ w, and its derivative by the logits [B, C]."""
+    """Σ m·w·ℓ / Σ m, and its derivative by the logits [B, C]."""
     classes, smoothing = logits.shape[1], network.label_smoothing
     wanted = samples.targets
     if wanted.ndim == 1:
@@ -131,7 +132,7 @@ def loss(network: Network, logits: Array, samples: Samples) -> tuple[float, Arra
     else:
         each = (np.logaddexp(0, logits) - wanted * logits).mean(axis=1)
         slope = (_sigmoid(logits) - wanted) / classes
-    share = samples.weights / samples.weights.sum()
+    share = samples.mask * samples.weights / samples.mask.sum()
     return float((each * share).sum()), slope * share[:, None]
 
 

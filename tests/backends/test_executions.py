@@ -1,4 +1,4 @@
-"""Every execution: one compile, donated state, the same bits wherever the run is cut, padding without weight."""
+"""Every execution: one compile, donated state, the same bits wherever it is cut, no weight to padding."""
 
 import dataclasses
 from itertools import pairwise
@@ -10,6 +10,9 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
+from neuroforge_jax.data.batch import to_device
+from neuroforge_jax.data.shuffle import sample_order
+from neuroforge_jax.job.job import Job
 from tests.conftest import make_blobs
 
 pytestmark = pytest.mark.full_effort
@@ -37,6 +40,10 @@ VARIANTS = {
 
 def leaves(state):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state.replace(key_data=None))]
+
+
+def whole_order(key, epoch, samples):
+    return np.asarray(sample_order(key, epoch, samples, jnp.arange(samples, dtype=jnp.int32)))
 
 
 def train(config, dataset, cuts):
@@ -132,14 +139,14 @@ def test_the_state_is_donated_and_live_buffers_do_not_grow(backend, blobs, small
 
 
 def test_the_compiler_aliases_the_whole_state(blobs, small_config):
-    model, state = nf.init(small_config, blobs)
-    _, data, program = _program(small_config, model, blobs)
-    compiled = jax.jit(program, donate_argnums=0).lower(state, data, np.int32(0), np.int32(1)).compile()
+    _, state = nf.init(small_config, blobs)
+    program, given = _program(small_config, blobs)
+    compiled = jax.jit(program, donate_argnums=0).lower(state, *given).compile()
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state, state.step)))
     assert compiled.memory_analysis().alias_size_in_bytes >= state_bytes
 
 
-def test_padding_of_the_last_batch_has_no_weight(small_config):
+def test_padding_of_the_last_batch_counts_for_nothing(small_config):
     """203 samples in batches of 32: the last step of an epoch has 11 real ones, and counts them alone."""
     dataset = make_blobs(203)
     model, state = nf.init(small_config, dataset)
@@ -148,10 +155,10 @@ def test_padding_of_the_last_batch_has_no_weight(small_config):
     state, metrics = run(state, 0, 6)
     before_last = jax.tree.map(jnp.copy, state.params)
     _, last = run(state, 6, 7)
-    assert list(metrics.weights) == [32] * 6
-    assert list(last.weights) == [11]
+    assert list(metrics.samples) == [32] * 6
+    assert list(last.samples) == [11]
 
-    order = np.asarray(scanned.sample_order(jax.random.fold_in(jax.random.key(0), 1), 0, 203))
+    order = whole_order(jax.random.fold_in(jax.random.key(0), 1), 0, 203)
     rest = dataset.train[order[192:]]
     loss = nf.evaluate(model, before_last, rest).loss
     np.testing.assert_allclose(last.loss[0], loss, rtol=1e-5)
@@ -161,11 +168,11 @@ def test_padding_of_the_last_batch_has_no_weight(small_config):
 def test_every_sample_is_seen_once_an_epoch(blobs, small_config):
     _, state = nf.init(small_config, blobs)
     for epoch in range(3):
-        order = np.asarray(scanned.sample_order(state.order_key, epoch, len(blobs.train)))
+        order = whole_order(state.order_key, epoch, len(blobs.train))
         assert sorted(order) == list(range(203))
 
 
-def test_a_stretch_longer_than_the_metrics_buffer_is_split(blobs, small_config, monkeypatch):
+def test_a_segment_longer_than_the_metrics_buffer_is_split(blobs, small_config, monkeypatch):
     whole, whole_losses = train(small_config, blobs, [0, 21])
     monkeypatch.setattr(scanned, "MAX_CAPACITY", 4)
     split, split_losses = train(small_config, blobs, [0, 21])
@@ -185,8 +192,8 @@ def test_bf16_keeps_float32_master_weights_and_multiplies_in_bf16(blobs, small_c
     config = dataclasses.replace(small_config, backend="mixed")
     model, state = nf.init(config, blobs)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
-    _, data, program = _program(config, model, blobs)
-    lowered = jax.jit(program).lower(state, data, np.int32(0), np.int32(1))
+    program, given = _program(config, blobs)
+    lowered = jax.jit(program).lower(state, *given)
     products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
     assert products
     # Operands and result; the weight gradients of a batch of 32 are no exception.
@@ -196,20 +203,14 @@ def test_bf16_keeps_float32_master_weights_and_multiplies_in_bf16(blobs, small_c
     assert lowered.compile().as_text().count(" dot(") == 5
 
 
-def test_a_stretch_that_runs_backwards_is_refused(blobs, small_config):
+def test_a_segment_that_runs_backwards_is_refused(blobs, small_config):
     model, state = nf.init(small_config, blobs)
     with pytest.raises(ValueError, match="steps 5 to 3"):
         nf.prepare(small_config, model, blobs)(state, 5, 3)
 
 
-def _program(config, model, dataset):
-    from neuroforge_jax.data.batch import to_device
-    from neuroforge_jax.job.pieces import make_training
-    from neuroforge_jax.training.step import make_parts, make_step
-
-    training = make_training(config, dataset)
-    step = make_step(make_parts(model, training))
-    program = scanned.stretch_program(
-        step, samples=len(dataset.train), batch_size=training.batch_size, capacity=training.steps
-    )
-    return step, to_device(dataset.train), program
+def _program(config, dataset):
+    """The program of a segment, and what it takes beside the state."""
+    spec = Job.build(config, dataset).spec()
+    program = scanned.segment_program(spec.step, batch_size=spec.batch_size, capacity=spec.steps)
+    return program, (spec.fitted, to_device(dataset.train), np.int32(0), np.int32(1))

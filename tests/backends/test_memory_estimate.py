@@ -1,19 +1,13 @@
 """The estimate of memory, held to what XLA's own compiler says of the compiled program."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.backends.executors.pipelined import Streaming
-from neuroforge_jax.backends.executors.scanned import stretch_program
-from neuroforge_jax.backends.memory_estimate import estimate
-from neuroforge_jax.backends.resolve import choose
+from neuroforge_jax.backends.executors.scanned import segment_program
 from neuroforge_jax.data.batch import to_device
-from neuroforge_jax.job.pieces import make_model, make_training
-from neuroforge_jax.training.state import init_state
-from neuroforge_jax.training.step import make_step
+from neuroforge_jax.job.job import Job
 from tests.conftest import make_blobs
 
 pytestmark = pytest.mark.full_effort
@@ -35,17 +29,11 @@ def test_a_training_takes_about_what_was_estimated(hidden, batch_size, optimizer
     config = nf.TrainConfig(
         hidden=hidden, batch_size=batch_size, optimizer=optimizer, precision=precision, backend="optimized"
     )
-    backend = choose(config).backend
-    model, training = make_model(config, dataset), make_training(config, dataset)
-    needed = estimate(config, backend, dataset, model, training, Streaming())
-    state = jax.eval_shape(
-        lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
-    )
-    program = stretch_program(
-        make_step(backend.parts(model, training)), samples=3000, batch_size=batch_size, capacity=10
-    )
-    data = to_device(dataset.train, backend.device)
-    compiled = jax.jit(program, donate_argnums=0).lower(state, data, np.int32(0), jnp.int32(0)).compile()
+    job = Job.build(config, dataset)
+    spec, needed = job.spec(), job.memory
+    program = segment_program(spec.step, batch_size=batch_size, capacity=10)
+    given = spec.state_like, spec.fitted, to_device(dataset.train), np.int32(0), np.int32(0)
+    compiled = jax.jit(program, donate_argnums=0).lower(*given).compile()
     told = compiled.memory_analysis()
     # The state is donated: its output lies where its input lay.
     taken = told.argument_size_in_bytes + told.temp_size_in_bytes + dataset.test.inputs.nbytes

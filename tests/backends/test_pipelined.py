@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.backends.executors.pipelined import CHUNK_SAMPLES, Streaming
-from neuroforge_jax.backends.table import BACKENDS
+from neuroforge_jax.backends.executors.base import CHUNK_SAMPLES, Streaming
 from neuroforge_jax.data.stream import ArraySource, HostBuffer
-from neuroforge_jax.job.pieces import make_training
+from neuroforge_jax.job.job import Job
 
 pytestmark = pytest.mark.full_effort
 
@@ -88,7 +87,7 @@ def test_every_sample_is_read_once_an_epoch_by_the_thread_alone(blobs, config):
     assert source.reads[:6] == [(0, 0, 96), (0, 96, 96), (0, 192, 32), (1, 0, 64), (1, 64, 96), (1, 160, 64)]
 
 
-def test_stretches_take_up_the_chunk_where_the_last_one_left_it(blobs, config):
+def test_segments_take_up_the_chunk_where_the_last_one_left_it(blobs, config):
     source = Watched(blobs.train)
     cuts = [(0, 2), (2, 5), (5, 6), (6, 9), (9, 21)]
     found, _ = losses(config, blobs, cuts, source=source, streaming=Streaming(chunk_steps=5, read_ahead=1))
@@ -193,23 +192,17 @@ def test_reading_goes_on_while_the_device_computes(blobs, config):
             read_meanwhile.append(len(source.reads) >= 2)
         return np.float32(0)
 
-    model, state = nf.init(config, blobs)
-    parts = nf.parts(config, model, blobs)
+    job = dataclasses.replace(
+        Job.build(config, blobs, source=source), streaming=Streaming(chunk_steps=7, read_ahead=1)
+    )
 
-    def backward(state, batch):
-        gradients, metrics = parts.backward(state, batch)
+    def backward(state, fitted, batch):
+        gradients, metrics = job.parts.backward(state, fitted, batch)
         nothing = jax.pure_callback(wait_for_the_next_chunk, jax.ShapeDtypeStruct((), np.float32), state.step)
         return gradients, dataclasses.replace(metrics, loss=metrics.loss + nothing)
 
-    run = BACKENDS["async"].prepare(
-        model,
-        make_training(config, blobs),
-        blobs,
-        dataclasses.replace(parts, backward=backward),
-        source=source,
-        streaming=Streaming(chunk_steps=7, read_ahead=1),
-    )
-    _, metrics = run(state, 0, 7)
+    run = job.compile(dataclasses.replace(job.parts, backward=backward))
+    _, metrics = run(job.start(), 0, 7)
     assert np.isfinite(metrics.loss).all()
     assert read_meanwhile == [True]
 
@@ -231,6 +224,6 @@ def test_data_that_fit_no_device_are_trained_from_an_iterator(blobs, config):
 def test_a_chunk_is_so_many_samples_whatever_the_batch():
     streaming = Streaming()
     assert streaming.steps_of_chunk(32, 10_000) == CHUNK_SAMPLES // 32
-    assert streaming.steps_of_chunk(32, 7) == 7
+    assert streaming.steps_of_chunk(32, 7) == 8
     assert streaming.steps_of_chunk(10 * CHUNK_SAMPLES, 7) == 1
     assert Streaming(chunk_steps=12).steps_of_chunk(32, 10_000) == 12

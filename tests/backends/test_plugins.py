@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends import plugins
-from neuroforge_jax.backends.resolve import choose, find, plugged_in
+from neuroforge_jax.backends.resolve import choose, find, load_backend
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.train import main
@@ -88,7 +88,7 @@ def test_an_installed_plugin_trains_to_the_parameters_of_stepped(installed, tmp_
 def test_flags_replace_the_axes_of_a_plugin_too(installed, monkeypatch):
     monkeypatch.syspath_prepend(str(installed))
     backend = choose(nf.TrainConfig(backend="unrolled", mixed_precision=True)).backend
-    assert (backend.name, backend.execution_name, backend.precision) == ("unrolled", "unrolled", "bf16")
+    assert (backend.name, backend.executor.name, backend.precision) == ("unrolled", "unrolled", "bf16")
     assert choose(nf.TrainConfig(backend="unrolled", precision="f32")).backend == find("unrolled")
     assert choose(nf.TrainConfig(backend="unrolled", async_ops=True)).backend.execution == "pipelined"
 
@@ -108,7 +108,7 @@ def test_a_plugin_may_be_a_function_or_take_a_built_in_execution(site):
         "def make(): return Backend('made', 'stepped', 'f32')\n"
         "plain = Backend('plain', 'scanned', 'bf16')",
     )
-    assert find("made").execution_name == "stepped"
+    assert find("made").executor.name == "stepped"
     assert find("plain").policy.name == "bf16"
     assert find("plain").origin == "made 1.0"
 
@@ -171,11 +171,11 @@ def test_a_built_in_name_cannot_be_replaced(name, site):
     assert choose(nf.TrainConfig(backend=name)).backend.origin == ""
     (plugin,) = plugins.discover(("auto", *BACKENDS))
     with pytest.raises(DeviceError, match=f"which thief-of-{name} 1.0 cannot replace"):
-        plugged_in(plugin)
+        load_backend(plugin)
 
 
 def test_an_execution_of_a_plugin_is_cut_anywhere(installed, blobs, small_config, monkeypatch):
-    """Seven steps an epoch, eight a dispatch: stretches of every length, also across the end of an epoch."""
+    """Seven steps an epoch, eight a dispatch: segments of every length, also across the end of an epoch."""
     monkeypatch.syspath_prepend(str(installed))
     losses = {}
     for name, cuts in {"stepped": (0, 21), "unrolled": (0, 1, 1, 10, 12, 21)}.items():

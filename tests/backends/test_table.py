@@ -92,11 +92,11 @@ def test_the_parts_of_a_backend_make_its_step(name, blobs, small_config):
     batch = Batch(
         jnp.asarray(blobs.train.inputs), jnp.asarray(blobs.train.targets), jnp.ones(len(blobs.train))
     )
-    logits = jax.jit(parts.forward)(state.params, batch.inputs, None)
-    gradients, measured = jax.jit(parts.backward)(state, batch)
+    logits = jax.jit(parts.forward)(state.params, model.fitted, batch.inputs, None)
+    gradients, measured = jax.jit(parts.backward)(state, model.fitted, batch)
     after = jax.jit(parts.optimize)(state, gradients)
     assert logits.shape == (203, 4)
-    np.testing.assert_allclose(measured.loss, parts.metrics(logits, batch).loss, rtol=1e-5)
+    np.testing.assert_allclose(measured.loss, parts.metrics(logits, batch, state.hyper).loss, rtol=1e-5)
     assert int(after.step) == 1
 
     ran, metrics = nf.prepare(config, model, blobs)(nf.init(config, blobs)[1], 0, 1)

@@ -5,7 +5,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
 from neuroforge_jax.benchmarking.cases import Case, random_pixels
-from neuroforge_jax.benchmarking.explain import LESSONS, explained, program_of_step, source_of, where_of
+from neuroforge_jax.benchmarking.explain import LESSONS, explain_case, program_of_step, source_of, where_of
 from neuroforge_jax.precision.policy import Policy
 
 DATA = random_pixels(512, 64)
@@ -13,7 +13,7 @@ DATA = random_pixels(512, 64)
 
 def told(backend):
     config = nf.TrainConfig(hidden=(48, 24), batch_size=32, backend=backend)
-    return explained(Case(f"backends/b32/{backend}", config, DATA))
+    return explain_case(Case(f"backends/b32/{backend}", config, DATA))
 
 
 @pytest.mark.parametrize("backend", ["stepped", "async", "optimized"])
@@ -41,10 +41,10 @@ def test_the_lesson_of_bf16_is_its_rounding():
 
 
 def test_code_is_shown_without_its_docstring_and_with_its_place():
-    lines = source_of(scanned.stretch_program)
-    assert lines.startswith("def stretch_program(")
+    lines = source_of(scanned.segment_program)
+    assert lines.startswith("def segment_program(")
     assert '"""' not in lines
-    assert where_of(scanned.stretch_program).startswith("neuroforge_jax/backends/executors/scanned.py, line ")
+    assert where_of(scanned.segment_program).startswith("neuroforge_jax/backends/executors/scanned.py, line ")
     assert (
         source_of(Policy.to_compute)
         == "def to_compute(self, x: Array) -> Array:\n    return x.astype(self.compute)\n"

@@ -13,7 +13,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.peers.conversation import Conversation
-from neuroforge_jax.benchmarking.peers.process import PEERS, PeerProcess, absence, our_losses, problem_of
+from neuroforge_jax.benchmarking.peers.process import PEERS, PeerProcess, absence, make_task, our_losses
 from neuroforge_jax.benchmarking.speedrun import RECIPES, our_training, write_for_torch
 from neuroforge_jax.errors import DeviceError
 
@@ -44,13 +44,13 @@ def difference_of(name, problem):
 @pytest.mark.parametrize("name", FOREIGN)
 def test_the_losses_of_a_framework_are_ours(name):
     needs(PEERS[name].needs)
-    assert difference_of(name, problem_of(CONFIG, DATA, 60)) < PEERS[name].tolerance
+    assert difference_of(name, make_task(CONFIG, DATA, 60)) < PEERS[name].tolerance
 
 
 @pytest.mark.parametrize("name", ["torch eager f32", "keras"])
 def test_another_rate_is_found_out(name):
     needs(PEERS[name].needs)
-    assert difference_of(name, replace(problem_of(CONFIG, DATA, 60), learning_rate=0.09)) > 1e-3
+    assert difference_of(name, replace(make_task(CONFIG, DATA, 60), learning_rate=0.09)) > 1e-3
 
 
 @pytest.mark.parametrize("mode", ["eager f32", "compiled bf16"])

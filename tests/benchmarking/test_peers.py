@@ -16,11 +16,11 @@ from neuroforge_jax.benchmarking.peers.process import (
     PeerProcess,
     absence,
     difference,
+    make_task,
     our_losses,
     our_peak_resident_bytes,
-    problem_of,
 )
-from neuroforge_jax.benchmarking.peers.serving import Problem
+from neuroforge_jax.benchmarking.peers.serving import PeerTask
 from neuroforge_jax.errors import DeviceError
 
 HERE = Path(sys.executable)
@@ -39,19 +39,19 @@ def compared(peer, problem, steps=20):
 
 @pytest.mark.parametrize("name", ["numpy", "scikit-learn", "flax nnx"])
 def test_the_losses_of_a_peer_are_ours(name):
-    found, seconds, memory = compared(PEERS[name], problem_of(CONFIG, DATA, 60))
+    found, seconds, memory = compared(PEERS[name], make_task(CONFIG, DATA, 60))
     assert found < PEERS[name].tolerance
     assert seconds > 0
     assert 1e7 < memory < 1e10
 
 
 def test_a_peer_that_computes_something_else_is_found_out():
-    problem = replace(problem_of(CONFIG, DATA, 60), learning_rate=0.09)
+    problem = replace(make_task(CONFIG, DATA, 60), learning_rate=0.09)
     assert compared(PEERS["numpy"], problem)[0] > 10 * PEERS["numpy"].tolerance
 
 
 def test_other_batches_are_found_out():
-    problem = problem_of(CONFIG, DATA, 60)
+    problem = make_task(CONFIG, DATA, 60)
     shuffled = replace(problem, order=np.flip(problem.order, axis=0).copy())
     assert compared(PEERS["numpy"], shuffled)[0] > 10 * PEERS["numpy"].tolerance
 
@@ -61,9 +61,9 @@ def test_losses_that_are_no_numbers_agree_with_nothing():
 
 
 def test_a_problem_is_read_as_it_was_written(tmp_path):
-    problem = problem_of(CONFIG, DATA, 40)
+    problem = make_task(CONFIG, DATA, 40)
     problem.write(tmp_path / "p.npz")
-    again = Problem.read(tmp_path / "p.npz")
+    again = PeerTask.read(tmp_path / "p.npz")
     assert problem.order.shape == (40, 16)
     for name in ("x", "y", "order"):
         np.testing.assert_array_equal(getattr(again, name), getattr(problem, name))
@@ -82,14 +82,14 @@ def test_what_is_not_installed_is_told_with_what_to_do():
 
 
 def test_a_peer_whose_process_ends_is_one_line(tmp_path):
-    problem = problem_of(CONFIG, DATA, 20)
+    problem = make_task(CONFIG, DATA, 20)
     with pytest.raises(DeviceError, match=r"peer gone: its process ended \(.*no_such_worker") as caught:
         PeerProcess(Peer("gone", "no_such_worker", "f32", "numpy"), HERE, problem, 1)
     assert "\n" not in str(caught.value)
 
 
 def test_a_peer_that_fails_says_why(monkeypatch):
-    problem = replace(problem_of(CONFIG, DATA, 20), x=np.zeros((500, 29), np.float32))
+    problem = replace(make_task(CONFIG, DATA, 20), x=np.zeros((500, 29), np.float32))
     process = PeerProcess(PEERS["numpy"], HERE, problem, 1)
     try:
         with pytest.raises(DeviceError, match="peer numpy: ValueError: matmul"):

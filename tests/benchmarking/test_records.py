@@ -133,9 +133,9 @@ def test_every_extra_of_a_suite_is_there():
 def test_claims_are_set_beside_what_was_measured_and_nothing_else():
     from neuroforge_jax.benchmarking.claims import claims_of, published_cases
 
-    def flagship(contender, seconds, **more):
+    def flagship(candidate, seconds, **more):
         widths = [784, 1024, 512, 10]
-        base = {"contender": contender, "widths": widths, "batch_size": 64, "backend": contender}
+        base = {"contender": candidate, "widths": widths, "batch_size": 64, "backend": candidate}
         return {**base, "seconds_per_step": {"median": seconds}, **more}
 
     cases = [

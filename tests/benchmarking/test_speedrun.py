@@ -1,4 +1,4 @@
-"""Speedruns: contenders in turn, what a command prints, and what is told where torch is not there."""
+"""Speedruns: candidates in turn, what a command prints, and what is told where torch is not there."""
 
 import json
 import sys
@@ -10,12 +10,12 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking import speedrun
 from neuroforge_jax.benchmarking.speedrun import (
-    Contender,
+    Candidate,
     Outcome,
     operations_of,
     our_command,
     our_training,
-    raced,
+    race,
 )
 from neuroforge_jax.commands.config_files import load_config
 from neuroforge_jax.errors import DeviceError
@@ -35,19 +35,19 @@ SHORT = nf.TrainConfig(
 def test_contenders_take_turns_and_the_fastest_of_ours_is_compared_over_the_seeds_that_both_had():
     turns = []
 
-    def contender(name, seconds, rounds, config=None):
+    def candidate(name, seconds, rounds, config=None):
         def train(seed):
             turns.append((name, seed))
             return Outcome(seconds * (1 + seed / 10), 0.97 + seed / 100)
 
-        return Contender(train, rounds, config=config)
+        return Candidate(train, rounds, config=config)
 
-    slow, ours, theirs = raced(
+    slow, ours, theirs = race(
         "s",
         {
-            "slow": contender("slow", 0.6, 3, SHORT),
-            "ours": contender("ours", 0.5, 3, SHORT),
-            "theirs": contender("theirs", 0.25, 2),
+            "slow": candidate("slow", 0.6, 3, SHORT),
+            "ours": candidate("ours", 0.5, 3, SHORT),
+            "theirs": candidate("theirs", 0.25, 2),
         },
         0.98,
         lambda: 0.001,
@@ -98,7 +98,7 @@ def test_the_command_prints_one_line_of_its_last_epoch_and_is_timed_to_it(tmp_pa
     assert speedrun._accuracy_of_epoch(printed[at], 2) == pytest.approx(told, abs=1e-4)
 
     script = "import sys, time; print(sys.argv[1], flush=True); time.sleep(0.5)"
-    outcome = speedrun._timed(
+    outcome = speedrun._time_command(
         [sys.executable, "-c", script, printed[at]],
         tmp_path,
         None,

@@ -1,11 +1,15 @@
 """The console: plain where it is piped, never in the way."""
 
+import dataclasses
 import io
 import sys
 
-from neuroforge_jax.callbacks.base import Progress
+import pytest
+
+import neuroforge_jax as nf
 from neuroforge_jax.callbacks.console import Console
 from neuroforge_jax.system import memory
+from tests.conftest import SMALL_CONFIG, make_blobs
 
 EPOCH = {
     "event": "epoch",
@@ -16,41 +20,67 @@ EPOCH = {
     "test_accuracy": 0.875,
     "samples_per_second": 1234.5,
 }
-PROGRESS = Progress(step=3, steps=9, epoch=1, epochs=3, loss=0.5, accuracy=None, samples_per_second=10.0)
+NAMED = dataclasses.replace(make_blobs(), name="[bold]blobs[/bold]", origin="8×8")
 
 
-def shown(monkeypatch, encoding="utf-8"):
+def shown(monkeypatch, encoding="utf-8", refreshes=False):
+    """What a run prints, and what it returns. refreshes: the bar with every segment, however fast they are."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, errors="replace", write_through=True)
     monkeypatch.setattr(sys, "stdout", stream)
-    console = Console()
-    console.header([("data", "[bold]digits[/bold]: 8×8"), ("", "more")])
-    console.progress(PROGRESS)
-    console.record(EPOCH)
-    console.record({"event": "step", "step": 1, "loss": 0.1})
-    console.result([("test accuracy", "87.50%")])
+    console, after = Console(), nf.Callback()
+    if refreshes:
+        after.segment = lambda *_: console._bar.refresh()
+    result = nf.fit(SMALL_CONFIG, NAMED, callbacks=[console, after])
     console.note("saved")
     console.close()
-    return raw.getvalue().decode(encoding)
+    return raw.getvalue().decode(encoding), result
+
+
+def epoch_line(monkeypatch, record):
+    raw = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", raw)
+    Console().epoch(None, record)
+    return raw.getvalue()
 
 
 def test_a_pipe_gets_plain_lines(monkeypatch):
-    text = shown(monkeypatch)
+    text, result = shown(monkeypatch)
     assert "\x1b" not in text
-    assert "epoch   3   train 0.5000  75.00%   test 0.2500  87.50%       1,234 samples/s" in text
-    assert "[bold]digits[/bold]: 8×8" in text  # names are text, not markup
-    assert "step" not in text
+    assert "[bold]blobs[/bold]: 8×8" in text  # names are text, not markup
+    # A line for each epoch, and none for what happens within one.
+    header, *epochs, _ = text.split("\nepoch ")
+    assert "6 × " not in header
+    assert len(epochs) + 1 == len(result.history)
+    assert all("\n" not in line for line in epochs)
+    assert f"{result.test_accuracy:.2%}" in text
+    assert text.endswith("saved\n")
 
 
-def test_an_ascii_terminal_gets_something_readable(monkeypatch):
-    assert "87.50%" in shown(monkeypatch, "ascii")
+def test_an_epoch_is_a_line_with_loss_and_accuracy_of_each_part(monkeypatch):
+    said = "epoch   3   train 0.5000  75.00%   test 0.2500  87.50%       1,234 samples/s\n"
+    assert epoch_line(monkeypatch, EPOCH) == said
+
+
+def test_a_terminal_has_a_bar_that_is_gone_at_the_end(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    text, result = shown(monkeypatch, refreshes=True)
+    assert "\x1b[" in text
+    assert "samples/s" in text
+    assert f"epoch 1/{SMALL_CONFIG.epochs}  loss " in text
+    assert text.rindex("left") < text.rindex(f"{result.test_accuracy:.2%}")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin1"])
+def test_an_ascii_terminal_gets_something_readable(encoding, monkeypatch):
+    text, result = shown(monkeypatch, encoding)
+    assert f"{result.test_accuracy:.2%}" in text
 
 
 def test_a_regression_has_no_accuracy_to_show(monkeypatch):
-    raw = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", raw)
-    Console().record({**EPOCH, "train_accuracy": None, "test_accuracy": None})
-    assert "epoch   3   train 0.5000   test 0.2500" in raw.getvalue()
+    said = epoch_line(monkeypatch, {**EPOCH, "train_accuracy": None, "test_accuracy": None})
+    assert "epoch   3   train 0.5000   test 0.2500" in said
 
 
 def test_bytes_are_told_in_the_unit_of_a_person():

@@ -8,6 +8,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.checkpoint import files
+from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import DivergedError
 from tests.conftest import make_blobs
@@ -29,10 +30,8 @@ def poisoned(at, value=3e38, samples=203):
     x[at] = value
     y = rng.integers(0, 4, samples + 40)
     dataset = Dataset.from_arrays(x[:samples], y[:samples], x[samples:], y[samples:])
-    scaling = dataclasses.replace(
-        dataset.scaling, shift=np.zeros(13, np.float32), scale=np.ones(13, np.float32)
-    )
-    return dataclasses.replace(dataset, scaling=scaling)
+    fitted = Fitted(shift=np.zeros(13, np.float32), scale=np.ones(13, np.float32))
+    return dataclasses.replace(dataset, fitted=fitted)
 
 
 @pytest.mark.parametrize("backend", ["optimized", "stepped", "async"])
@@ -76,18 +75,17 @@ def test_a_healthy_step_raises_no_alarm_operation_by_operation():
     import jax
 
     from neuroforge_jax.backends.executors.eager import batch_of_step
-    from neuroforge_jax.backends.resolve import choose
-    from neuroforge_jax.job.pieces import make_training
+    from neuroforge_jax.job.job import Job
     from neuroforge_jax.training.step import make_step
 
     dataset = make_blobs()
     for changes in ({}, {"normalization": "layer", "dropout": 0.2}, {"loss": "mse", "activation": "gelu"}):
         config = dataclasses.replace(CONFIG, optimizer="adam", schedule="cosine", **changes)
-        model, state = nf.init(config, dataset)
-        step = make_step(choose(config).backend.parts(model, make_training(config, dataset)))
+        job = Job.build(config, dataset)
+        state = job.start()
         batch = batch_of_step(dataset.train, state, 0, 32)
         with jax.disable_jit(), jax.debug_nans(True):
-            step(state, batch)
+            make_step(job.parts)(state, job.model.fitted, batch)
 
 
 def test_a_state_that_is_no_number_is_never_the_latest(tmp_path):

@@ -32,8 +32,7 @@ def scalars(folder):
 
 def test_the_metrics_of_a_run_are_there_by_their_steps(tmp_path):
     config = nf.TrainConfig(hidden=(8,), batch_size=32, epochs=3, backend="optimized")
-    options = nf.RunOptions(log_every=5)
-    result = nf.fit(config, make_blobs(), options, sinks=[TensorBoard(tmp_path / "tb")])
+    result = nf.fit(config, make_blobs(), callbacks=[TensorBoard(tmp_path / "tb", log_every=5)])
     found, _ = scalars(tmp_path / "tb")
     for record in result.history:
         assert found["train/loss", record["step"]] == pytest.approx(record["train_loss"])
@@ -45,14 +44,14 @@ def test_the_metrics_of_a_run_are_there_by_their_steps(tmp_path):
 def test_a_run_that_goes_on_makes_void_what_was_written_after_its_checkpoint(tmp_path):
     for first in (1, 3):
         time.sleep(1.1)  # its files are named by the second
-        sink = TensorBoard(tmp_path)
+        callback = TensorBoard(tmp_path)
         for epoch in (first, first + 1):
-            sink.record({"event": "epoch", "epoch": epoch, "step": 7 * epoch, "train_loss": 0.5})
-        sink.close()
+            callback.write({"event": "epoch", "epoch": epoch, "step": 7 * epoch, "train_loss": 0.5})
+        callback.close()
     assert scalars(tmp_path)[1] == [7, 21]
 
 
-def test_a_sink_that_heard_nothing_leaves_nothing(tmp_path):
+def test_a_callback_that_heard_nothing_leaves_nothing(tmp_path):
     TensorBoard(tmp_path / "tb").close()
     assert not (tmp_path / "tb").exists()
 

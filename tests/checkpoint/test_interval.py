@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroforge_jax.checkpoint.interval import Schedule
+from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.errors import ConfigError
 
 pytestmark = pytest.mark.smoke
@@ -23,40 +23,40 @@ pytestmark = pytest.mark.smoke
         ("minute", 1, "minutes"),
     ],
 )
-def test_a_schedule_is_read_as_people_write_it(text, count, unit):
-    assert Schedule.parse(text) == Schedule(count, unit)
+def test_an_interval_is_read_as_people_write_it(text, count, unit):
+    assert Interval.parse(text) == Interval(count, unit)
 
 
 @pytest.mark.parametrize(
     "text", ["", "500", "0 steps", "-1 steps", "1.5 epochs", "2 hours", "steps 5", "nan min"]
 )
-def test_what_is_no_schedule_is_refused_with_what_is_one(text):
+def test_what_is_no_interval_is_refused_with_what_is_one(text):
     with pytest.raises(ConfigError, match="such as '500 steps', 'epoch' or '10 minutes', or never"):
-        Schedule.parse(text)
+        Interval.parse(text)
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_a_schedule_or_a_sentence(text):
+def test_any_text_is_an_interval_or_a_sentence(text):
     try:
-        assert Schedule.parse(text).count > 0
+        assert Interval.parse(text).count > 0
     except ConfigError as error:
         assert "--checkpoint-every" in str(error)
 
 
 @given(st.integers(1, 1000), st.integers(0, 10_000))
 def test_a_count_of_steps_is_met_exactly(count, step):
-    schedule = Schedule(count, "steps")
-    left = schedule.steps_left(step)
+    interval = Interval(count, "steps")
+    left = interval.steps_left(step)
     assert 1 <= left <= count
-    assert schedule.is_due(step + left, 0, 0, ends_epoch=False)
-    assert all(not schedule.is_due(step + at, 0, 0, ends_epoch=False) for at in range(1, min(left, 50)))
+    assert interval.is_due(step + left, 0, 0, ends_epoch=False)
+    assert all(not interval.is_due(step + at, 0, 0, ends_epoch=False) for at in range(1, min(left, 50)))
 
 
 def test_epochs_fall_due_when_they_are_evaluated_and_minutes_when_they_are_over():
-    assert Schedule(2, "epochs").is_due(70, 4, 0, ends_epoch=True)
-    assert not Schedule(2, "epochs").is_due(70, 4, 0, ends_epoch=False)
-    assert not Schedule(2, "epochs").is_due(70, 5, 0, ends_epoch=True)
-    assert Schedule(0.5, "minutes").is_due(3, 0, 30.1, ends_epoch=False)
-    assert not Schedule(0.5, "minutes").is_due(3, 0, 29.9, ends_epoch=True)
-    assert not Schedule.parse("never").is_due(10, 1, 1e9, ends_epoch=True)
-    assert Schedule.parse("epoch").steps_left(5) is None
+    assert Interval(2, "epochs").is_due(70, 4, 0, ends_epoch=True)
+    assert not Interval(2, "epochs").is_due(70, 4, 0, ends_epoch=False)
+    assert not Interval(2, "epochs").is_due(70, 5, 0, ends_epoch=True)
+    assert Interval(0.5, "minutes").is_due(3, 0, 30.1, ends_epoch=False)
+    assert not Interval(0.5, "minutes").is_due(3, 0, 29.9, ends_epoch=True)
+    assert not Interval.parse("never").is_due(10, 1, 1e9, ends_epoch=True)
+    assert Interval.parse("epoch").steps_left(5) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neuroforge_jax.checkpoint.files import SavedStep
-from neuroforge_jax.checkpoint.restore import FIXED, described, restored
+from neuroforge_jax.checkpoint.restore import FIXED, describe_config, restore
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import CheckpointError
 
@@ -16,9 +16,11 @@ BLOBS = {"name": "blobs", "samples": 1200, "inputs": 13, "sha256": "a"}
 
 
 def refusal(config=CONFIG, data=BLOBS, epochs_done=0):
-    progress = json.loads(json.dumps({"config": described(CONFIG), "data": BLOBS, "epoch": epochs_done}))
+    progress = json.loads(
+        json.dumps({"config": describe_config(CONFIG), "data": BLOBS, "epoch": epochs_done})
+    )
     with pytest.raises(CheckpointError) as caught:
-        restored(SavedStep(Path("run/40"), {}, progress), config, data, {})
+        restore(SavedStep(Path("run/40"), {}, progress), config, data, {})
     return str(caught.value)
 
 

@@ -10,6 +10,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.checkpoint import files
 from neuroforge_jax.checkpoint.run_folder import RunFolder
+from neuroforge_jax.commands.flags import parse_flags
 from neuroforge_jax.errors import CheckpointError, ConfigError
 from tests.conftest import make_blobs
 from tests.test_run import Recorder
@@ -41,8 +42,8 @@ class PullsThePlug(Recorder):
         super().__init__()
         self.step = step
 
-    def progress(self, progress):
-        if progress.step >= self.step:
+    def segment(self, trainer, metrics):
+        if metrics.last_step >= self.step:
             raise PulledPlugError
 
 
@@ -50,7 +51,7 @@ def interrupted(config, dataset, folder, step, **options):
     """A run that saves after every step and ends abruptly; the last step that was saved."""
     options = nf.RunOptions(run_dir=folder, checkpoint_every="step", keep_latest=99, log_every=1, **options)
     with pytest.raises(PulledPlugError):
-        nf.fit(config, dataset, options, sinks=[PullsThePlug(step)])
+        nf.fit(config, dataset, options, callbacks=[PullsThePlug(step)])
     return max(files.steps(folder / "checkpoints"), default=0)
 
 
@@ -116,7 +117,7 @@ def test_the_best_weights_and_the_patience_go_on_too(tmp_path):
     )
     whole = nf.fit(config, dataset)
     assert 1 < whole.figures["best_epoch"] < len(whole.history)
-    steps = nf.steps_per_epoch(config, dataset.hold_out(0.25, 0)[0])
+    steps = nf.steps_per_epoch(config, dataset.hold_out(0.25, 0))
     interrupted(config, dataset, tmp_path / "cut", whole.figures["best_epoch"] * steps + 5)
     again = resumed(config, dataset, tmp_path / "cut")
     assert_same(whole, again)
@@ -132,7 +133,7 @@ def test_a_run_can_be_interrupted_any_number_of_times(tmp_path, blobs):
     for step in (9, 15, 22):
         options = nf.RunOptions(resume=str(folder), checkpoint_every="step")
         with pytest.raises(PulledPlugError):
-            nf.fit(CONFIG, blobs, options, sinks=[PullsThePlug(step)])
+            nf.fit(CONFIG, blobs, options, callbacks=[PullsThePlug(step)])
     assert_same(whole, resumed(CONFIG, blobs, folder))
 
 
@@ -140,9 +141,9 @@ def test_auto_starts_a_run_and_continues_it(tmp_path, blobs):
     whole = nf.fit(CONFIG, blobs)
     options = nf.RunOptions(resume="auto", run_dir=tmp_path / "run", checkpoint_every="step")
     with pytest.raises(PulledPlugError):
-        nf.fit(CONFIG, blobs, options, sinks=[PullsThePlug(12)])
+        nf.fit(CONFIG, blobs, options, callbacks=[PullsThePlug(12)])
     recorder = Recorder()
-    assert_same(whole, nf.fit(CONFIG, blobs, options, sinks=[recorder]))
+    assert_same(whole, nf.fit(CONFIG, blobs, options, callbacks=[recorder]))
     assert any("in epoch" in text for text in recorder.all("note"))
 
 
@@ -150,10 +151,10 @@ def test_auto_starts_a_run_and_continues_it(tmp_path, blobs):
 def test_before_the_first_checkpoint_it_starts_at_step_0_and_says_so(tmp_path, blobs):
     with pytest.raises(PulledPlugError):
         options = nf.RunOptions(run_dir=tmp_path / "run", checkpoint_every="never", log_every=1)
-        nf.fit(CONFIG, blobs, options, sinks=[PullsThePlug(9)])
+        nf.fit(CONFIG, blobs, options, callbacks=[PullsThePlug(9)])
     recorder = Recorder()
     options = nf.RunOptions(resume=str(tmp_path / "run"), log_every=1)
-    assert_same(nf.fit(CONFIG, blobs), nf.fit(CONFIG, blobs, options, sinks=[recorder]))
+    assert_same(nf.fit(CONFIG, blobs), nf.fit(CONFIG, blobs, options, callbacks=[recorder]))
     assert any("no checkpoint" in text and "starts at step 0" in text for text in recorder.all("note"))
     assert [line["step"] for line in records(tmp_path / "run") if line["event"] == "step"] == list(
         range(1, 29)
@@ -164,11 +165,11 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, blobs):
     first = nf.fit(CONFIG, blobs, nf.RunOptions(run_dir=tmp_path / "run"))
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     recorder = Recorder()
-    again = nf.fit(CONFIG, blobs, nf.RunOptions(resume=str(tmp_path / "run")), sinks=[recorder])
+    again = nf.fit(CONFIG, blobs, nf.RunOptions(resume=str(tmp_path / "run")), callbacks=[recorder])
     assert not again.trained
     assert_same(first, again)
     assert again.test_accuracy == first.test_accuracy
-    assert recorder.all("header") == []
+    assert recorder.all("start") == []
     assert recorder.all("note") == [f"{tmp_path / 'run'} is finished: there is nothing left to train"]
     after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert after.keys() == before.keys()
@@ -243,6 +244,94 @@ def test_what_a_run_may_change_takes_effect_from_there(change, tmp_path, blobs):
     assert change.items() <= written.items()
 
 
+class SetsRate(nf.Callback):
+    """Sets the learning rate in the state at a step, as a callback of a user's may; keeps the rate of each step."""
+
+    def __init__(self, step=None, rate=None):
+        self.step, self.rate, self.seen = step, rate, {}
+
+    def steps_until_due(self, step):
+        return 1
+
+    def segment(self, trainer, metrics):
+        hyper = trainer.state.hyper
+        self.seen[metrics.last_step] = float(hyper.learning_rate), float(hyper.dropout)
+        if metrics.last_step == self.step:
+            hyper = dataclasses.replace(hyper, learning_rate=jax.numpy.float32(self.rate))
+            trainer.state = dataclasses.replace(trainer.state, hyper=hyper)
+
+
+def values_after(change, folder, dataset):
+    """Learning rate and dropout of the steps after a resume of a run whose rate a callback set to 0.25."""
+    options = nf.RunOptions(run_dir=folder, checkpoint_every="step", keep_latest=99)
+    with pytest.raises(PulledPlugError):
+        nf.fit(CONFIG, dataset, options, callbacks=[SetsRate(5, 0.25), PullsThePlug(12)])
+    seen = SetsRate()
+    config = dataclasses.replace(CONFIG, **change)
+    nf.fit(config, dataset, nf.RunOptions(resume=str(folder)), callbacks=[seen])
+    assert max(seen.seen) == 7 * config.epochs
+    (values,) = set(seen.seen.values())
+    return values
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, (0.25, 0.1)),
+        ({"learning_rate": 0.02}, (0.02, 0.1)),
+        ({"dropout": 0.3}, (0.25, 0.3)),
+        ({"epochs": 5}, (0.25, 0.1)),
+        ({"backend": "stepped"}, (0.25, 0.1)),
+    ],
+)
+def test_a_value_that_is_asked_for_anew_wins_and_any_other_is_as_a_callback_left_it(
+    change, expected, tmp_path, blobs
+):
+    assert values_after(change, tmp_path / "run", blobs) == pytest.approx(expected)
+
+
+def test_a_rate_that_was_asked_for_anew_stays_when_the_run_goes_on_once_more(tmp_path, blobs):
+    interrupted(CONFIG, blobs, tmp_path / "run", 9)
+    changed = dataclasses.replace(CONFIG, learning_rate=0.02)
+    with pytest.raises(PulledPlugError):
+        options = nf.RunOptions(resume=str(tmp_path / "run"))
+        nf.fit(changed, blobs, options, callbacks=[SetsRate(11, 0.5), PullsThePlug(15)])
+    seen = SetsRate()
+    nf.fit(changed, blobs, nf.RunOptions(resume=str(tmp_path / "run")), callbacks=[seen])
+    assert {rate for rate, _ in seen.seen.values()} == {0.5}
+
+
+def test_a_learning_rate_that_is_given_as_a_flag_wins_over_the_saved_one(tmp_path):
+    """And without the flag the saved config has it."""
+    dataset = nf.load_dataset("digits")
+
+    def rate_of(*words):
+        seen = SetsRate()
+        config, options = parse_flags(words)
+        nf.fit(config, dataset, options, callbacks=[seen])
+        return {rate for rate, _ in seen.seen.values()}
+
+    words = ["--dataset", "digits", "--hidden", "8", "--batch-size", "128", "--learning-rate", "0.25"]
+    assert rate_of(*words, "--epochs", "1", "--run-dir", str(tmp_path / "run")) == {0.25}
+    again = "--resume", str(tmp_path / "run"), "--epochs"
+    assert rate_of(*again, "2") == {0.25}
+    assert rate_of(*again, "3", "--learning-rate", "0.125") == {0.125}
+    assert rate_of(*again, "4") == {0.125}
+
+
+@pytest.mark.parametrize(("first", "then", "scale"), [("dynamic", "128", 128), ("64", "dynamic", 2**15)])
+def test_a_loss_scale_that_is_changed_begins_anew(tmp_path, blobs, first, then, scale):
+    """The saved scale with the settings of another would be neither."""
+    config = dataclasses.replace(CONFIG, loss_scale=first, epochs=1)
+    nf.fit(config, blobs, nf.RunOptions(run_dir=tmp_path / "run"))
+    more = dataclasses.replace(config, loss_scale=then, epochs=2)
+    result = nf.fit(more, blobs, nf.RunOptions(resume=str(tmp_path / "run")))
+    assert [record["loss_scale"] for record in result.history] == [
+        float(first) if first != "dynamic" else 2**15,
+        scale,
+    ]
+
+
 @pytest.mark.faults
 def test_a_run_that_diverged_goes_on_with_such_steps_skipped(tmp_path, blobs):
     """Skipping keeps counts of its own, which the run did not have: they begin anew."""
@@ -279,7 +368,7 @@ def test_arrays_of_another_dtype_are_refused_not_cast(tmp_path, blobs):
 @pytest.mark.faults
 @pytest.mark.parametrize("damage", ["cut", "missing"])
 def test_a_damaged_log_is_written_anew_from_the_checkpoint(damage, tmp_path, blobs):
-    interrupted(CONFIG, blobs, tmp_path / "run", 18)
+    last = interrupted(CONFIG, blobs, tmp_path / "run", 18)
     log = tmp_path / "run" / "metrics.jsonl"
     if damage == "cut":
         log.write_bytes(log.read_bytes()[:100])
@@ -287,9 +376,11 @@ def test_a_damaged_log_is_written_anew_from_the_checkpoint(damage, tmp_path, blo
         log.unlink()
     recorder = Recorder()
     options = nf.RunOptions(resume=str(tmp_path / "run"))
-    nf.fit(CONFIG, blobs, options, sinks=[recorder])
+    nf.fit(CONFIG, blobs, options, callbacks=[recorder])
     assert any("written anew from the epochs of the checkpoint" in text for text in recorder.all("note"))
-    assert [line["epoch"] for line in records(tmp_path / "run")] == [1, 2, 3, 4]
+    lines = records(tmp_path / "run")
+    assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines if line["event"] == "step"] == list(range(last + 1, 29))
 
 
 def test_a_damaged_latest_step_costs_the_steps_since_the_one_before(tmp_path, blobs):
@@ -298,7 +389,7 @@ def test_a_damaged_latest_step_costs_the_steps_since_the_one_before(tmp_path, bl
     victim.write_bytes(victim.read_bytes().replace(b"1", b"2", 1))
     recorder = Recorder()
     options = nf.RunOptions(resume=str(tmp_path / "run"))
-    result = nf.fit(CONFIG, blobs, options, sinks=[recorder])
+    result = nf.fit(CONFIG, blobs, options, callbacks=[recorder])
     assert_same(nf.fit(CONFIG, blobs), result)
     assert any(
         "progress.json" in text and "the step before it is used" in text for text in recorder.all("note")

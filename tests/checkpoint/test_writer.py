@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.checkpoint import files
-from neuroforge_jax.checkpoint.interval import Schedule
-from neuroforge_jax.checkpoint.writer import Saver, named_leaves, snapshot
+from neuroforge_jax.checkpoint.interval import Interval
+from neuroforge_jax.checkpoint.writer import CheckpointWriter, named_leaves, snapshot
 from neuroforge_jax.errors import CheckpointError
 
-EVERY_STEP = Schedule(1, "steps")
+EVERY_STEP = Interval(1, "steps")
 
 
 def tree(value=1.0):
     return {"state": {"w": jnp.full((3,), value), "count": jnp.int32(4)}, "best": None}
 
 
-def saved_steps(folder, saver, values, scores=None):
+def saved_steps(folder, writer, values, scores=None):
     for step, value in enumerate(values, 1):
-        saver.save(step, tree(value), {"step": step}, scores and scores[step - 1])
-        saver.wait()
+        writer.save(step, tree(value), {"step": step}, scores and scores[step - 1])
+        writer.wait()
     return files.steps(folder)
 
 
@@ -42,14 +42,14 @@ def test_whole_numbers_are_always_finite():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_state_that_is_not_finite_is_never_written(bad, tmp_path):
-    assert saved_steps(tmp_path, Saver(tmp_path, EVERY_STEP), [1.0, bad]) == [1]
+    assert saved_steps(tmp_path, CheckpointWriter(tmp_path, EVERY_STEP), [1.0, bad]) == [1]
 
 
 def test_the_latest_and_the_best_are_kept(tmp_path):
-    saver = Saver(tmp_path, EVERY_STEP, keep_latest=2, keep_best=1)
-    assert saved_steps(tmp_path, saver, [1.0] * 6, [0.1, 0.9, 0.3, 0.2, 0.5, 0.4]) == [6, 5, 2]
+    writer = CheckpointWriter(tmp_path, EVERY_STEP, keep_latest=2, keep_best=1)
+    assert saved_steps(tmp_path, writer, [1.0] * 6, [0.1, 0.9, 0.3, 0.2, 0.5, 0.4]) == [6, 5, 2]
     # A later process knows what the earlier one measured.
-    later = Saver(tmp_path, EVERY_STEP, keep_latest=1, keep_best=2)
+    later = CheckpointWriter(tmp_path, EVERY_STEP, keep_latest=1, keep_best=2)
     later.save(7, tree(), {}, 0.1)
     later.wait()
     assert files.steps(tmp_path) == [7, 5, 2]
@@ -64,14 +64,14 @@ def test_the_run_does_not_wait_for_a_slow_disk(tmp_path, monkeypatch):
         written.append(step)
 
     monkeypatch.setattr(files, "write", slow)
-    saver = Saver(tmp_path, EVERY_STEP)
-    saver.save(1, tree(), {})
+    writer = CheckpointWriter(tmp_path, EVERY_STEP)
+    writer.save(1, tree(), {})
     assert begun.wait(30)
     for step in range(2, 6):
-        saver.save(step, tree(), {})
+        writer.save(step, tree(), {})
     assert written == []
     go_on.set()
-    saver.wait()
+    writer.wait()
     # The first was under way; of those that waited the latest is the one worth having.
     assert written == [1, 5]
 
@@ -83,14 +83,14 @@ def test_an_error_of_the_thread_is_raised_at_the_next_look_and_the_next_save_is_
         raise CheckpointError("the checkpoint of step 1 could not be written (No space left on device)")
 
     monkeypatch.setattr(files, "write", full)
-    saver = Saver(tmp_path, EVERY_STEP)
-    saver.save(1, tree(), {})
+    writer = CheckpointWriter(tmp_path, EVERY_STEP)
+    writer.save(1, tree(), {})
     with pytest.raises(CheckpointError, match="No space left"):
-        saver.wait()
-    saver.check()  # told once
+        writer.wait()
+    writer.check()  # told once
     monkeypatch.setattr(files, "write", real)
-    saver.save(2, tree(), {})
-    saver.wait()
+    writer.save(2, tree(), {})
+    writer.wait()
     assert files.steps(tmp_path) == [2]
 
 
@@ -100,9 +100,9 @@ def test_where_the_run_goes_on_each_failure_is_a_warning(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files, "write", broken)
     told = []
-    saver = Saver(tmp_path, EVERY_STEP, warn=told.append)
-    saver.save(1, tree(), {})
-    saver.wait()
+    writer = CheckpointWriter(tmp_path, EVERY_STEP, warn=told.append)
+    writer.save(1, tree(), {})
+    writer.wait()
     assert len(told) == 1
     assert "step 1" in told[0]
 
@@ -110,17 +110,17 @@ def test_where_the_run_goes_on_each_failure_is_a_warning(tmp_path, monkeypatch):
 def test_the_same_step_is_written_once(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(files, "write", lambda folder, step, *_: written.append(step))
-    saver = Saver(tmp_path, EVERY_STEP)
-    assert saver.saves(3, 0, ends_epoch=False)
-    saver.save(3, tree(), {})
-    assert not saver.saves(3, 0, ends_epoch=False)
-    saver.save(3, tree(), {})
-    saver.wait()
+    writer = CheckpointWriter(tmp_path, EVERY_STEP)
+    assert writer.is_due(3, 0, ends_epoch=False)
+    writer.save(3, tree(), {})
+    assert not writer.is_due(3, 0, ends_epoch=False)
+    writer.save(3, tree(), {})
+    writer.wait()
     assert written == [3]
 
 
 def test_minutes_are_counted_by_a_clock_that_cannot_go_back(tmp_path, monkeypatch):
-    saver = Saver(tmp_path, Schedule(0.001, "minutes"))
+    writer = CheckpointWriter(tmp_path, Interval(0.001, "minutes"))
     monkeypatch.setattr(time, "time", lambda: -1e9)
     time.sleep(0.07)
-    assert saver.saves(1, 0, ends_epoch=False)
+    assert writer.is_due(1, 0, ends_epoch=False)

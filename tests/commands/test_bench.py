@@ -6,7 +6,7 @@ import pytest
 
 from neuroforge_jax.bench import main
 from neuroforge_jax.benchmarking import running, suites
-from neuroforge_jax.benchmarking.ceiling import Ceiling
+from neuroforge_jax.benchmarking.peaks import Peaks
 from neuroforge_jax.benchmarking.records import read_record
 from neuroforge_jax.benchmarking.suites import SUITES
 from tests.benchmarking.test_records import case, record
@@ -15,10 +15,10 @@ SHORT = ["--only", "precision/b8/*", "--repetitions", "3", "--turn-seconds", "0.
 
 
 @pytest.fixture(autouse=True)
-def known_ceiling(monkeypatch):
-    """Measuring it takes seconds, and is under test in tests/benchmarking/test_ceiling.py."""
-    ceiling = Ceiling({"f32": 1e11, "bf16": 2e11}, {1 << 20: 1e11, 1 << 28: 1e10}, 1e-5)
-    monkeypatch.setattr(running, "ceiling_of", lambda backends: ceiling)
+def known_peaks(monkeypatch):
+    """Measuring it takes seconds, and is under test in tests/benchmarking/test_peaks.py."""
+    peaks = Peaks({"f32": 1e11, "bf16": 2e11}, {1 << 20: 1e11, 1 << 28: 1e10}, 1e-5)
+    monkeypatch.setattr(running, "measure_peaks", lambda backends: peaks)
 
 
 def run(args, capsys):
@@ -100,7 +100,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_measured(
     words, sentence, capsys, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(running, "ceiling_of", None)
+    monkeypatch.setattr(running, "measure_peaks", None)
     try:
         code, out, err = run(words.split(), capsys)
     except SystemExit as stop:  # tyro's own box for the value of a flag

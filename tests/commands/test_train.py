@@ -15,14 +15,12 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.commands.config_files import load_config
 from neuroforge_jax.data import datasets
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.readers.idx import write_idx
-from neuroforge_jax.job.pieces import make_model, make_training
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.train import main
-from neuroforge_jax.training.state import init_state
 from neuroforge_jax.training.step import make_step
 
 ROOT = Path(__file__).parents[2]
@@ -109,14 +107,11 @@ def test_a_step_of_every_config_can_be_traced(name):
     """On digits, or on the config's own embedded data; tests/test_flagship.py trains them."""
     config = load_config(ROOT / "configs" / name)
     dataset = nf.load_dataset(config.dataset if name == "tabular.py" else "digits")
-    model, training = make_model(config, dataset), make_training(config, dataset)
-    step = make_step(choose(config).backend.parts(model, training))
-    state = jax.eval_shape(
-        lambda: init_state(jax.random.key(0), model.init, training.optimizer, training.loss_scale)
-    )
+    job = Job.build(config, dataset)
     like = dataset.train[: config.batch_size]
     batch = Batch(like.inputs, like.targets, np.ones(len(like), np.float32))
-    after, metrics = jax.eval_shape(step, state, batch)
+    state, step = job.state_like, make_step(job.parts)
+    after, metrics = jax.eval_shape(step, state, job.model.fitted, batch)
     assert jax.tree.map(lambda leaf: leaf.shape, after) == jax.tree.map(lambda leaf: leaf.shape, state)
     assert metrics.loss.shape == ()
 
@@ -170,7 +165,7 @@ def test_a_run_can_be_timed_traced_and_weighed_at_once(capsys, tmp_path):
     _, written, folder = looked_at([], capsys, tmp_path)
     assert set(written["step_parts"]) == {"data", "forward", "backward", "optimizer"}
     assert written["memory"] == json.loads((folder / "memory.json").read_text())
-    assert written["memory"]["programs"]["stretch"]["peak"] > 0
+    assert written["memory"]["programs"]["segment"]["peak"] > 0
     assert written["operations"][0]["seconds"] > 0
     assert gzip.decompress((folder / "memory.pprof").read_bytes())
 

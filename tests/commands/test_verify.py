@@ -73,7 +73,7 @@ def test_a_planted_fault_is_named_with_code_7(capsys):
 
 
 def test_a_fault_that_no_check_depends_on_is_said_to_be_missed(capsys, monkeypatch):
-    harmless = FAULTS["stale-bias"].__class__("harmless", "nothing", lambda parts, model, training: parts)
+    harmless = FAULTS["stale-bias"].__class__("harmless", "nothing", lambda job: job.parts)
     monkeypatch.setitem(FAULTS, "harmless", harmless)
     code, out, _ = run(verify.main, ["--backend", "stepped", "--break", "harmless"], capsys)
     assert code == 0

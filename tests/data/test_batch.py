@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.data.batch import gather, pack, to_device, unpack
+from neuroforge_jax.data.batch import bucket, gather, neighbours, pack, to_device, unpack
 from neuroforge_jax.data.types import Split
 
 
@@ -30,5 +30,35 @@ def test_gather_picks_the_samples_with_their_targets(dtype):
 
 def test_the_width_of_packed_samples_is_known_to_a_program_before_it_runs():
     data = to_device(Split(np.zeros((20, 7), np.uint8), np.arange(20, dtype=np.int32)))
-    assert [leaf.shape for leaf in jax.tree.leaves(data)] == [(20, 2), (20,)]
+    assert [leaf.shape for leaf in jax.tree.leaves(data)] == [(20, 2), (20,), ()]
     assert jax.tree.map(lambda leaf: leaf, data).inputs == 7
+
+
+@given(st.integers(1, 2**31))
+def test_a_bucket_adds_at_most_a_sixteenth_and_never_straddles_a_power_of_two(samples):
+    rows = bucket(samples)
+    assert samples <= rows <= samples * 17 / 16
+    assert (samples - 1).bit_length() == (rows - 1).bit_length()
+    assert bucket(rows) == rows
+
+
+@given(st.integers(1, 2**20), st.integers(1, 2**20))
+def test_more_samples_lie_in_no_fewer_rows(some, others):
+    assert bucket(min(some, others)) <= bucket(max(some, others))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_that_fill_a_bucket_are_zeros_behind_the_real_ones(dtype, weighted):
+    inputs = np.random.default_rng(0).integers(1, 256, (203, 7)).astype(dtype)
+    weights = np.linspace(0.5, 1.5, 203, dtype=np.float32) if weighted else None
+    data = to_device(Split(inputs, np.ones(203, np.int32), weights))
+    assert (int(data.samples), data.rows) == (203, bucket(203)) == (203, 208)
+    batch = neighbours(data, jnp.int32(198), jnp.ones(10))
+    np.testing.assert_array_equal(batch.inputs[:5], inputs[198:])
+    np.testing.assert_array_equal(batch.targets, [1] * 5 + [0] * 5)
+    assert not np.asarray(batch.inputs[5:]).any()
+    if weights is None:
+        assert batch.weight is None
+    else:
+        np.testing.assert_array_equal(batch.weight, [*weights[198:], 0, 0, 0, 0, 0])

@@ -1,6 +1,7 @@
 """Sources: the same samples in the same order, whatever they are read from."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ def read(source, epoch, first, samples) -> HostBuffer:
 @pytest.mark.parametrize("inputs", [1, 7, 8])
 def test_an_array_is_read_in_the_order_of_every_other_execution(inputs, dtype):
     split = split_of(23, inputs, dtype)
-    order = np.asarray(sample_order(KEY, 4, 23))
+    order = np.asarray(sample_order(KEY, 4, 23, jnp.arange(23, dtype=jnp.int32)))
     out = read(ArraySource(split), 4, 5, 10)
     np.testing.assert_array_equal(out.rows, split.inputs[order[5:15]])
     np.testing.assert_array_equal(out.words, pack(split.inputs[order[5:15]]))
@@ -134,6 +135,20 @@ def test_no_samples_and_no_window_are_refused(samples, window):
 def test_an_iterator_keeps_none_of_the_samples_that_it_was_described_by():
     source = IteratorSource(lambda _: [(X, Y)], 6, like=Split(X, Y.astype(np.int32)), classes=2)
     assert (len(source.like), source.like.inputs.shape) == (0, (0, 3))
+
+
+def test_the_weights_of_an_array_are_read_with_its_samples():
+    split = split_of(23, 3)
+    weighted = Split(split.inputs, split.targets, np.arange(23, dtype=np.float32))
+    order = np.asarray(sample_order(KEY, 4, 23, jnp.arange(23, dtype=jnp.int32)))
+    np.testing.assert_array_equal(read(ArraySource(weighted), 4, 5, 10).weights, order[5:15])
+
+
+def test_an_iterator_described_by_weighted_samples_has_no_weights():
+    """They used to be left at 0 in the buffer, so that such a training learnt nothing."""
+    like = Split(X, Y.astype(np.int32), np.ones(6, np.float32))
+    source = IteratorSource(lambda _: [(X, Y)], 6, like=like, classes=2)
+    assert read(source, 0, 0, 6).weights is None
 
 
 @pytest.mark.parametrize("labels", [[1, 1], [0, 1], [0, 0]])

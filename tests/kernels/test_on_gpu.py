@@ -11,7 +11,7 @@ import neuroforge_jax as nf
 from neuroforge_jax import kernels
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.kernels.forms import FORMS
-from neuroforge_jax.kernels.targets import target_of
+from neuroforge_jax.kernels.kernel_sets import kernels_for
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.verification.checks import verify_backend
@@ -27,7 +27,7 @@ def target():
     device = jax.devices()[0]
     if device.platform != "gpu":
         pytest.skip("needs an NVIDIA GPU, and JAX_PLATFORMS=cuda")
-    found = target_of(device)
+    found = kernels_for(device)
     if found is None:
         pytest.skip(f"there are no kernels for {device.device_kind}")
     return found

@@ -32,13 +32,13 @@ def reference(name, logits, labels, smoothing):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("smoothing", [None, 0.0, 0.1])
 @pytest.mark.smoke
 def test_a_loss_is_its_definition(name, smoothing):
     found = LOSSES[name].per_sample(
         jnp.asarray(LOGITS, jnp.float32), jnp.asarray(LABELS), label_smoothing=smoothing
     )
-    np.testing.assert_allclose(found, reference(name, LOGITS, LABELS, smoothing), rtol=2e-6)
+    np.testing.assert_allclose(found, reference(name, LOGITS, LABELS, smoothing or 0.0), rtol=2e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -95,15 +95,27 @@ compiled_mean = jax.jit(weighted_mean)
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_the_weighted_mean_is_over_the_weight(samples, seed):
+def test_the_mean_is_over_the_samples_that_are_no_padding(samples, seed):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=40).astype(np.float32)
-    weights = rng.integers(0, 2, 40).astype(np.float32) * (np.arange(40) < samples)
-    expected = values[weights > 0].mean() if weights.any() else 0.0
-    assert float(compiled_mean(values, np.float32(weights))) == pytest.approx(expected, abs=1e-5)
+    mask = rng.integers(0, 2, 40).astype(np.float32) * (np.arange(40) < samples)
+    expected = values[mask > 0].mean() if mask.any() else 0.0
+    assert float(compiled_mean(values, np.float32(mask))) == pytest.approx(expected, abs=1e-5)
 
 
-def test_padding_has_no_gradient_and_no_weight_at_all_is_no_nan():
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_weighted_mean_is_the_weighted_sum_over_the_number_of_samples(samples, seed):
+    """Over their number, not over their weight: a batch of heavy samples counts for more than one of light ones."""
+    rng = np.random.default_rng(seed)
+    values, weight = rng.normal(size=(2, 40)).astype(np.float32)
+    weight = np.maximum(weight, 0)
+    mask = np.float32(np.arange(40) < samples)
+    expected = (values * weight)[:samples].sum() / samples
+    assert float(compiled_mean(values, mask, weight)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_padding_has_no_gradient_and_a_batch_of_nothing_else_is_no_nan():
     gradient = jax.grad(weighted_mean)(jnp.arange(4.0), jnp.asarray([1.0, 1.0, 0.0, 0.0]))
     np.testing.assert_allclose(gradient, [0.5, 0.5, 0, 0])
     value, gradient = jax.value_and_grad(weighted_mean)(jnp.arange(3.0), jnp.zeros(3))
@@ -113,27 +125,33 @@ def test_padding_has_no_gradient_and_no_weight_at_all_is_no_nan():
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("logit", [1e4, 1e30])
-def test_a_sample_of_weight_0_counts_for_nothing_however_large_its_logits(name, logit):
+@pytest.mark.parametrize("by", ["mask", "weight"])
+def test_a_sample_that_counts_for_nothing_does_so_however_large_its_logits(name, logit, by):
     """The squared error of 1e30 is inf, and inf · 0 once made the loss of the whole batch NaN."""
-    labels, weights = jnp.asarray([0, 1], jnp.int32), jnp.asarray([1.0, 0.0])
+    labels, ones, zero = jnp.asarray([0, 1], jnp.int32), jnp.ones(2), jnp.asarray([1.0, 0.0])
+    mask, weight = (zero, None) if by == "mask" else (ones, zero)
+    share = 1.0 if by == "mask" else 0.5  # of two samples, one of which weighs nothing
 
-    def loss(logits, labels, weights):
-        return weighted_mean(LOSSES[name].per_sample(logits, labels, label_smoothing=0.1), weights)
+    def loss(logits, labels, mask, weight):
+        return weighted_mean(LOSSES[name].per_sample(logits, labels, label_smoothing=0.1), mask, weight)
 
     logits = jnp.asarray([[1.0, 2.0, 3.0], [logit, -logit, logit]])
-    value, gradient = jax.value_and_grad(loss)(logits, labels, weights)
-    alone, gradient_alone = jax.value_and_grad(loss)(logits[:1], labels[:1], weights[:1])
-    assert value == pytest.approx(float(alone), rel=1e-6)
-    np.testing.assert_allclose(gradient[:1], gradient_alone, rtol=1e-6)
+    value, gradient = jax.value_and_grad(loss)(logits, labels, mask, weight)
+    alone, gradient_alone = jax.value_and_grad(loss)(logits[:1], labels[:1], ones[:1], None)
+    assert value == pytest.approx(share * float(alone), rel=1e-6)
+    np.testing.assert_allclose(gradient[:1], share * gradient_alone, rtol=1e-6)
     np.testing.assert_array_equal(gradient[1], 0)
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
-def test_the_weighted_mean_never_looks_at_values_of_weight_0(value):
-    values, weights = jnp.asarray([2.0, value]), jnp.asarray([0.5, 0.0])
-    mean, gradient = jax.value_and_grad(weighted_mean)(values, weights)
+def test_the_weighted_mean_never_looks_at_values_that_count_for_nothing(value):
+    values, zero = jnp.asarray([2.0, value]), jnp.asarray([0.5, 0.0])
+    mean, gradient = jax.value_and_grad(weighted_mean)(values, zero)
     assert mean == 2.0
     np.testing.assert_array_equal(gradient, [1.0, 0.0])
+    mean, gradient = jax.value_and_grad(weighted_mean)(values, jnp.ones(2), zero)
+    assert mean == 0.5
+    np.testing.assert_array_equal(gradient, [0.25, 0.0])
 
 
 def test_correct_is_where_no_logit_is_above_the_labels_and_none_is_nan():
@@ -144,7 +162,7 @@ def test_correct_is_where_no_logit_is_above_the_labels_and_none_is_nan():
 
 def test_the_loss_and_the_count_of_correct_samples_share_one_maximum():
     def both(logits):
-        losses = LOSSES["cross-entropy"].per_sample(logits, jnp.asarray(LABELS), label_smoothing=0.0)
+        losses = LOSSES["cross-entropy"].per_sample(logits, jnp.asarray(LABELS), label_smoothing=None)
         return losses, correct(logits, jnp.asarray(LABELS))
 
     program = jax.jit(both).lower(jnp.asarray(LOGITS, jnp.float32))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.nn import mlp as nn
-from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.nn.mlp import MLP, Dropout
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
@@ -70,12 +70,12 @@ def test_training_flops_as_counted_by_hand():
 
 @pytest.mark.smoke
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    mlp = MLP(9, (4000,), 4, dropout=0.25, activation="identity")
+    mlp = MLP(9, (4000,), 4, dropout=True, activation="identity")
     params = nn.init(KEY, mlp)
     params["layer0"]["kernel"] = jnp.zeros((9, 4000))
     params["layer0"]["bias"] = jnp.ones(4000)
     params["output"]["kernel"] = jnp.eye(4000, 4000)[:, :4].at[:].set(1 / 4000)
-    out = nn.apply(mlp, params, jnp.asarray(X), dropout_key=jax.random.key(1))
+    out = nn.apply(mlp, params, jnp.asarray(X), dropout=Dropout(jax.random.key(1), jnp.float32(0.25)))
     np.testing.assert_allclose(out, 1.0, atol=0.05)
     assert float(jnp.abs(out - 1.0).max()) > 0
     np.testing.assert_allclose(nn.apply(mlp, params, jnp.asarray(X)), 1.0, rtol=1e-5)
@@ -85,12 +85,36 @@ def test_without_dropout_no_random_number_is_drawn_though_a_key_is_given():
     def bits_drawn(dropout):
         mlp = MLP(9, (8,), 4, dropout=dropout)
         program = jax.make_jaxpr(
-            lambda key: nn.apply(mlp, nn.init(KEY, mlp), jnp.asarray(X), dropout_key=key)
+            lambda key: nn.apply(
+                mlp, nn.init(KEY, mlp), jnp.asarray(X), dropout=Dropout(key, jnp.float32(0.5))
+            )
         )
         return str(program(KEY)).count("random_bits")
 
-    drawn_by_init = bits_drawn(0.0)
-    assert bits_drawn(0.5) == drawn_by_init + 1
+    drawn_by_init = bits_drawn(False)
+    assert bits_drawn(True) == drawn_by_init + 1
+
+
+def test_the_rate_of_dropout_is_a_value_of_the_program():
+    mlp = MLP(9, (400,), 4, dropout=True)
+    params = nn.init(KEY, mlp)
+    logits = jax.jit(lambda rate: nn.apply(mlp, params, jnp.asarray(X), dropout=Dropout(KEY, rate)))
+    for rate in (0.0, 0.5):
+        own = jax.random.bernoulli(jax.random.fold_in(KEY, 0), 1 - rate, (6, 400))
+        hidden = np.where(own, np.maximum(X @ np.float64(params["layer0"]["kernel"]), 0) / (1 - rate), 0)
+        np.testing.assert_allclose(
+            logits(jnp.float32(rate)), hidden @ np.float64(params["output"]["kernel"]), rtol=1e-4, atol=1e-5
+        )
+    assert logits._cache_size() == 1
+
+
+def test_matrices_decay_and_the_description_says_which():
+    described = nn.abstract_params(MLP(9, (8, 7), 4, normalization="layer"))
+    groups = {"kernel": "kernels", "bias": "biases", "scale": "norms", "shift": "norms"}
+    for leaves in described.values():
+        for leaf, param in leaves.items():
+            assert param.group == groups[leaf]
+            assert param.decays == (leaf == "kernel")
 
 
 def test_the_dense_layer_is_an_argument():

@@ -1,38 +1,34 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from neuroforge_jax.backends import Backend
-from neuroforge_jax.backends.executors.base import StretchMetrics
-from neuroforge_jax.data.batch import gather, to_device
-from neuroforge_jax.data.shuffle import positions_of_step, sample_order, steps_per_epoch
+from neuroforge_jax.backends import Backend, Execution, SegmentMetrics
+from neuroforge_jax.data.batch import draw_batch, to_device
 
 
-def unrolled(step, state_like, train, device, *, batch_size, steps, options):
-    data, per_epoch = to_device(train, device), steps_per_epoch(len(train), batch_size)
+def prepare(spec):
+    data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
 
-    def program(state, data, indices):  # a step for each index, written out: XLA sees no loop
+    def program(state, fitted, data, indices):  # a step for each index, written out: XLA sees no loop
         each = []
         for index in indices:
-            positions = positions_of_step(index % per_epoch, batch_size)
-            samples = sample_order(state.order_key, index // per_epoch, len(train), positions)
-            weights = jnp.float32(positions < len(train))  # the padding of a last batch weighs nothing
-            state, metrics = step(state, gather(data, samples, weights))
+            batch = draw_batch(data, state.order_key, index, spec.batch_size)
+            state, metrics = spec.step(state, fitted, batch)
             each.append(metrics)
         return state, each
 
-    jitted = jax.jit(program, donate_argnums=0, compiler_options=dict(options))
-    compiled = {count: jitted.lower(state_like, data, [np.int32(0)] * count).compile() for count in (1, 8)}
+    jitted = jax.jit(program, donate_argnums=0, compiler_options=dict(spec.options))
+    like = spec.state_like, fitted, data
+    compiled = {count: jitted.lower(*like, np.zeros(count, np.int32)).compile() for count in (1, 8)}
 
     def run(state, first_step, last_step):
         chunks = []
         while (at := first_step + len(chunks)) < last_step:
             count = 8 if at + 8 <= last_step else 1
-            state, each = compiled[count](state, data, [np.int32(at + ahead) for ahead in range(count)])
+            state, each = compiled[count](state, fitted, data, np.arange(at, at + count, dtype=np.int32))
             chunks += [(metrics, 1) for metrics in each]
-        return state, StretchMetrics(tuple(chunks), first_step, last_step, len(train), batch_size)
+        return state, SegmentMetrics(tuple(chunks), first_step, last_step)
 
     return run
 
 
-backend = Backend("unrolled", unrolled, precision="f32")
+backend = Backend("unrolled", Execution("unrolled", prepare), precision="f32")

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.kernels.targets import TARGETS as KERNELS
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS as KERNELS
 from neuroforge_jax.nn.mlp import train_flops
 from neuroforge_jax.portability.compiled import lower_function, make_programs
 from neuroforge_jax.training.optimizer import OPTIMIZERS

@@ -12,29 +12,29 @@ from hypothesis import strategies as st
 
 import neuroforge_jax as nf
 from neuroforge_jax.data.batch import Batch
-from neuroforge_jax.data.types import Scaling
+from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.errors import ConfigError, DivergedError
-from neuroforge_jax.job.pieces import make_training
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.precision.loss_scale import (
     FIRST_SCALE,
     PERMANENT,
     LossScale,
-    adjusted,
     all_finite,
     dynamic_scale,
     make_loss_scale,
-    scaled,
+    scale_loss,
     static_scale,
-    unscaled,
+    unscale_gradients,
+    update_loss_scale,
 )
 from neuroforge_jax.precision.policy import POLICIES
-from neuroforge_jax.training.step import make_parts, make_step
+from neuroforge_jax.training.step import make_step
 from tests.conftest import make_blobs
 
 
 def after(scale, *finite):
     for now in finite:
-        scale = adjusted(scale, jnp.asarray(now))
+        scale = update_loss_scale(scale, jnp.asarray(now))
     return scale
 
 
@@ -72,7 +72,7 @@ def test_a_static_scale_stays_and_counts():
 @given(st.lists(st.booleans(), max_size=80), st.integers(1, 4))
 def test_a_scale_stays_between_its_floor_and_its_ceiling(finite, interval):
     scale = dataclasses.replace(dynamic_scale(16), interval=interval, floor=2.0, ceiling=64.0)
-    step = jax.jit(adjusted)
+    step = jax.jit(update_loss_scale)
     for now in finite:
         scale = step(scale, jnp.asarray(now))
         assert 2 <= float(scale.scale) <= 64
@@ -121,7 +121,7 @@ def test_a_scale_goes_through_jit_with_every_field_off_its_default():
 def test_no_scaling_has_no_leaves():
     _, state = nf.init(nf.TrainConfig(hidden=(4,)), make_blobs())
     assert state.loss_scale is None
-    assert scaled(jnp.asarray(3.0), None) == 3
+    assert scale_loss(jnp.asarray(3.0), None) == 3
 
 
 def test_one_bad_gradient_is_found_in_any_leaf():
@@ -147,8 +147,9 @@ def config():
 
 
 def parts_of(config, dataset):
-    model, state = nf.init(config, dataset)
-    return make_parts(model, make_training(config, dataset)), state
+    """The parts of its step, what was fitted to its data, and its first state."""
+    job = Job.build(config, dataset)
+    return job.parts, job.model.fitted, job.start()
 
 
 def batch_of(dataset, factor=1.0):
@@ -157,28 +158,28 @@ def batch_of(dataset, factor=1.0):
 
 
 def test_the_loss_is_scaled_and_the_gradients_are_unscaled_before_clipping(config, blobs):
-    parts, state = parts_of(config, blobs)
-    plain_parts, plain = parts_of(dataclasses.replace(config, loss_scale="none"), blobs)
+    parts, fitted, state = parts_of(config, blobs)
+    plain_parts, _, plain = parts_of(dataclasses.replace(config, loss_scale="none"), blobs)
     batch = batch_of(blobs)
-    gradients, metrics = jax.jit(parts.backward)(state, batch)
-    plain_gradients, plain_metrics = jax.jit(plain_parts.backward)(plain, batch)
+    gradients, metrics = jax.jit(parts.backward)(state, fitted, batch)
+    plain_gradients, plain_metrics = jax.jit(plain_parts.backward)(plain, fitted, batch)
     assert metrics.loss == plain_metrics.loss
     for ours, theirs in zip(jax.tree.leaves(gradients), jax.tree.leaves(plain_gradients), strict=True):
         np.testing.assert_allclose(ours, FIRST_SCALE * theirs, rtol=1e-5, atol=1e-4)
     # A scale of 2¹⁵ into a limit of the norm would leave nothing of the difference between steps.
-    unscaled_gradients = unscaled(gradients, state.loss_scale)
+    unscaled = unscale_gradients(gradients, state.loss_scale)
     updated = jax.jit(parts.optimize)(state, gradients)
-    expected = jax.jit(plain_parts.optimize)(plain, unscaled_gradients)
+    expected = jax.jit(plain_parts.optimize)(plain, unscaled)
     for ours, theirs in zip(jax.tree.leaves(updated.params), jax.tree.leaves(expected.params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_skipped_step_freezes_parameters_count_and_schedule_and_moves_on_in_the_data(config, blobs):
-    parts, state = parts_of(config, blobs)
+    parts, fitted, state = parts_of(config, blobs)
     step = jax.jit(make_step(parts))
-    state, metrics = step(state, batch_of(blobs))
+    state, metrics = step(state, fitted, batch_of(blobs))
     assert metrics.skipped == 0
-    skipped, metrics = step(state, batch_of(blobs, factor=np.inf))
+    skipped, metrics = step(state, fitted, batch_of(blobs, factor=np.inf))
     assert metrics.skipped == 1
     for ours, theirs in zip(
         jax.tree.leaves((skipped.params, skipped.opt_state)),
@@ -193,11 +194,13 @@ def test_a_skipped_step_freezes_parameters_count_and_schedule_and_moves_on_in_th
 def test_members_of_a_population_keep_scales_of_their_own(config, blobs):
     """fp16 overflows at a scale of 2²⁴ and not at 2⁴: one member skips, the other learns."""
     config = dataclasses.replace(config, precision="fp16", loss="mse")
-    parts, state = parts_of(config, blobs)
+    parts, fitted, state = parts_of(config, blobs)
     together = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
     scales = jnp.asarray([2.0**24, 2.0**4])
     together = together.replace(loss_scale=together.loss_scale.replace(scale=scales))
-    after_step, metrics = jax.jit(jax.vmap(make_step(parts), (0, None)))(together, batch_of(blobs))
+    after_step, metrics = jax.jit(jax.vmap(make_step(parts), (0, None, None)))(
+        together, fitted, batch_of(blobs)
+    )
     assert list(metrics.skipped) == [1, 0]
     assert list(after_step.loss_scale.scale) == [2.0**23, 2.0**4]
     before, after_kernel = state.params["layer0"]["kernel"], after_step.params["layer0"]["kernel"]
@@ -211,11 +214,12 @@ def test_scaling_keeps_gradients_that_fp16_would_lose():
     dataset = make_blobs()
     norms = {}
     for spec in ("none", "16777216"):
-        parts, state = parts_of(dataclasses.replace(config, loss_scale=spec), dataset)
+        parts, fitted, state = parts_of(dataclasses.replace(config, loss_scale=spec), dataset)
 
-        def tiny(params, parts=parts, scale=state.loss_scale):
+        def tiny(params, parts=parts, fitted=fitted, state=state):
             batch = batch_of(dataset)
-            return 1e-9 * scaled(parts.metrics(parts.forward(params, batch.inputs, None), batch).loss, scale)
+            logits = parts.forward(params, fitted, batch.inputs, None)
+            return 1e-9 * scale_loss(parts.metrics(logits, batch, state.hyper).loss, state.loss_scale)
 
         norms[spec] = float(jnp.linalg.norm(jax.grad(tiny)(state.params)["output"]["kernel"]))
     assert norms["none"] == 0
@@ -248,12 +252,12 @@ def test_skipped_steps_are_counted_and_their_losses_judged_by_nobody(config, tmp
     blobs = make_blobs()
     inputs = np.float32(blobs.train.inputs) / 255
     inputs[17] = 1e6
-    as_it_is = Scaling(np.zeros(13, np.float32), np.ones(13, np.float32))
+    as_it_is = Fitted(np.zeros(13, np.float32), np.ones(13, np.float32))
     dataset = dataclasses.replace(
         nf.Dataset.from_arrays(
             inputs, blobs.train.targets, np.float32(blobs.test.inputs) / 255, blobs.test.targets
         ),
-        scaling=as_it_is,
+        fitted=as_it_is,
     )
     config = dataclasses.replace(config, precision="fp16", loss_scale="auto", epochs=10)
     result = nf.fit(config, dataset, nf.RunOptions(run_dir=tmp_path / "run", log_every=1))
@@ -271,8 +275,8 @@ def test_a_run_of_nothing_but_overflows_ends_with_code_6(config):
     x = np.full((203, 3), 1e5, np.float32)
     y = np.arange(203) % 2
     dataset = nf.Dataset.from_arrays(x, y, x[:20], y[:20])
-    as_it_is = Scaling(np.zeros(3, np.float32), np.ones(3, np.float32))
-    dataset = dataclasses.replace(dataset, scaling=as_it_is)
+    as_it_is = Fitted(np.zeros(3, np.float32), np.ones(3, np.float32))
+    dataset = dataclasses.replace(dataset, fitted=as_it_is)
     config = dataclasses.replace(config, precision="fp16", loss_scale="auto", epochs=20)
     with pytest.raises(
         DivergedError, match=r"lowest loss scale, 1, before step .* use --precision bf16"

@@ -1,4 +1,4 @@
-"""Policies: read and printed as one text, rounding only at their doors, float32 by name."""
+"""Policies: read and printed as one text, rounding in two places only, float32 by name."""
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,13 @@ RNG = np.random.default_rng(0)
 
 @st.composite
 def specs(draw):
-    """Every policy there is, its doors in any order, some left out where they are float32."""
+    """Every policy there is, its letters in any order, some left out where they are float32."""
     compute = draw(st.sampled_from(sorted(DTYPES)))
-    doors = {"p": "f32", "c": compute, "o": draw(st.sampled_from(sorted(DTYPES)))}
+    dtypes = {"p": "f32", "c": compute, "o": draw(st.sampled_from(sorted(DTYPES)))}
     if compute == "f32":
-        doors["m"] = draw(st.sampled_from(sorted(PRECISIONS)))
-    given = [door for door, name in doors.items() if name != "f32" or draw(st.booleans())]
-    return ",".join(f"{door}={doors[door]}" for door in draw(st.permutations(given))) or "p=f32"
+        dtypes["m"] = draw(st.sampled_from(sorted(PRECISIONS)))
+    given = [letter for letter, name in dtypes.items() if name != "f32" or draw(st.booleans())]
+    return ",".join(f"{letter}={dtypes[letter]}" for letter in draw(st.permutations(given))) or "p=f32"
 
 
 @settings(deadline=None)
@@ -66,8 +66,8 @@ def test_a_name_is_short_for_a_spec(name, spec):
     ("spec", "sentence"),
     [
         ("fp61", "unknown precision 'fp61': known are f32, tf32, bf16, fp16; did you mean 'fp16'?"),
-        ("x=f32", "'x' is no door"),
-        ("c=bf16,", "'' is no door"),
+        ("x=f32", "'x' is none of p, c, o, m"),
+        ("c=bf16,", "'' is none of p, c, o, m"),
         ("c=bf16,c=f16", "'c' is there twice"),
         ("c=f64", "c cannot be 'f64'"),
         ("m=bf16", "m cannot be 'bf16'"),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.profiling.memory import live_arrays, memory_profile, told
+from neuroforge_jax.profiling.memory import format_profile, live_arrays, memory_profile
 from tests.conftest import make_blobs
 
 pytestmark = pytest.mark.full_effort
@@ -25,7 +25,7 @@ def profile_of(backend, **more):
 @pytest.mark.parametrize(
     ("backend", "programs"),
     [
-        ("optimized", {"stretch"}),
+        ("optimized", {"segment"}),
         ("stepped", {"step"}),
         ("async", {"chunk", "keys of epochs"}),
         ("naive", set()),
@@ -37,7 +37,7 @@ def test_every_program_of_an_execution_is_told(backend, programs):
 
 def test_a_program_holds_the_weights_and_takes_them_over_from_its_arguments():
     """What is donated is aliased: the output of the state costs nothing."""
-    sizes = profile_of("optimized")[0]["programs"]["stretch"]
+    sizes = profile_of("optimized")[0]["programs"]["segment"]
     assert sizes["argument"] > WEIGHTS + DATA.train.inputs.nbytes // 4
     assert WEIGHTS <= sizes["aliased"] <= sizes["argument"]
     held = sizes["argument"] + sizes["output"] - sizes["aliased"] + sizes["temporary"]
@@ -47,7 +47,7 @@ def test_a_program_holds_the_weights_and_takes_them_over_from_its_arguments():
 
 def test_more_of_a_batch_is_more_temporary_memory():
     small, large = (
-        profile_of("optimized", accumulate=parts)[0]["programs"]["stretch"]["temporary"] for parts in (4, 1)
+        profile_of("optimized", accumulate=parts)[0]["programs"]["segment"]["temporary"] for parts in (4, 1)
     )
     assert small < large
 
@@ -76,20 +76,20 @@ def test_weights_and_moments_are_alive_once_each_for_the_old_state_was_given_awa
 
 def test_what_people_read_fits_eighty_columns_and_names_the_parts():
     profile, _ = profile_of("optimized")
-    text = told(profile)
+    text = format_profile(profile)
     assert max(map(len, text.splitlines())) <= 80
-    for word in ("temporary", "stretch", "arrays alive", "resident", "keeps no count for jax"):
+    for word in ("temporary", "segment", "arrays alive", "resident", "keeps no count for jax"):
         assert word in text
 
 
 def test_of_a_gpu_the_pool_and_what_sets_it_are_told():
     profile, _ = profile_of("optimized")
     stats = {"bytes_in_use": 2_000_000, "peak_bytes_in_use": 3_000_000, "bytes_limit": 60_000_000_000}
-    text = told({**profile, "platform": "gpu", "device": stats})
+    text = format_profile({**profile, "platform": "gpu", "device": stats})
     assert "bytes in use 2.0 MB, peak bytes in use 3.0 MB, bytes limit 60.0 GB" in text
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION=0.75 (the share" in text
 
 
 def test_a_run_that_compiles_nothing_as_a_whole_is_told_without_programs():
     profile, _ = profile_of("naive")
-    assert "dispatches every operation on its own" in told(profile)
+    assert "dispatches every operation on its own" in format_profile(profile)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.profiling import profiler as module
 from neuroforge_jax.profiling.step_parts import step_seconds
 
@@ -23,8 +24,10 @@ def test_the_example_of_the_original(blobs, small_config):
     parts = nf.parts(small_config, model, blobs)
     x = jnp.asarray(blobs.train.inputs[:32])
     profiler = nf.PerformanceProfiler()
-    logits = profiler.measure("forward_pass", jax.jit(parts.forward), state.params, x)
-    np.testing.assert_allclose(logits, parts.forward(state.params, x), rtol=1e-5, atol=1e-6)
+    logits = profiler.measure("forward_pass", jax.jit(parts.forward), state.params, model.fitted, x, None)
+    np.testing.assert_allclose(
+        logits, parts.forward(state.params, model.fitted, x, None), rtol=1e-5, atol=1e-6
+    )
     told = profiler.analyze().splitlines()
     assert told[1].startswith("forward_pass")
     assert told[1].endswith("100%")
@@ -59,7 +62,7 @@ def test_shares_are_of_the_sum_of_medians():
 def test_a_step_comes_apart_into_its_parts(backend, blobs, small_config):
     from dataclasses import replace
 
-    parts = step_seconds(replace(small_config, backend=backend, dropout=0.1), blobs)
+    parts = step_seconds(Job.build(replace(small_config, backend=backend, dropout=0.1), blobs))
     assert list(parts) == ["data", "forward", "backward", "optimizer"]
     assert all(0 <= seconds < 1 for seconds in parts.values())
     assert parts["data"] > 0 < parts["forward"]

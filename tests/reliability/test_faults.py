@@ -201,15 +201,15 @@ def test_a_log_that_cannot_grow_is_one_warning(tmp_path):
     """And when there is room again, its lines are all there."""
     plant = (
         "import resource\n"
-        "from neuroforge_jax.callbacks.metrics_log import JsonLines\n"
-        "record, counted = JsonLines.record, []\n"
+        "from neuroforge_jax.callbacks.metrics_log import MetricsLog\n"
+        "write, counted = MetricsLog.write, []\n"
         "def full(self, line):\n"
         "    counted.append(line)\n"
         "    size = 700 if 5 < len(counted) < 15 else resource.RLIM_INFINITY\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
-        "    record(self, line)\n"
+        "    write(self, line)\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
-        "JsonLines.record = full\n"
+        "MetricsLog.write = full\n"
     )
     code, out, err = run([*QUICK, "--epochs", "20", "--run-dir", "run"], tmp_path, plant)
     assert (code, err) == (0, "")
@@ -219,7 +219,7 @@ def test_a_log_that_cannot_grow_is_one_warning(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_compiled(tmp_path):
-    plant = "from neuroforge_jax.backends.table import Backend\nBackend.prepare = None\n"
+    plant = "from neuroforge_jax.job.job import Job\nJob.compile = None\n"
     code, out, err = run([*QUICK, "--run-dir", "/proc/run"], tmp_path, plant)
     assert (code, out) == (2, "")
     assert "this folder cannot be written" in err
@@ -334,7 +334,7 @@ def test_a_hostile_data_file_is_one_line(kind, tmp_path):
 
 
 def test_what_does_not_fit_is_told_before_it_is_compiled(tmp_path):
-    plant = "from neuroforge_jax.backends.table import Backend\nBackend.prepare = None\n"
+    plant = "from neuroforge_jax.job.job import Job\nJob.compile = None\n"
     flags = ["--dataset", "data.npz", "--hidden", "900000", "900000", "--run-dir", "run"]
     code, out, err = run(flags, tmp_path, plant)
     assert (code, out) == (5, "")
@@ -348,8 +348,8 @@ def test_memory_that_runs_out_is_told_with_the_estimate(tmp_path):
     """XLA's own error, for an array that no machine holds."""
     plant = (
         "import jax.numpy as jnp\n"
-        "from neuroforge_jax.backends.table import Backend\n"
-        "Backend.prepare = lambda *_, **__: jnp.zeros((2**45,)).block_until_ready()\n"
+        "from neuroforge_jax.job.job import Job\n"
+        "Job.compile = lambda *_, **__: jnp.zeros((2**45,)).block_until_ready()\n"
     )
     flags = ["--dataset", "data.npz", "--hidden", "64", "--batch-size", "64", "--run-dir", "run"]
     code, _, err = run(flags, tmp_path, plant)

@@ -23,11 +23,11 @@ PHASES = {
     # A compiler that hears nothing: it holds no lock of Python's, and does not come back for a minute.
     "compile": (
         "import hashlib\n"
-        "from neuroforge_jax.backends.table import Backend\n"
-        "def prepare(*_, **__):\n"
+        "from neuroforge_jax.job.job import Job\n"
+        "def compile(*_, **__):\n"
         "    open('here', 'w').close()\n"
         "    hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n"
-        "Backend.prepare = prepare\n"
+        "Job.compile = compile\n"
     ),
     "load": (
         "from neuroforge_jax.data import datasets\n"
@@ -37,17 +37,17 @@ PHASES = {
         "datasets.load_dataset = load_dataset\n"
     ),
     "step": (
-        "from neuroforge_jax.training.progress import Pace\n"
-        "measured = Pace.measured\n"
-        "Pace.measured = lambda *args: (measured(*args), open('here', 'w').close())\n"
+        "from neuroforge_jax.training.progress import Throughput\n"
+        "add = Throughput.add\n"
+        "Throughput.add = lambda *args: (add(*args), open('here', 'w').close())\n"
     ),
     "evaluation": (
-        "from neuroforge_jax import run\n"
-        "prepare = run.prepare_evaluation\n"
+        "from neuroforge_jax.job.job import Job\n"
+        "evaluator = Job.evaluator\n"
         "def slow(*args):\n"
-        "    evaluate = prepare(*args)\n"
+        "    evaluate = evaluator(*args)\n"
         "    return lambda params: (open('here', 'w').close(), time.sleep(1.5), evaluate(params))[2]\n"
-        "run.prepare_evaluation = slow\n"
+        "Job.evaluator = slow\n"
     ),
     "save": (
         "from neuroforge_jax.checkpoint import files\n"

@@ -26,9 +26,9 @@ def test_the_example_of_the_original(blobs, small_config):
                 x, y = blobs.train.inputs[:32], blobs.train.targets[:32]
                 batch = Batch(jnp.asarray(x), jnp.asarray(y), jnp.ones(32))
             with monitor.track("forward") as span:
-                span.wait_for(forward(state.params, batch.inputs))
+                span.wait_for(forward(state.params, model.fitted, batch.inputs))
             with monitor.track("backward") as span:
-                gradients, metrics = backward(state, batch)
+                gradients, metrics = backward(state, model.fitted, batch)
                 span.wait_for(gradients)
             with monitor.track("optimize") as span:
                 state = optimize(state, gradients)
@@ -130,7 +130,8 @@ def test_switched_off_it_times_nothing():
 
 def test_fit_tells_a_monitor_where_its_time_goes(blobs, small_config, tmp_path):
     monitor = PerformanceMonitor()
-    nf.fit(small_config, blobs, nf.RunOptions(run_dir=tmp_path / "run"), monitor=monitor)
+    with monitor.listening():
+        nf.fit(small_config, blobs, nf.RunOptions(run_dir=tmp_path / "run"))
     rows = {(row["depth"], row["name"]): row for row in monitor.rows()}
     assert rows[0, "train"]["count"] == small_config.epochs
     assert rows[1, "steps"]["count"] >= small_config.epochs
@@ -148,7 +149,8 @@ def counts_by_path(monitor):
 def test_a_run_tells_transfers_and_what_its_threads_do_beside_it(blobs, small_config, tmp_path):
     config = dataclasses.replace(small_config, backend="async", epochs=2)
     monitor = PerformanceMonitor()
-    nf.fit(config, blobs, nf.RunOptions(run_dir=tmp_path / "run", chunk_steps=4), monitor=monitor)
+    with monitor.listening():
+        nf.fit(config, blobs, nf.RunOptions(run_dir=tmp_path / "run", chunk_steps=4))
     counts = counts_by_path(monitor)
     chunks = counts["thread prefetch > transfer"]
     assert chunks >= 2
@@ -162,9 +164,9 @@ def test_a_run_tells_transfers_and_what_its_threads_do_beside_it(blobs, small_co
 
 def test_steps_that_wait_for_their_data_tell_how_long_it_took(blobs, small_config):
     monitor = PerformanceMonitor()
-    result = nf.fit(
-        dataclasses.replace(small_config, backend="naive", epochs=1, batch_size=50), blobs, monitor=monitor
-    )
+    config = dataclasses.replace(small_config, backend="naive", epochs=1, batch_size=50)
+    with monitor.listening():
+        result = nf.fit(config, blobs)
     counts = counts_by_path(monitor)
     assert counts["train > steps > data"] == counts["train > steps > transfer"] == 5
     assert result.figures["steps"] == 5

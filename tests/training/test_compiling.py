@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.job.pieces import make_training, state_maker
-from neuroforge_jax.training.compiling import Compiling
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.training.compiling import Compiling, start_compiling
 from neuroforge_jax.training.evaluate import prepare_evaluation
 
 
@@ -25,7 +25,17 @@ def test_what_the_compiler_refuses_is_raised_by_the_call():
 
 def test_an_evaluation_compiled_ahead_is_the_same(blobs, small_config):
     model, state = nf.init(small_config, blobs)
-    device = state.step.device
-    _, state_like = state_maker(small_config, model, make_training(small_config, blobs))
-    ahead = prepare_evaluation(model, blobs.test, device, (), state_like.params)(state.params)
+    device, like = state.step.device, Job.build(small_config, blobs).state_like.params
+    ahead = prepare_evaluation(model, blobs.test, device, (), like)(state.params)
     assert ahead == prepare_evaluation(model, blobs.test, device)(state.params)
+
+
+def test_a_function_is_compiled_once_for_arguments_of_one_kind():
+    device = jax.devices()[0]
+    double = jax.jit(lambda x: 2 * x)
+    three = start_compiling(double, device, jnp.ones(3))
+    assert start_compiling(double, device, jax.ShapeDtypeStruct((3,), jnp.float32)) is three
+    assert start_compiling(double, device, jnp.ones(4)) is not three
+    assert start_compiling(double, device, jnp.ones(3, jnp.int32)) is not three
+    assert start_compiling(jax.jit(lambda x: 3 * x), device, jnp.ones(3)) is not three
+    np.testing.assert_array_equal(three(jnp.arange(3.0)), [0, 2, 4])

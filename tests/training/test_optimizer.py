@@ -1,20 +1,33 @@
-"""Optimizers against their update rules in NumPy, and schedules at their ends."""
+"""Optimizers against their update rules in NumPy; what decays and what is orthogonalized."""
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.training.optimizer import OPTIMIZERS, SCHEDULES, make_optimizer, make_schedule
+from neuroforge_jax.nn.mlp import MLP, abstract_params
+from neuroforge_jax.training import optimizer as module
+from neuroforge_jax.training.hyper import make_hyper
+from neuroforge_jax.training.optimizer import OPTIMIZERS, OptimizerSpec
+from neuroforge_jax.training.schedules import SCHEDULES
 
 RNG = np.random.default_rng(0)
-PARAMS = {"layer0": {"kernel": RNG.normal(size=(4, 3)), "bias": RNG.normal(size=3)}}
+LINEAR = MLP(4, (), 3)
+PARAMS = {"output": {"kernel": RNG.normal(size=(4, 3)), "bias": RNG.normal(size=3)}}
 GRADS = [jax.tree.map(lambda leaf: RNG.normal(size=leaf.shape), PARAMS) for _ in range(3)]
 RATE = 0.05
+
+
+def make_optimizer(name, learning_rate, mlp=LINEAR, **options):
+    """The chain that a training with these fields of a config has."""
+    config = TrainConfig(optimizer=name, learning_rate=learning_rate, **options)
+    spec = OptimizerSpec(mlp, name, decays=config.weight_decay > 0, clips=config.clip_norm is not None)
+    return spec.build(jax.tree.map(jnp.asarray, make_hyper(config, 10)))
 
 
 def updated(name, **options):
@@ -26,16 +39,16 @@ def updated(name, **options):
             jax.tree.map(lambda g: jnp.asarray(g, jnp.float32), grads), state, params
         )
         params = optax.apply_updates(params, updates)
-    return params["layer0"]
+    return params["output"]
 
 
 def by_rule(rule):
     """The leaves after three steps of `rule(leaf, gradient, memory, step)` in float64."""
     result = {}
     for leaf in ("kernel", "bias"):
-        value, memory = PARAMS["layer0"][leaf].copy(), {"m": 0.0, "v": 0.0}
+        value, memory = PARAMS["output"][leaf].copy(), {"m": 0.0, "v": 0.0}
         for step, grads in enumerate(GRADS, start=1):
-            value = value + rule(value, grads["layer0"][leaf], memory, step)
+            value = value + rule(value, grads["output"][leaf], memory, step)
         result[leaf] = value
     return result
 
@@ -103,11 +116,12 @@ def test_clipping_bounds_the_global_norm():
 
 
 def test_muon_orthogonalizes_matrices_and_leaves_biases_to_adam():
-    optimizer = make_optimizer("muon", 1.0)
+    optimizer = make_optimizer("muon", 1.0, MLP(16, (), 16))
     rng = np.random.default_rng(1)
-    params = {"kernel": jnp.zeros((16, 16)), "bias": jnp.zeros(16)}
+    params = {"output": {"kernel": jnp.zeros((16, 16)), "bias": jnp.zeros(16)}}
     grads = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), params)
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    updates, grads = updates["output"], grads["output"]
     singular = np.linalg.svd(np.asarray(updates["kernel"]), compute_uv=False)
     assert singular.max() < 1.3
     assert np.median(singular) > 0.6
@@ -122,56 +136,79 @@ def test_a_plain_optimizer_keeps_no_state():
     assert jax.tree.leaves(make_optimizer("sgd", 0.1).init(params)) == []
 
 
-@pytest.mark.parametrize("table", [OPTIMIZERS, SCHEDULES], ids=["optimizer", "schedule"])
-def test_an_unknown_name_lists_the_known_ones(table):
-    with pytest.raises(ConfigError, match="known are " + ", ".join(table)):
-        if table is OPTIMIZERS:
-            make_optimizer("adamm", 0.1)
-        else:
-            make_schedule("linear", learning_rate=0.1, total_steps=10, warmup=0.1)
-
-
-def curve(name, steps, warmup=0.25, peak=0.2):
-    schedule = make_schedule(name, learning_rate=peak, total_steps=steps, warmup=warmup)
-    return np.array([float(schedule(step)) if callable(schedule) else schedule for step in range(steps)])
-
-
-def test_the_constant_schedule_is_a_plain_number():
-    assert make_schedule("constant", learning_rate=0.3, total_steps=10, warmup=0.1) == 0.3
-
-
 @pytest.mark.parametrize(
-    ("name", "start", "peak_at", "end"),
-    [
-        ("cosine", 0.2, 0, 0.0),
-        ("one-cycle", 0.2 / 25, 250, 0.2 / 25e4),
-        ("warmup-cosine", 0.2 / 251, 250, 0.0),
-        ("exponential", 0.2, 0, 0.002),
-    ],
+    ("names", "table"),
+    [(("adamm", "constant"), OPTIMIZERS), (("sgd", "linear"), SCHEDULES)],
+    ids=["optimizer", "schedule"],
 )
-def test_a_schedule_starts_peaks_and_ends_where_it_says(name, start, peak_at, end):
-    rates = curve(name, 1000)
-    assert rates[0] == pytest.approx(start, rel=1e-3)
-    assert rates.argmax() == peak_at
-    assert rates.max() == pytest.approx(0.2, rel=1e-5)
-    assert rates[-1] == pytest.approx(end, abs=1e-4)
-    assert (np.diff(rates[: peak_at + 1]) > 0).all()
-    assert (np.diff(rates[peak_at:]) < 0).all()
+def test_an_unknown_name_lists_the_known_ones(names, table):
+    with pytest.raises(ConfigError, match="known are " + ", ".join(table)):
+        OptimizerSpec(LINEAR, *names)
 
 
-@pytest.mark.parametrize("name", ["one-cycle", "warmup-cosine"])
-@pytest.mark.parametrize("steps", [2, 3, 10])
-def test_a_warmup_as_long_as_the_run_leaves_the_last_step_to_the_peak(name, steps):
-    rates = curve(name, steps, warmup=0.999)
-    assert rates.argmax() == steps - 1
-    assert rates.max() == pytest.approx(0.2, rel=1e-5)
+def described(**changes):
+    """In the place of `abstract_params`: its description, but for some fields of some leaves."""
+
+    def describe(mlp):
+        layers = abstract_params(mlp)
+        return {
+            layer: {leaf: replace(param, **changes.get(leaf, {})) for leaf, param in leaves.items()}
+            for layer, leaves in layers.items()
+        }
+
+    return describe
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.sampled_from(sorted(SCHEDULES)), st.integers(1, 12), st.floats(0, 0.999))
-def test_a_schedule_is_finite_and_below_its_peak_however_short_the_run(name, steps, warmup):
-    rates = curve(name, steps, warmup)
-    assert np.isfinite(rates).all()
-    assert (rates >= 0).all()
-    assert rates.max() <= 0.2 * (1 + 1e-6)
-    assert rates[0] > 0
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lion", "muon"])
+def test_what_decays_is_what_the_description_says_whatever_its_rank(name, monkeypatch):
+    params = {"output": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones((4, 3))}}
+    nothing = jax.tree.map(jnp.zeros_like, params)
+
+    def decay_of():
+        optimizer = make_optimizer(name, 0.1, weight_decay=0.5)
+        updates, _ = optimizer.update(nothing, optimizer.init(params), params)
+        return {leaf: float(update[0, 0]) for leaf, update in updates["output"].items()}
+
+    # A bias of rank 2, as those of several networks together are, is a bias.
+    assert decay_of() == {"kernel": pytest.approx(-0.05), "bias": 0}
+    monkeypatch.setattr(module, "abstract_params", described(kernel={"decays": False}, bias={"decays": True}))
+    # Muon leaves biases to an Adam of its own, which has no decay.
+    assert decay_of() == {"kernel": 0, "bias": 0 if name == "muon" else pytest.approx(-0.05)}
+
+
+def test_what_muon_takes_is_what_the_description_calls_kernels_whatever_its_rank(monkeypatch):
+    rng = np.random.default_rng(1)
+    grads = {"output": {name: jnp.float32(rng.normal(size=(16, 16))) for name in ("kernel", "bias")}}
+    params = jax.tree.map(jnp.zeros_like, grads)
+
+    def signs_alone():
+        """Of Adam's first update all elements have one size."""
+        optimizer = make_optimizer("muon", 1.0, MLP(16, (), 16))
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        return {leaf: float(jnp.abs(u).std()) < 1e-3 for leaf, u in updates["output"].items()}
+
+    assert signs_alone() == {"kernel": False, "bias": True}
+    monkeypatch.setattr(
+        module, "abstract_params", described(kernel={"group": "norms"}, bias={"group": "kernels"})
+    )
+    assert signs_alone() == {"kernel": True, "bias": False}
+
+
+def test_other_values_are_the_same_program():
+    """A learning rate, a momentum, a decay and a limit are arguments of what is compiled."""
+    spec = OptimizerSpec(LINEAR, "momentum", "cosine", decays=True, clips=True)
+    params, grads = (jax.tree.map(jnp.float32, tree) for tree in (PARAMS, GRADS[0]))
+
+    @jax.jit
+    def first_update(hyper):
+        chain = spec.build(hyper)
+        return chain.update(grads, chain.init(params), params)[0]
+
+    base = TrainConfig(weight_decay=0.1, clip_norm=1.0)
+    found = []
+    for changes in ({}, {"learning_rate": 0.02}, {"weight_decay": 0.5}, {"clip_norm": 0.3}):
+        updates = first_update(make_hyper(replace(base, **changes), 10))
+        found.append(np.asarray(updates["output"]["kernel"]))
+    assert first_update._cache_size() == 1
+    np.testing.assert_allclose(found[1], 2 * found[0], rtol=1e-5)
+    assert all((other != found[0]).any() for other in found[2:])

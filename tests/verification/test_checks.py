@@ -216,8 +216,10 @@ def test_relative_errors_of_odd_things():
 
 def test_the_oracles_weights_take_part_and_padding_does_not():
     problem = drawn(CASES["tanh, binary, smoothed"], UNIT["float32"])
-    weights = problem.batch.weights
-    assert (weights == 0).sum() == len(weights) // 9
+    mask, weights = problem.batch.mask, problem.batch.weights
+    assert set(np.unique(mask)) == {0, 1}
+    assert (mask == 0).sum() == len(mask) // 9
+    assert weights.all()
     assert len(np.unique(weights)) > 50
 
 

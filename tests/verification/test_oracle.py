@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -14,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.nn.losses import LOSSES
-from neuroforge_jax.nn.mlp import NORMALIZATIONS
-from neuroforge_jax.training.optimizer import make_optimizer
+from neuroforge_jax.nn.mlp import MLP, NORMALIZATIONS
+from neuroforge_jax.training.hyper import make_hyper
+from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.verification import descent, oracle
 from neuroforge_jax.verification.descent import Descent
 from neuroforge_jax.verification.oracle import KINKED, Network, Samples
@@ -48,12 +51,22 @@ def test_the_oracle_knows_every_activation():
 def test_softmax_regression_by_hand():
     """Two classes, logits (0, ln 3): probabilities 1/4 and 3/4."""
     params = {"output": {"kernel": np.array([[0.0, math.log(3)]]), "bias": np.zeros(2)}}
-    samples = Samples(np.array([[1.0], [5.0]]), np.array([0, 1]), np.array([1.0, 0.0]))
+    samples = Samples(np.array([[1.0], [5.0]]), np.array([0, 1]), np.array([1.0, 0.0]), np.ones(2))
     logits, value, grads = oracle.gradients(network(loss="cross-entropy"), params, samples)
     np.testing.assert_allclose(logits[0], [0, math.log(3)])
     assert value == pytest.approx(math.log(4))
     np.testing.assert_allclose(grads["output"]["kernel"], [[-0.75, 0.75]])
     np.testing.assert_allclose(grads["output"]["bias"], [-0.75, 0.75])
+
+
+def test_a_weight_scales_the_share_of_its_sample_and_not_the_number_of_samples():
+    """Errors 1 and 4, weights 3 and 1/2, and a third sample that is padding: (3·1 + ½·4) / 2."""
+    params = {"output": {"kernel": np.ones((1, 1)), "bias": np.zeros(1)}}
+    inputs, targets = np.array([[1.0], [2.0], [9.0]]), np.zeros((3, 1))
+    samples = Samples(inputs, targets, np.array([1.0, 1.0, 0.0]), np.array([3.0, 0.5, 7.0]))
+    _, value, grads = oracle.gradients(network(), params, samples)
+    assert value == pytest.approx(2.5)
+    np.testing.assert_allclose(grads["output"]["bias"], [(3 * 2 + 0.5 * 4) / 2])
 
 
 def test_a_relu_layer_and_squared_error_by_hand():
@@ -62,7 +75,7 @@ def test_a_relu_layer_and_squared_error_by_hand():
         "layer0": {"kernel": np.array([[1.0, -1.0]]), "bias": np.ones(2)},
         "output": {"kernel": np.array([[2.0], [7.0]]), "bias": np.array([0.5])},
     }
-    samples = Samples(np.array([[2.0]]), np.array([[6.0]]), np.ones(1))
+    samples = Samples(np.array([[2.0]]), np.array([[6.0]]), np.ones(1), np.ones(1))
     _, value, grads = oracle.gradients(network("relu"), params, samples)
     assert value == 0.25
     np.testing.assert_allclose(grads["output"]["kernel"], [[3.0], [0.0]])
@@ -102,7 +115,8 @@ def test_every_gradient_is_the_central_difference(
         for leaf in () if last else NORMALIZATIONS[normalization][1]:
             leaves[leaf] = rng.normal(size=fan_out)
         params["output" if last else f"layer{index}"] = leaves
-    samples = Samples(rng.normal(size=(5, 3)), rng.integers(0, 4, 5), np.array([1, 0.5, 2, 0, 1]))
+    mask, weights = np.array([1, 1, 1, 0, 1]), np.array([1, 0.5, 2, 3, 0])
+    samples = Samples(rng.normal(size=(5, 3)), rng.integers(0, 4, 5), mask, weights)
     if activation in KINKED and oracle.nearness_to_kink(net, params, samples.inputs).min() < 1e-3:
         return
     _, _, grads = oracle.gradients(net, params, samples)
@@ -124,7 +138,9 @@ def test_the_optimizers_are_optaxs(name, fields):
     params = {"output": {"kernel": rng.normal(size=(3, 4)), "bias": rng.normal(size=4)}}
     ours, memory = params, descent.start(params)
     theirs = descent.tree_map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
-    optimizer = make_optimizer(name, 0.1, momentum=0.8, **fields)
+    spec = OptimizerSpec(MLP(3, (), 4), name, decays=bool(fields), clips=bool(fields))
+    hyper = make_hyper(TrainConfig(learning_rate=0.1, momentum=0.8, **fields), 5)
+    optimizer = spec.build(jax.tree.map(jnp.asarray, hyper))
     state = optimizer.init(theirs)
     for step in range(5):
         grads = descent.tree_map(lambda leaf: rng.normal(size=leaf.shape) / (1 + 3 * (step % 2)), params)  # noqa: B023

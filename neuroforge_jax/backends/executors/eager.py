@@ -10,44 +10,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroforge_jax.backends.executors.base import Run, StretchMetrics, check_stretch
+from neuroforge_jax.backends.executors.base import Execution, ExecutorSpec, Run, SegmentMetrics, check_segment
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.shuffle import order_on_host, round_keys, steps_per_epoch
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.state import TrainState, order_key
-from neuroforge_jax.training.step import Step
-from neuroforge_jax.typing import CompileOptions
 
 
-def prepare(
-    step: Step,
-    state_like: TrainState,
-    train: Split,
-    device: jax.Device,
-    *,
-    batch_size: int,
-    steps: int,
-    options: CompileOptions,
-) -> Run:
+def prepare(spec: ExecutorSpec) -> Run:
     """Take a step that is thrown away: jax compiles each operation when it first meets it, without these options.
 
     So the first step of a training takes as long as the others.
     """
-    samples = len(train)
+    step, train, device, batch_size = spec.step, spec.train, spec.device, spec.batch_size
+    fitted = jax.device_put(spec.fitted, device)
     # Without the default device that is in force here: jax would compile everything anew where it is not.
     with jax.default_device(None):
-        made_up = jax.device_put(jax.tree.map(_small_numbers, state_like), device)
-        step(made_up, batch_of_step(train, made_up, 0, batch_size, device))
+        made_up = jax.device_put(jax.tree.map(_small_numbers, spec.state_like), device)
+        step(made_up, fitted, batch_of_step(train, made_up, 0, batch_size, device))
 
-    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
-        check_stretch(first_step, last_step)
+    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, SegmentMetrics]:
+        check_segment(first_step, last_step)
         # jax compiles an operation once more for operands that are bound to a device, as the batch is.
         state, chunks = jax.device_put(state, device), []
         for index in range(first_step, last_step):
-            state, metrics = step(state, batch_of_step(train, state, index, batch_size, device))
+            state, metrics = step(state, fitted, batch_of_step(train, state, index, batch_size, device))
             chunks.append((metrics, 1))
-        return state, StretchMetrics(tuple(chunks), first_step, last_step, samples, batch_size)
+        return state, SegmentMetrics(tuple(chunks), first_step, last_step)
 
     return run
 
@@ -60,9 +50,9 @@ def batch_of_step(
     positions = in_epoch * batch_size + np.arange(batch_size)
     with span("data"):
         picked = train[order_on_host(_keys(bytes(np.asarray(state.key_data)), epoch), len(train), positions)]
-        weights = (positions < len(train)).astype(np.float32)
+        mask = (positions < len(train)).astype(np.float32)
     with span("transfer"):
-        return Batch(*jax.device_put((picked.inputs, picked.targets, weights), device))
+        return Batch(*jax.device_put((picked.inputs, picked.targets, mask, picked.weights), device))
 
 
 def _small_numbers(like: jax.ShapeDtypeStruct) -> jax.Array:
@@ -74,3 +64,6 @@ def _small_numbers(like: jax.ShapeDtypeStruct) -> jax.Array:
 def _keys(key_data: bytes, epoch: int) -> np.ndarray:
     """The round keys of an epoch, computed once for all its steps."""
     return np.asarray(round_keys(order_key(jnp.asarray(np.frombuffer(key_data, np.uint32))), epoch))
+
+
+EAGER = Execution("eager", prepare, resident=lambda spec: spec.batch_size)

@@ -12,28 +12,32 @@ jax computes on the host's buffer itself.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from neuroforge_jax.backends.executors.base import CompiledRun, Run, StretchMetrics, check_stretch
+from neuroforge_jax.backends.executors.base import (
+    CompiledRun,
+    Execution,
+    ExecutorSpec,
+    Run,
+    SegmentMetrics,
+    check_segment,
+)
 from neuroforge_jax.data.batch import DeviceData, neighbours
 from neuroforge_jax.data.prefetch import Prefetcher
-from neuroforge_jax.data.shuffle import ROUNDS, positions_of_step, round_keys, steps_per_epoch
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.shuffle import ROUNDS, round_keys, steps_per_epoch
 from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
-from neuroforge_jax.data.types import Split
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.system.spans import span
+from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions, UInt32
-
-CHUNK_SAMPLES = 8192
-"""Samples of a chunk, about. At batch 64 on a CPU 2,048 and more are as fast as data on the device, and 512 are 4
-to 7 % slower; reading 1, 2 or 4 chunks ahead made no difference there."""
 
 EPOCHS_OF_KEYS = 64
 """Epochs whose round keys are computed at once: on a CPU a second program waits for the one that runs."""
@@ -42,38 +46,32 @@ RoundKeys = UInt32[np.ndarray, "E R"]
 Carry = tuple[TrainState, StepMetrics]
 
 
-@dataclass(frozen=True)
-class Streaming:
-    """How far the host reads ahead of the device; neither number changes what is computed.
-
-    chunk_steps: steps of one dispatch; unless given, as many as have about 8,192 samples. read_ahead: chunks that
-    may be ready, besides the one that computes and the one that waits for it.
+class Segment(NamedTuple):
+    """Steps first … last − 1, all of one chunk, which begins at the step `origin`. samples: of an epoch. All
+    i32 [].
     """
 
-    chunk_steps: int | None = None
-    read_ahead: int = 2
-
-    def steps_of_chunk(self, batch_size: int, steps: int) -> int:
-        """Steps of one dispatch in a run of `steps` steps."""
-        return min(self.chunk_steps or -(-CHUNK_SAMPLES // batch_size), max(steps, 1))
-
-    @property
-    def buffers(self) -> int:
-        """Chunks on the host at most: one computes, one waits for it, the others are read ahead."""
-        return self.read_ahead + 2
+    samples: Array | np.int32
+    origin: Array | np.int32
+    first: Array | np.int32
+    last: Array | np.int32
 
 
 def chunk_program(
-    step: Step, *, samples: int, batch_size: int, chunk_steps: int
-) -> Callable[[TrainState, DeviceData, Array, Array, Array], Carry]:
-    """The pure program (state, chunk [K·B], its first step, first, last) → (state, metrics f32 [K])."""
-    per_epoch = steps_per_epoch(samples, batch_size)
+    step: Step, *, batch_size: int, chunk_steps: int
+) -> Callable[[TrainState, Fitted, DeviceData, Segment], Carry]:
+    """The pure program (state, fitted, chunk [K·B], segment) → (state, metrics f32 [K])."""
 
-    def program(state: TrainState, chunk: DeviceData, origin: Array, first: Array, last: Array) -> Carry:
+    def program(state: TrainState, fitted: Fitted, chunk: DeviceData, segment: Segment) -> Carry:
+        samples, origin, first, last = segment
+        # Of the whole chunk at once: a remainder in each step would be a tenth of a small one.
+        in_epoch = (origin + jnp.arange(chunk_steps)) % steps_per_epoch(jnp.asarray(samples), batch_size)
+        masks = in_epoch[:, None] * batch_size + jnp.arange(batch_size) < samples
+
         def run_step(index: Array, carry: Carry) -> Carry:
             state, metrics = carry
-            weights = (positions_of_step(index % per_epoch, batch_size) < samples).astype(jnp.float32)
-            state, now = step(state, neighbours(chunk, (index - origin) * batch_size, weights))
+            mask = masks[index - origin].astype(jnp.float32)
+            state, now = step(state, fitted, neighbours(chunk, (index - origin) * batch_size, mask))
             return state, jax.tree.map(lambda all_, one: all_.at[index - first].set(one), metrics, now)
 
         metrics = StepMetrics.zeros((chunk_steps,), scaled=state.loss_scale is not None)
@@ -83,67 +81,70 @@ def chunk_program(
 
 
 @by_structure
-def _jitted(
-    step: Step, samples: int, batch_size: int, chunk_steps: int, options: CompileOptions
-) -> jax.stages.Wrapped:
-    program = chunk_program(step, samples=samples, batch_size=batch_size, chunk_steps=chunk_steps)
+def _jitted(step: Step, batch_size: int, chunk_steps: int, options: CompileOptions) -> jax.stages.Wrapped:
+    program = chunk_program(step, batch_size=batch_size, chunk_steps=chunk_steps)
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
 
 
-def prepare(
-    step: Step,
-    state_like: TrainState,
-    train: Split,
-    device: jax.Device,
-    *,
-    batch_size: int,
-    steps: int,
-    options: CompileOptions,
-    source: Source | None = None,
-    streaming: Streaming | None = None,
-) -> Run:
-    """Compile the program of a chunk; the samples are those of `source`, or else of `train`.
+def prepare(spec: ExecutorSpec) -> Run:
+    """Compile the program of a chunk; the samples are those of `spec.source`, or else of `spec.train`.
 
-    What the source raises is raised by the stretch that needs the chunk.
+    What the source raises is raised by the segment that needs the chunk.
     """
-    source, streaming = source or ArraySource(train), streaming or Streaming()
-    samples, chunk_steps = len(source), streaming.steps_of_chunk(batch_size, steps)
+    source, streaming, device, batch_size = _source(spec), spec.streaming, spec.device, spec.batch_size
+    samples, chunk_steps = np.int32(len(source)), streaming.steps_of_chunk(batch_size, spec.steps)
     buffer = HostBuffer.empty(source.like, chunk_steps * batch_size)
-    zero = np.int32(0)
-    jitted = _jitted(step, samples, batch_size, chunk_steps, options)
-    compiled = jitted.lower(state_like, _moved(buffer, device), zero, zero, zero).compile()
-    keys_like = jax.ShapeDtypeStruct(state_like.key_data.shape, state_like.key_data.dtype)
-    compiled_keys = _keys_of_epochs.lower(keys_like, zero).compile()
+    fitted, zero = jax.device_put(spec.fitted, device), np.int32(0)
+    jitted = _jitted(spec.step, batch_size, chunk_steps, spec.options)
+    like = spec.state_like, fitted, _move(buffer, device), Segment(zero, zero, zero, zero)
+    compiled = start_compiling(jitted, device, *like).result()
+    keys_like = jax.ShapeDtypeStruct(spec.state_like.key_data.shape, spec.state_like.key_data.dtype)
+    compiled_keys = start_compiling(_keys_of_epochs, device, keys_like, zero).result()
 
     def read_from(chunk: int, key_data: np.ndarray) -> "Prefetcher[DeviceData]":
         def keys_of(epoch: int) -> RoundKeys:
             return np.asarray(compiled_keys(key_data, np.int32(epoch)))
 
         buffers = [HostBuffer.empty(source.like, len(buffer)) for _ in range(streaming.buffers)]
-        chunks = _read_chunks(source, buffers, device, batch_size, chunk, keys_of)
+        chunks = _read_chunks(spec, buffers, chunk, keys_of)
         return Prefetcher(chunks, streaming.buffers)
 
     feed = _Feed(read_from)
 
-    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
-        check_stretch(first_step, last_step)
+    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, SegmentMetrics]:
+        check_segment(first_step, last_step)
         chunks, first = [], first_step
         while first < last_step:
             index = first // chunk_steps
             origin = index * chunk_steps
             last = min(last_step, origin + chunk_steps)
             chunk = feed.chunk(index, state)
-            state, metrics = compiled(state, chunk, np.int32(origin), np.int32(first), np.int32(last))
+            segment = Segment(samples, np.int32(origin), np.int32(first), np.int32(last))
+            state, metrics = compiled(state, fitted, chunk, segment)
             feed.dispatched(state, metrics)
             chunks.append((metrics, last - first))
             first = last
-        return state, StretchMetrics(tuple(chunks), first_step, last_step, samples, batch_size)
+        return state, SegmentMetrics(tuple(chunks), first_step, last_step)
 
     return CompiledRun(run, {"chunk": compiled, "keys of epochs": compiled_keys})
 
 
+def _source(spec: ExecutorSpec) -> Source:
+    return ArraySource(spec.train) if spec.source is None else spec.source
+
+
+def _resident(spec: ExecutorSpec) -> int:
+    """Samples of all chunks that are on their way."""
+    return (
+        spec.streaming.buffers * spec.streaming.steps_of_chunk(spec.batch_size, spec.steps) * spec.batch_size
+    )
+
+
+PIPELINED = Execution("pipelined", prepare, resident=_resident, takes_source=True)
+
+
 class _Feed:
-    """Hands out the chunks, reads on from one stretch to the next, and begins anew where a caller jumps."""
+    """Hands out the chunks, reads on from one segment to the next, and begins anew where a caller jumps."""
 
     def __init__(self, read_from: Callable[[int, np.ndarray], Prefetcher[DeviceData]]) -> None:
         self._read_from = read_from
@@ -193,14 +194,10 @@ class _Feed:
 
 
 def _read_chunks(
-    source: Source,
-    buffers: list[HostBuffer],
-    device: jax.Device,
-    batch_size: int,
-    chunk: int,
-    keys_of: Callable[[int], RoundKeys],
+    spec: ExecutorSpec, buffers: list[HostBuffer], chunk: int, keys_of: Callable[[int], RoundKeys]
 ) -> Iterator[DeviceData]:
     """Read the chunks from `chunk` on, for ever, into the buffers in turn. This runs in the reader's thread."""
+    source, batch_size = _source(spec), spec.batch_size
     per_epoch = steps_per_epoch(len(source), batch_size)
     chunk_steps = len(buffers[0]) // batch_size
     table, table_epoch = np.zeros((0, ROUNDS), np.uint32), 0
@@ -216,7 +213,7 @@ def _read_chunks(
             with span("data"):
                 source.read(epoch, table[epoch - table_epoch], in_epoch * batch_size, buffer[at : at + size])
             at, step = at + size, step + size // batch_size
-        yield _moved(buffer, device)
+        yield _move(buffer, spec.device)
 
 
 def _in_turn(buffers: list[HostBuffer]) -> Iterator[HostBuffer]:
@@ -224,10 +221,11 @@ def _in_turn(buffers: list[HostBuffer]) -> Iterator[HostBuffer]:
         yield from buffers
 
 
-def _moved(buffer: HostBuffer, device: jax.Device) -> DeviceData:
+def _move(buffer: HostBuffer, device: jax.Device) -> DeviceData:
     with span("transfer"):
-        words, targets = jax.device_put((buffer.words, buffer.targets), device)
-    return DeviceData(words, targets, buffer.inputs)
+        words, targets, weights = jax.device_put((buffer.words, buffer.targets, buffer.weights), device)
+    samples: Any = np.int32(len(buffer))  # a scalar of its own would be one transfer more
+    return DeviceData(words, targets, weights, samples, buffer.inputs)
 
 
 @jax.jit

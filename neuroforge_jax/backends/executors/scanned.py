@@ -12,38 +12,47 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from neuroforge_jax.backends.executors.base import CompiledRun, Run, StretchMetrics, check_stretch
+from neuroforge_jax.backends.executors.base import (
+    CompiledRun,
+    Execution,
+    ExecutorSpec,
+    Run,
+    SegmentMetrics,
+    check_segment,
+)
 from neuroforge_jax.data.batch import DeviceData, gather, to_device
-from neuroforge_jax.data.shuffle import positions_of_step, sample_order, steps_per_epoch
-from neuroforge_jax.data.types import Split
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.system.program_cache import by_structure
+from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions
 
 MAX_CAPACITY = 1 << 16
-"""Steps whose metrics one dispatch can hold; a longer stretch takes several."""
+"""Steps whose metrics one dispatch can hold; a longer segment takes several."""
 
 Carry = tuple[TrainState, StepMetrics]
 
 
-def stretch_program(
-    step: Step, *, samples: int, batch_size: int, capacity: int
-) -> Callable[[TrainState, DeviceData, Array, Array], Carry]:
-    """The pure program (state, data, first, last) → (state, metrics f32 [capacity])."""
-    per_epoch = steps_per_epoch(samples, batch_size)
+def segment_program(
+    step: Step, *, batch_size: int, capacity: int
+) -> Callable[[TrainState, Fitted, DeviceData, Array, Array], Carry]:
+    """The pure program (state, fitted, data, first, last) → (state, metrics f32 [capacity])."""
 
-    def program(state: TrainState, data: DeviceData, first: Array, last: Array) -> Carry:
+    def program(state: TrainState, fitted: Fitted, data: DeviceData, first: Array, last: Array) -> Carry:
+        samples, per_epoch = data.samples, steps_per_epoch(data.samples, batch_size)
+
         def run_epoch(epoch: Array, carry: Carry) -> Carry:
-            positions = jnp.arange(per_epoch * batch_size, dtype=jnp.int32)
-            order = sample_order(carry[0].order_key, epoch, samples, positions)
+            positions = jnp.arange(steps_per_epoch(data.rows, batch_size) * batch_size, dtype=jnp.int32)
+            order = sample_order(carry[0].order_key, epoch, samples, positions, order_bits(data.rows))
 
             def run_step(index: Array, carry: Carry) -> Carry:
                 state, metrics = carry
                 in_epoch = index - epoch * per_epoch
                 indices = lax.dynamic_slice(order, (in_epoch * batch_size,), (batch_size,))
-                weights = (positions_of_step(in_epoch, batch_size) < samples).astype(jnp.float32)
-                state, now = step(state, gather(data, indices, weights))
+                mask = (positions_of_step(in_epoch, batch_size) < samples).astype(jnp.float32)
+                state, now = step(state, fitted, gather(data, indices, mask))
                 return state, jax.tree.map(lambda all_, one: all_.at[index - first].set(one), metrics, now)
 
             begin = jnp.maximum(first, epoch * per_epoch)
@@ -58,36 +67,41 @@ def stretch_program(
 
 @by_structure
 def _jitted(
-    step: Step, samples: int, batch_size: int, capacity: int, options: CompileOptions
+    step: Step, batch_size: int, capacity: int, options: CompileOptions, many: bool
 ) -> jax.stages.Wrapped:
-    program = stretch_program(step, samples=samples, batch_size=batch_size, capacity=capacity)
+    """many: networks at once, which share data and steps and meet nowhere else."""
+    program = segment_program(step, batch_size=batch_size, capacity=capacity)
+    if many:
+        program = jax.vmap(program, in_axes=(0, None, None, None, None))
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
 
 
-def prepare(
-    step: Step,
-    state_like: TrainState,
-    train: Split,
-    device: jax.Device,
-    *,
-    batch_size: int,
-    steps: int,
-    options: CompileOptions,
-) -> Run:
-    """Compile the program for this state and data; `steps` is the length of the whole run."""
-    data = to_device(train, device)
-    # Rounded up to a power of two: a few epochs more are the same program.
-    samples, capacity = len(data), min(1 << (max(steps, 1) - 1).bit_length(), MAX_CAPACITY)
-    jitted = _jitted(step, samples, batch_size, capacity, options)
-    compiled = jitted.lower(state_like, data, np.int32(0), np.int32(0)).compile()
+def prepare(spec: ExecutorSpec) -> Run:
+    """Compile the program for this state and data."""
+    data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
+    capacity = capacity_of(spec.steps)
+    jitted = _jitted(spec.step, spec.batch_size, capacity, spec.options, spec.members is not None)
+    zero = np.int32(0)
+    compiled = start_compiling(jitted, spec.device, spec.state_like, fitted, data, zero, zero).result()
 
-    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
-        check_stretch(first_step, last_step)
+    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, SegmentMetrics]:
+        check_segment(first_step, last_step)
         chunks = []
         for first in range(first_step, last_step, capacity):
             last = min(last_step, first + capacity)
-            state, metrics = compiled(state, data, np.int32(first), np.int32(last))
+            state, metrics = compiled(state, fitted, data, np.int32(first), np.int32(last))
             chunks.append((metrics, last - first))
-        return state, StretchMetrics(tuple(chunks), first_step, last_step, samples, batch_size)
+        return state, SegmentMetrics(tuple(chunks), first_step, last_step)
 
-    return CompiledRun(run, {"stretch": compiled})
+    return CompiledRun(run, {"segment": compiled})
+
+
+def capacity_of(steps: int) -> int:
+    """Steps whose metrics a dispatch holds, in a run of `steps` steps.
+
+    Rounded up to a power of two: a few epochs or rows more are the same program.
+    """
+    return min(1 << (max(steps, 1) - 1).bit_length(), MAX_CAPACITY)
+
+
+SCANNED = Execution("scanned", prepare, trains_many=True)

@@ -4,53 +4,63 @@ The data lie on the device here too; what differs from `scanned` is that Python 
 decides the speed of small networks.
 """
 
+from dataclasses import replace
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from neuroforge_jax.backends.executors.base import CompiledRun, Run, StretchMetrics, check_stretch
-from neuroforge_jax.data.batch import DeviceData, gather, to_device
-from neuroforge_jax.data.shuffle import positions_of_step, sample_order, steps_per_epoch
-from neuroforge_jax.data.types import Split
+from neuroforge_jax.backends.executors.base import (
+    CompiledRun,
+    Execution,
+    ExecutorSpec,
+    Run,
+    SegmentMetrics,
+    check_segment,
+)
+from neuroforge_jax.data.batch import DeviceData, draw_batch, to_device
+from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.system.program_cache import by_structure
+from neuroforge_jax.training.compiling import start_compiling
+from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions
 
 
-def prepare(
-    step: Step,
-    state_like: TrainState,
-    train: Split,
-    device: jax.Device,
-    *,
-    batch_size: int,
-    steps: int,
-    options: CompileOptions,
-) -> Run:
+def prepare(spec: ExecutorSpec) -> Run:
     """Compile one step for this state and data."""
-    data = to_device(train, device)
-    samples = len(data)
-    compiled = _jitted(step, samples, batch_size, options).lower(state_like, data, np.int32(0)).compile()
+    data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
+    jitted = _jitted(spec.step, spec.batch_size, spec.options)
+    moving, hyper = _take_hyper(spec.state_like)
+    compiled = start_compiling(jitted, spec.device, moving, hyper, fitted, data, np.int32(0)).result()
 
-    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, StretchMetrics]:
-        check_stretch(first_step, last_step)
+    def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, SegmentMetrics]:
+        check_segment(first_step, last_step)
         chunks = []
+        moving, hyper = _take_hyper(state)
         for index in range(first_step, last_step):
-            state, metrics = compiled(state, data, np.int32(index))
+            moving, metrics = compiled(moving, hyper, fitted, data, np.int32(index))
             chunks.append((metrics, 1))
-        return state, StretchMetrics(tuple(chunks), first_step, last_step, samples, batch_size)
+        return replace(moving, hyper=hyper), SegmentMetrics(tuple(chunks), first_step, last_step)
 
     return CompiledRun(run, {"step": compiled})
 
 
-@by_structure
-def _jitted(step: Step, samples: int, batch_size: int, options: CompileOptions) -> jax.stages.Wrapped:
-    per_epoch = steps_per_epoch(samples, batch_size)
+def _take_hyper(state: TrainState) -> tuple[TrainState, Hyper]:
+    """The state without the values that no step changes: to hand them back each time would take a while."""
+    return replace(state, hyper=None), state.hyper  # type: ignore[arg-type]
 
-    def program(state: TrainState, data: DeviceData, index: Array) -> tuple[TrainState, StepMetrics]:
-        positions = positions_of_step(index % per_epoch, batch_size)
-        indices = sample_order(state.order_key, index // per_epoch, samples, positions)
-        return step(state, gather(data, indices, (positions < samples).astype(jnp.float32)))
+
+@by_structure
+def _jitted(step: Step, batch_size: int, options: CompileOptions) -> jax.stages.Wrapped:
+    def program(
+        moving: TrainState, hyper: Hyper, fitted: Fitted, data: DeviceData, index: Array
+    ) -> tuple[TrainState, StepMetrics]:
+        state = replace(moving, hyper=hyper)
+        after, metrics = step(state, fitted, draw_batch(data, state.order_key, index, batch_size))
+        return _take_hyper(after)[0], metrics
 
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
+
+
+STEPPED = Execution("stepped", prepare)

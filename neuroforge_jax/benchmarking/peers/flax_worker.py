@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from neuroforge_jax.benchmarking.peers.serving import Problem, serve
+from neuroforge_jax.benchmarking.peers.serving import PeerTask, serve
 
 
 class Network(nnx.Module):
@@ -42,7 +42,7 @@ class Trainer:
 
     version = flax.__version__
 
-    def __init__(self, problem: Problem, mode: str, threads: int) -> None:
+    def __init__(self, problem: PeerTask, mode: str, threads: int) -> None:
         widths = [problem.x.shape[1], *(len(bias) for _, bias in problem.weights)]
         self.network = Network(widths, nnx.Rngs(0))
         for layer, (kernel, bias) in zip(self.network.layers, problem.weights, strict=True):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neuroforge_jax.benchmarking.peers.serving import Problem, serve
+from neuroforge_jax.benchmarking.peers.serving import PeerTask, serve
 
 
 class Trainer:
@@ -12,7 +12,7 @@ class Trainer:
 
     version = f"{keras.__version__}, TensorFlow {tf.__version__}"
 
-    def __init__(self, problem: Problem, mode: str, threads: int) -> None:
+    def __init__(self, problem: PeerTask, mode: str, threads: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         layers: list[keras.Layer] = [keras.Input((problem.x.shape[1],))]
         last = len(problem.weights) - 1

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neuroforge_jax.benchmarking.peers.serving import Problem, serve
+from neuroforge_jax.benchmarking.peers.serving import PeerTask, serve
 
 
 class Trainer:
@@ -10,7 +10,7 @@ class Trainer:
 
     version = np.__version__
 
-    def __init__(self, problem: Problem, mode: str, threads: int) -> None:
+    def __init__(self, problem: PeerTask, mode: str, threads: int) -> None:
         self.problem = problem
         self.weights = [(kernel.copy(), bias.copy()) for kernel, bias in problem.weights]
 

@@ -1,4 +1,4 @@
-"""Peers as contenders: processes that train the same problem, after their losses were seen to be ours."""
+"""Peers as candidates: processes that train the same problem, after their losses were seen to be ours."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ import numpy as np
 
 from neuroforge_jax.benchmarking.harness import Started
 from neuroforge_jax.benchmarking.peers.conversation import Conversation
-from neuroforge_jax.benchmarking.peers.serving import Problem
+from neuroforge_jax.benchmarking.peers.serving import PeerTask
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.shuffle import order_on_host, round_keys
 from neuroforge_jax.data.types import Dataset
@@ -84,10 +84,11 @@ def absence(needs: str, python: Path) -> str:
     return f"{needs} cannot be imported ({reason}); give a Python that has it as --peer-python"
 
 
-def problem_of(config: TrainConfig, dataset: Dataset, steps: int) -> Problem:
+def make_task(config: TrainConfig, dataset: Dataset, steps: int) -> PeerTask:
     """The training of a config as a peer is given it: our first weights, our batches, whole ones only."""
     _, state = init(config, dataset)
-    x = (dataset.train.inputs.astype(np.float32) - dataset.scaling.shift) * dataset.scaling.scale
+    shift, scale = dataset.fitted
+    x = (dataset.train.inputs.astype(np.float32) - shift) * scale
     layers = [state.params[name] for name in sorted(state.params)]
     weights = [(np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in layers]
     per_epoch = len(x) // config.batch_size
@@ -98,7 +99,7 @@ def problem_of(config: TrainConfig, dataset: Dataset, steps: int) -> Problem:
         orders.append(order_on_host(keys, len(x), whole).reshape(per_epoch, config.batch_size))
     order = np.concatenate(orders)[:steps]
     targets = dataset.train.targets.astype(np.int64)
-    return Problem(x.astype(np.float32), targets, order, weights, config.learning_rate)
+    return PeerTask(x.astype(np.float32), targets, order, weights, config.learning_rate)
 
 
 def our_losses(config: TrainConfig, dataset: Dataset, steps: int = COMPARED_STEPS) -> np.ndarray:
@@ -119,7 +120,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 class PeerProcess:
     """A peer that has read its problem. Raises DeviceError where its process ends or answers with an error."""
 
-    def __init__(self, peer: Peer, python: Path, problem: Problem, threads: int) -> None:
+    def __init__(self, peer: Peer, python: Path, problem: PeerTask, threads: int) -> None:
         self.peer = peer
         self._folder = tempfile.TemporaryDirectory()
         path = Path(self._folder.name) / "problem.npz"
@@ -145,7 +146,7 @@ class PeerProcess:
         return float(self._conversation.ask({"steps": steps})["seconds"])
 
     def started(self) -> Started:
-        """As a contender of the harness; its first steps were those whose losses were compared."""
+        """As a candidate of the harness; its first steps were those whose losses were compared."""
         return Started(self.turn)
 
     def peak_resident_bytes(self) -> int:

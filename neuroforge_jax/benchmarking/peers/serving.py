@@ -22,7 +22,7 @@ from neuroforge_jax.system.memory import peak_resident_bytes
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class PeerTask:
     """x: f32 [N, I], scaled. y: i64 [N]. order: i64 [S, B], the samples of each step. weights: W f32 [I, O] and
     b f32 [O] of each layer. Between the layers is a relu; the loss is the mean softmax cross-entropy; the update is
     plain SGD.
@@ -47,12 +47,12 @@ class Problem:
         np.savez(path, allow_pickle=False, **arrays)
 
     @staticmethod
-    def read(path: Path) -> "Problem":
+    def read(path: Path) -> "PeerTask":
         """What `write` wrote."""
         with np.load(path, allow_pickle=False) as saved:
             layers = sum(name.startswith("W") for name in saved.files)
             weights = [(saved[f"W{index}"], saved[f"b{index}"]) for index in range(layers)]
-            return Problem(saved["x"], saved["y"], saved["order"], weights, float(saved["learning_rate"]))
+            return PeerTask(saved["x"], saved["y"], saved["order"], weights, float(saved["learning_rate"]))
 
 
 class Trainer(Protocol):
@@ -69,7 +69,7 @@ class Trainer(Protocol):
         ...
 
 
-MakeTrainer = Callable[[Problem, str, int], Trainer]
+MakeTrainer = Callable[[PeerTask, str, int], Trainer]
 """(problem, mode, threads) → a trainer at the problem's first weights."""
 
 
@@ -82,7 +82,7 @@ def serve(make: MakeTrainer) -> None:
         try:
             answer: dict[str, object]
             if "data" in order:
-                problem = Problem.read(Path(order["data"]))
+                problem = PeerTask.read(Path(order["data"]))
                 trainer = make(problem, order["mode"], order["threads"])
                 answer = {"version": trainer.version}
             elif "memory" in order:

@@ -6,7 +6,7 @@ import numpy as np
 import sklearn
 from sklearn.neural_network import MLPClassifier
 
-from neuroforge_jax.benchmarking.peers.serving import Problem, serve
+from neuroforge_jax.benchmarking.peers.serving import PeerTask, serve
 
 
 class Trainer:
@@ -14,7 +14,7 @@ class Trainer:
 
     version = sklearn.__version__
 
-    def __init__(self, problem: Problem, mode: str, threads: int) -> None:
+    def __init__(self, problem: PeerTask, mode: str, threads: int) -> None:
         self.problem = problem
         batch_size = problem.order.shape[1]
         self.network = MLPClassifier(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neuroforge_jax.benchmarking.peers.serving import Problem, serve
+from neuroforge_jax.benchmarking.peers.serving import PeerTask, serve
 
 
 class Trainer:
@@ -14,7 +14,7 @@ class Trainer:
 
     version = torch.__version__
 
-    def __init__(self, problem: Problem, mode: str, threads: int) -> None:
+    def __init__(self, problem: PeerTask, mode: str, threads: int) -> None:
         how, precision, *where = mode.split()
         torch.set_num_threads(threads)
         self.device = torch.device(where[0] if where else "cpu")

@@ -205,17 +205,22 @@ def _parse_csv(path: Path, rows: Iterator[tuple[int, list[str]]], names: Sequenc
         raise DataError(f"{path}: has a header and no rows")
 
     matrix = np.asarray(numbers).reshape(len(lines), len(numeric))
+    _check_numbers(path, matrix, lines, [header[at] for at in numeric])
+    place = {at: index for index, at in enumerate(numeric)}
+    columns = {header[at]: texts[at] if at in texts else matrix[:, place[at]] for at in wanted}
+    return Table(path, columns, lines)
+
+
+def _check_numbers(path: Path, matrix: np.ndarray, lines: Sequence[int], names: Sequence[str]) -> None:
+    """Raises DataError for the first number that is none, or that float32 does not hold."""
     # NaN compares false too; what float32 cannot hold would become infinite in training.
     bad = np.argwhere(~(np.abs(matrix) <= np.finfo(np.float32).max))
     if len(bad):
         row_at, column_at = bad[0]
         raise DataError(
-            f"{path} line {lines[row_at]}, column {header[numeric[column_at]]!r}: "
+            f"{path} line {lines[row_at]}, column {names[column_at]!r}: "
             f"{matrix[row_at, column_at]} is no finite float32 number; mend or remove the row"
         )
-    place = {at: index for index, at in enumerate(numeric)}
-    columns = {header[at]: texts[at] if at in texts else matrix[:, place[at]] for at in wanted}
-    return Table(path, columns, lines)
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:

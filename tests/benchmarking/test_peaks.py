@@ -4,10 +4,10 @@ import jax
 import pytest
 
 from neuroforge_jax.backends.table import BACKENDS
-from neuroforge_jax.benchmarking import ceiling as module
-from neuroforge_jax.benchmarking.ceiling import (
-    Ceiling,
-    ceiling_of,
+from neuroforge_jax.benchmarking import peaks as module
+from neuroforge_jax.benchmarking.peaks import (
+    Peaks,
+    measure_peaks,
     reference_of,
     step_bytes,
     working_set_bytes,
@@ -21,7 +21,7 @@ PARAMETERS = 3 * 4 + 4 + 4 * 2 + 2
 def test_what_is_measured_is_possible(monkeypatch):
     """Between what a slow machine does and what none can."""
     monkeypatch.setattr(module, "WORKING_SETS", (1 << 18, 1 << 22))
-    measured = ceiling_of([BACKENDS["optimized"]])
+    measured = measure_peaks([BACKENDS["optimized"]])
     assert measured.matmul_flops_per_second.keys() == {"f32"}
     assert 1e8 < measured.matmul_flops_per_second["f32"] < 1e16
     assert all(1e8 < rate < 1e14 for rate in measured.bytes_per_second.values())
@@ -44,8 +44,8 @@ def test_the_bytes_of_a_step_counted_by_hand():
 
 
 def test_a_roofline_is_the_lower_of_peak_and_memory():
-    ceiling = Ceiling({"f32": 1e12}, {1000: 1e11, 10_000: 1e10}, 1e-5)
-    assert ceiling.roofline("f32", flops=1e6, moved_bytes=10, working_set_bytes=500) == 1e12
-    assert ceiling.roofline("f32", flops=2e6, moved_bytes=1e6, working_set_bytes=500) == pytest.approx(2e11)
+    peaks = Peaks({"f32": 1e12}, {1000: 1e11, 10_000: 1e10}, 1e-5)
+    assert peaks.roofline("f32", flops=1e6, moved_bytes=10, working_set_bytes=500) == 1e12
+    assert peaks.roofline("f32", flops=2e6, moved_bytes=1e6, working_set_bytes=500) == pytest.approx(2e11)
     # What no cache holds moves at the speed of the memory behind them all.
-    assert ceiling.roofline("f32", flops=2e6, moved_bytes=1e6, working_set_bytes=1e9) == pytest.approx(2e10)
+    assert peaks.roofline("f32", flops=2e6, moved_bytes=1e6, working_set_bytes=1e9) == pytest.approx(2e10)

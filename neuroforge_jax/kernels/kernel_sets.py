@@ -19,7 +19,7 @@ from neuroforge_jax.typing import Array, Float
 
 @runtime_checkable
 class Kernels(Protocol):
-    """The kernels of a target, for arrays of any size. x, kernel: of the compute dtype; biases: float32.
+    """The kernels of a kernel_set, for arrays of any size. x, kernel: of the compute dtype; biases: float32.
 
     kept: what the slope is computed from, y or the sum z (`forms.py`). interpret: as Pallas takes it.
     """
@@ -115,7 +115,7 @@ NARROW_MLP = 128
 
 
 @dataclass(frozen=True)
-class Target:
+class KernelSet:
     """A set of kernels.
 
     device: what it needs, in words. dtypes: of operands that it multiplies; others are left to XLA. parts: what it
@@ -141,51 +141,52 @@ class Target:
 
 F32, BF16, FP16 = jnp.float32, jnp.bfloat16, jnp.float16
 
-TARGETS = {
-    target.name: target
-    for target in (
-        Target("tpu", "a TPU", (F32, BF16)),
-        Target("hopper", "an NVIDIA GPU of compute capability 9.0", (BF16, FP16)),
-        Target(
+KERNEL_SETS = {
+    kernel_set.name: kernel_set
+    for kernel_set in (
+        KernelSet("tpu", "a TPU", (F32, BF16)),
+        KernelSet("hopper", "an NVIDIA GPU of compute capability 9.0", (BF16, FP16)),
+        KernelSet(
             "triton",
             "an NVIDIA GPU of compute capability 8.0 or more",
             (F32, BF16, FP16),
             ("dense", "bias_activation"),
         ),
-        Target("interpret", "any device", (F32, BF16, FP16), interpret=True),
+        KernelSet("interpret", "any device", (F32, BF16, FP16), interpret=True),
     )
 }
 """By the names of implementations. fp16 on a TPU and float32 on Hopper (wgmma knows only TF32) run XLA."""
 
 
-def target_of(device: jax.Device) -> Target | None:
+def kernels_for(device: jax.Device) -> KernelSet | None:
     """The kernels written for this device, if any are."""
     if device.platform == "tpu":
-        return TARGETS["tpu"]
+        return KERNEL_SETS["tpu"]
     if device.platform in ("gpu", "cuda"):
         major, minor = _capability(device)
         if (major, minor) == (9, 0):
-            return TARGETS["hopper"]
+            return KERNEL_SETS["hopper"]
         if major >= 8:
-            return TARGETS["triton"]
+            return KERNEL_SETS["triton"]
     return None
 
 
-def check_device(target: Target, device: jax.Device) -> None:
+def check_device(kernel_set: KernelSet, device: jax.Device) -> None:
     """Raises DeviceError where this device cannot run these kernels."""
-    if target.interpret:
+    if kernel_set.interpret:
         return
-    able = target_of(device)
-    runs = able is target or (target.name == "triton" and able is not None and able.name == "hopper")
+    able = kernels_for(device)
+    runs = able is kernel_set or (kernel_set.name == "triton" and able is not None and able.name == "hopper")
     if not runs:
         instead = f"the {able.name} kernels" if able else "xla"
         raise DeviceError(
-            f"the {target.name} kernels need {target.device}, and this device is {described(device)}; here "
-            f"{instead} would run, and --kernels interpret runs kernels as plain jax"
+            f"the {kernel_set.name} kernels need {kernel_set.device}, and this device is "
+            f"{describe_device(device)}; here {instead} would run, and --kernels interpret "
+            "runs kernels as plain jax"
         )
 
 
-def described(device: jax.Device) -> str:
+def describe_device(device: jax.Device) -> str:
     """Its platform, kind and, for an NVIDIA GPU, its compute capability."""
     if device.platform in ("gpu", "cuda"):
         return f"{device.device_kind} (capability {'.'.join(map(str, _capability(device)))})"

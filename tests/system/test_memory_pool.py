@@ -6,7 +6,8 @@ import pytest
 
 from neuroforge_jax.config import RunOptions
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.profiling.pool import FRACTION, PREALLOCATE, set_pool
+from neuroforge_jax.system import memory_pool
+from neuroforge_jax.system.memory_pool import FRACTION, PREALLOCATE, describe_pool, set_pool
 
 
 @pytest.fixture(autouse=True)
@@ -17,14 +18,28 @@ def environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def test_what_is_asked_for_is_set():
-    assert set_pool(RunOptions(memory_fraction=0.5, preallocate=False))
+@pytest.mark.parametrize("started", [False, True])
+def test_what_is_asked_for_is_set_and_in_time_before_jax_starts(started, monkeypatch):
+    monkeypatch.setattr(memory_pool, "_jax_has_started", lambda: started)
+    assert set_pool(RunOptions(memory_fraction=0.5, preallocate=False)) is not started
     assert (os.environ[FRACTION], os.environ[PREALLOCATE]) == ("0.5", "false")
+    # What the environment said all along was in time.
+    assert set_pool(RunOptions(memory_fraction=0.5))
 
 
 def test_nothing_is_set_where_nothing_is_asked_for():
-    assert not set_pool(RunOptions())
+    options = RunOptions()
+    assert set_pool(options)
     assert FRACTION not in os.environ
+    assert describe_pool(options, "gpu", in_time=False) == ""
+
+
+def test_too_late_is_a_line_on_a_gpu_and_a_note_on_a_cpu():
+    options = RunOptions(memory_fraction=0.5, preallocate=False)
+    assert describe_pool(options, "gpu", in_time=True) == ""
+    with pytest.raises(ConfigError, match="--memory-fraction, --preallocate: jax has its memory already"):
+        describe_pool(options, "gpu", in_time=False)
+    assert "change nothing on a CPU" in describe_pool(options, "cpu", in_time=False)
 
 
 @pytest.mark.parametrize(

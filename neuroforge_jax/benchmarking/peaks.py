@@ -47,7 +47,7 @@ LARGE_BATCH = 512
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class Peaks:
     """matmul: FLOP/s of the best product by dtype (f32, bf16, …). bytes_per_second: by the size of the working set.
     dispatch_seconds: of the smallest program.
     """
@@ -76,8 +76,8 @@ class Ceiling:
         }
 
 
-def ceiling_of(backends: list[Backend]) -> Ceiling:
-    """The ceiling of the device of these backends, for the dtypes that they multiply."""
+def measure_peaks(backends: list[Backend]) -> Peaks:
+    """The peaks of the device of these backends, for the dtypes that they multiply."""
     device = backends[0].device
     peaks = {}
     for backend in backends:
@@ -85,7 +85,7 @@ def ceiling_of(backends: list[Backend]) -> Ceiling:
         if short_name(dtype) not in peaks:
             options = backend.options(LARGE_BATCH)
             peaks[short_name(dtype)] = matmul_peak_flops(device, dtype, options, backend.policy.precision)
-    return Ceiling(peaks, bandwidths(device), dispatch_seconds(device))
+    return Peaks(peaks, bandwidths(device), dispatch_seconds(device))
 
 
 def bandwidths(device: jax.Device) -> dict[int, float]:

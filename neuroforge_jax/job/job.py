@@ -1,0 +1,276 @@
+"""A training with every name looked up, once: what a config, a dataset and a backend come to.
+
+    job = Job.build(config, dataset)
+    run = job.compile()
+    state, metrics = run(job.start(), 0, job.steps_per_epoch)
+
+Nothing below it sees the config or asks for a name again.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from neuroforge_jax.backends.compiler import options_of_what_runs_once
+from neuroforge_jax.backends.executors.base import ExecutorSpec, Placement, Run, Streaming
+from neuroforge_jax.backends.memory_estimate import Estimate, estimate
+from neuroforge_jax.backends.resolve import Choice, choose
+from neuroforge_jax.backends.table import Backend
+from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data import shuffle
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.stream import Source
+from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.model.model import FittedModel, Model
+from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.precision.loss_scale import LossScale, make_loss_scale, static_scale
+from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.system.program_cache import by_structure
+from neuroforge_jax.training.compiling import Compiling, start_compiling
+from neuroforge_jax.training.evaluate import Evaluator, prepare_evaluation
+from neuroforge_jax.training.hyper import Hyper, make_hyper
+from neuroforge_jax.training.optimizer import OptimizerSpec
+from neuroforge_jax.training.state import TrainState, first_params, state_around
+from neuroforge_jax.training.step import Parts, Training, make_step
+from neuroforge_jax.typing import CompileOptions, Params, PRNGKey
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A training, resolved.
+
+    config: as it was asked for; what is computed follows from the other fields. reason: why it is this backend.
+    dataset: to train on, validation data apart. source: samples to train on in the place of `dataset.train`.
+    streaming: how far they are read ahead, where they are not all on the device. seeds: of a population, whose
+    networks are trained at once, every leaf of its state [P, …]; None for one network, by `config.seed`.
+    """
+
+    config: TrainConfig
+    backend: Backend
+    reason: str
+    device: jax.Device
+    policy: Policy
+    compile_options: CompileOptions
+    dataset: Dataset
+    model: FittedModel
+    training: Training
+    source: Source | None = None
+    streaming: Streaming = field(default_factory=Streaming)
+    seeds: tuple[int, ...] | None = None
+
+    @staticmethod
+    def build(
+        config: TrainConfig,
+        dataset: Dataset,
+        choice: Choice | None = None,
+        *,
+        source: Source | None = None,
+        skips_non_finite: bool = False,
+    ) -> "Job":
+        """Look everything up.
+
+        choice: the backend, where it is chosen already. skips_non_finite: a step whose gradients are not finite
+        updates nothing, in float32 and bf16 too. Raises ConfigError for names and sizes that cannot be used,
+        DeviceError where the backend's platform is absent.
+        """
+        choice = choice or choose(config)
+        backend = choice.backend
+        if source is not None and not backend.executor.takes_source:
+            raise ConfigError(
+                f"backend {backend.name!r} ({backend.executor.name} execution) keeps its data on the device; to "
+                "train from a source use --backend async, or --async-ops"
+            )
+        model = make_model(config, dataset, backend)
+        return Job(
+            config,
+            backend,
+            choice.reason,
+            backend.device,
+            backend.policy,
+            backend.options(config.batch_size),
+            dataset,
+            model,
+            make_training(config, dataset, model.spec, source, skips_non_finite=skips_non_finite),
+            source,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The last batch of an epoch is padded."""
+        return shuffle.steps_per_epoch(len(self.source or self.dataset.train), self.training.batch_size)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The pure parts of its step."""
+        return self.backend.parts(self.model.spec, self.training)
+
+    @cached_property
+    def state_like(self) -> TrainState:
+        """The shapes and dtypes of its state."""
+        params_like, complete = self._drawing.out_info, self._completing
+        return replace(complete.out_info, params=params_like)
+
+    def start(self) -> TrainState:
+        """The state before the first step, on the device; of a population [P, …]."""
+        params = self._drawing(self._key)
+        return replace(self._completing(params, self._key, self._hyper), params=params)
+
+    @cached_property
+    def _key(self) -> PRNGKey:
+        with jax.default_device(self.device):
+            if self.seeds is None:
+                return jax.random.key(self.config.seed)
+            return jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
+
+    @cached_property
+    def _hyper(self) -> Hyper:
+        return jax.device_put(self.training.hyper, self.device)
+
+    # Two programs: the first is the long one to compile, and the same whatever the optimizer. One an operation
+    # would take longer to compile than the first step takes to train.
+    @cached_property
+    def _drawing(self) -> Compiling:
+        options = options_of_what_runs_once(self.device.platform)
+        return start_compiling(
+            _draw(self.model.mlp, self.policy.param, options, self._many), self.device, self._key
+        )
+
+    @cached_property
+    def _completing(self) -> Compiling:
+        options, training = options_of_what_runs_once(self.device.platform), self.training
+        program = _complete(training.optimizer, training.loss_scale, options, self._many)
+        return start_compiling(program, self.device, self._drawing.out_info, self._key, self._hyper)
+
+    def spec(self, parts: Parts | None = None) -> ExecutorSpec:
+        """What the execution is given. parts: of the step, in the place of the backend's own."""
+        return ExecutorSpec(
+            step=make_step(parts or self.parts),
+            state_like=self.state_like,
+            fitted=self.model.fitted,
+            train=self.dataset.train,
+            placement=Placement(self.device),
+            batch_size=self.training.batch_size,
+            steps=self.training.steps,
+            options=self.compile_options,
+            source=self.source,
+            streaming=self.streaming,
+            members=None if self.seeds is None else len(self.seeds),
+        )
+
+    def compile(self, parts: Parts | None = None) -> Run:
+        """Compile the training: a function that advances a state over any segment of its steps.
+
+        parts: of the step, in the place of the backend's own.
+        """
+        with jax.default_device(self.device):
+            return self.backend.executor.prepare(self.spec(parts))
+
+    @property
+    def _many(self) -> bool:
+        return self.seeds is not None
+
+    def evaluator(self, split: Split) -> Evaluator:
+        """A function of one network's parameters that evaluates a split; it is being compiled."""
+        assert not self._many, "a population is evaluated by `prepare_evaluation`, a network at a time"
+        params_like = self.state_like.params
+        return prepare_evaluation(self.model, split, self.device, self.compile_options, params_like)
+
+    @cached_property
+    def memory(self) -> Estimate:
+        """What it takes on the device, by shapes alone."""
+        others = [split for split in (self.dataset.validation, self.dataset.test) if split is not None]
+        executor, accumulate = self.backend.executor, self.training.accumulate
+        return estimate(self.spec(), executor, self.model.mlp, others, accumulate)
+
+
+def select_rows(config: TrainConfig, dataset: Dataset) -> Dataset:
+    """The first samples, as many as the config says, and of them a share held out where no validation data came."""
+    dataset = dataset.first(config.train_samples)
+    if dataset.validation is None:
+        return dataset.hold_out(config.held_out_fraction, config.seed)
+    if config.validation_fraction:
+        raise ConfigError(
+            f"--validation-fraction {config.validation_fraction:g}: {dataset.name} comes with validation data; "
+            "leave it out"
+        )
+    return dataset
+
+
+def make_model(config: TrainConfig, dataset: Dataset, backend: Backend) -> FittedModel:
+    """The architecture of the config with the widths, the classes and what was fitted of the dataset."""
+    mlp = MLP(
+        inputs=dataset.inputs,
+        hidden=config.hidden,
+        outputs=dataset.outputs,
+        activation=config.activation,
+        normalization=config.normalization,
+        dropout=config.dropout > 0,
+        residual=config.residual,
+        initializer=config.initializer,
+    )
+    spec = Model(
+        mlp,
+        backend.policy,
+        config.loss,
+        dataset.shape,
+        dataset.classes,
+        dataset.columns,
+        backend.implementation,
+    )
+    return FittedModel(spec, Fitted(*dataset.fitted))
+
+
+def make_training(
+    config: TrainConfig, dataset: Dataset, model: Model, source: Source | None, *, skips_non_finite: bool
+) -> Training:
+    """The optimizer, its values and the sizes of a training. Raises ConfigError for a batch larger than the
+    data.
+    """
+    samples = len(source or dataset.train)
+    if config.batch_size > samples:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is larger than the {samples} training samples of "
+            f"{dataset.name}; take {samples} or fewer"
+        )
+    steps = config.epochs * shuffle.steps_per_epoch(samples, config.batch_size)
+    decays, clips = config.weight_decay > 0, config.clip_norm is not None
+    loss_scale = make_loss_scale(config.loss_scale, model.policy)
+    if loss_scale is None and skips_non_finite:
+        loss_scale = static_scale(1.0)
+    return Training(
+        optimizer=OptimizerSpec(model.mlp, config.optimizer, config.schedule, decays, clips),
+        hyper=make_hyper(config, steps),
+        batch_size=config.batch_size,
+        steps=steps,
+        smooths=config.label_smoothing > 0,
+        accumulate=config.accumulate,
+        loss_scale=loss_scale,
+    )
+
+
+@by_structure
+def _draw(mlp: MLP, dtype: DTypeLike, options: CompileOptions, many: bool) -> jax.stages.Wrapped:
+    """many: by the keys of a population."""
+
+    def draw(key: PRNGKey) -> Params:
+        return first_params(key, lambda key: nn.init(key, mlp, dtype))
+
+    return jax.jit(jax.vmap(draw) if many else draw, compiler_options=dict(options) or None)
+
+
+@by_structure
+def _complete(
+    optimizer: OptimizerSpec, loss_scale: LossScale | None, options: CompileOptions, many: bool
+) -> jax.stages.Wrapped:
+    """The state but for its parameters, which are there already."""
+
+    def complete(params: Params, key: PRNGKey, hyper: Hyper) -> TrainState:
+        return replace(state_around(params, key, optimizer, hyper, loss_scale), params={})
+
+    every = jax.vmap(complete, in_axes=(0, 0, None)) if many else complete
+    return jax.jit(every, compiler_options=dict(options) or None)
