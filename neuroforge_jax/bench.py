@@ -137,6 +137,8 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
 
 def _line(case: dict[str, Any]) -> str:
     """A case in a line of 80 columns."""
+    from neuroforge_jax.report.formats import format_speed
+
     networks = case.get("networks", 1)
     what = f"{networks:,} at once" if networks > 1 else case["contender"]
     candidate = f"  {what:<22}"
@@ -145,11 +147,11 @@ def _line(case: dict[str, Any]) -> str:
     if "seconds" in case:
         seconds, accuracy = case["seconds"], case.get("accuracy")
         reached = "" if accuracy is None else f"   {accuracy['mean']:.2%} on average"
-        times = f"{case['ratio']['median']:6.2f} ×" if case.get("ratio") else ""
+        times = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
         return f"{candidate} {_time(seconds['median'])} {_interval(seconds)}{reached} {times}".rstrip()
     step = case["seconds_per_step"]
     share = f"{case['share_of_peak']:>5.0%} of peak" if case.get("share_of_peak") else " " * 13
-    ratio = f"{case['ratio']['median']:6.2f} ×" if case.get("ratio") else ""
+    ratio = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
     interval = _interval(step) if "interval" in step else ""
     return f"{candidate} {_time(step['median'])} a step {interval:<8} {share} {ratio}"
 

@@ -45,8 +45,8 @@ class Checkpointer(Callback):
         for name in names:
             if name in OWN or "/" in name or names.count(name) > 1:
                 raise ConfigError(
-                    f"two callbacks or a checkpoint would have the name {name!r}; give each callback that saves "
-                    "something a name of its own, without a slash"
+                    f"a callback that saves something cannot have the name {name!r}: another callback or the "
+                    "checkpoint itself has it, or it contains a slash; choose another name"
                 )
         self._saved, damaged = files.newest(folder.checkpoints)
         for sentence in damaged:

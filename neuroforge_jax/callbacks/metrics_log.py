@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+from abc import abstractmethod
 from collections.abc import Iterator
 from io import FileIO
 from typing import Any
@@ -27,7 +28,29 @@ def step_records(trainer: Trainer, metrics: SegmentMetrics, log_every: int) -> I
             yield {"event": "step", "step": step + 1, "epoch": step // per_epoch + 1, "loss": known}
 
 
-class MetricsLog(Callback):
+class RecordWriter(Callback):
+    """Writes each record somewhere: of every epoch, and of every `log_every`th step; 0 for none of the steps."""
+
+    main_process_only = True
+
+    def __init__(self, log_every: int = 0) -> None:
+        self._log_every = log_every
+
+    def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
+        """The lines of its logged steps."""
+        for record in step_records(trainer, metrics, self._log_every):
+            self.write(record)
+
+    def epoch(self, trainer: Trainer, record: Record) -> None:
+        """The line of an epoch."""
+        self.write(record)
+
+    @abstractmethod
+    def write(self, record: Record) -> None:
+        """Where the records go."""
+
+
+class MetricsLog(RecordWriter):
     """Appends each record to metrics.jsonl as one line of JSON: of each epoch, and of every `log_every`th step.
 
     A run that goes on has the file cut to what its checkpoint has seen. Where the disk is full, it says so
@@ -35,10 +58,10 @@ class MetricsLog(Callback):
     """
 
     name = "metrics"
-    main_process_only = True
 
     def __init__(self, folder: RunFolder, log_every: int = 0) -> None:
-        self._folder, self._log_every = folder, log_every
+        super().__init__(log_every)
+        self._folder = folder
         self._path = folder.path / "metrics.jsonl"
         self._size = 0
         self._waiting = b""
@@ -51,15 +74,6 @@ class MetricsLog(Callback):
             self.say(sentence)
         self._file = self._path.open("ab", buffering=0)
         self._size = self._path.stat().st_size
-
-    def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
-        """The lines of its logged steps."""
-        for record in step_records(trainer, metrics, self._log_every):
-            self.write(record)
-
-    def epoch(self, trainer: Trainer, record: Record) -> None:
-        """The line of an epoch."""
-        self.write(record)
 
     def write(self, record: Record) -> None:
         """One line, handed to the system at once."""

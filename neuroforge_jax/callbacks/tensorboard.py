@@ -4,40 +4,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from neuroforge_jax.backends.executors.base import SegmentMetrics
-from neuroforge_jax.callbacks.base import Callback
-from neuroforge_jax.callbacks.metrics_log import step_records
+from neuroforge_jax.callbacks.metrics_log import RecordWriter
 from neuroforge_jax.errors import ConfigError
-from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.training.progress import Record
 
 GROUPS = ("train", "validation", "test")
 
 
-class TensorBoard(Callback):
+class TensorBoard(RecordWriter):
     """Writes into `folder` from the first record on; what an earlier process wrote from that step on is void.
 
     Raises ConfigError where tensorboardX is not installed.
     """
-
-    main_process_only = True
 
     def __init__(self, folder: Path, log_every: int = 0) -> None:
         if find_spec("tensorboardX") is None:
             raise ConfigError(
                 "--tensorboard needs tensorboardX: python -m pip install tensorboardX, or leave the flag out"
             )
-        self._folder, self._log_every = folder, log_every
+        super().__init__(log_every)
+        self._folder = folder
         self._writer: Any = None
-
-    def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
-        """The loss of every `log_every`th step."""
-        for record in step_records(trainer, metrics, self._log_every):
-            self.write(record)
-
-    def epoch(self, trainer: Trainer, record: Record) -> None:
-        """The numbers of an epoch."""
-        self.write(record)
 
     def write(self, record: Record) -> None:
         """Each number but those that count the steps, as train/loss, test/accuracy and the like."""

@@ -251,7 +251,7 @@ def test_one_that_was_not_there_begins_anew_and_one_that_is_gone_is_left_behind(
 def test_a_name_that_something_else_is_saved_by_is_refused(name, tmp_path, blobs):
     callback = nf.Callback()
     callback.name = name
-    with pytest.raises(ConfigError, match=f"have the name '{name}'; give each callback"):
+    with pytest.raises(ConfigError, match=f"cannot have the name '{name}'"):
         nf.fit(SMALL_CONFIG, blobs, nf.RunOptions(run_dir=tmp_path / "run"), callbacks=[callback])
     nf.fit(SMALL_CONFIG, blobs, callbacks=[callback])  # where nothing is saved any name will do
 
