@@ -63,6 +63,11 @@ def small_config() -> TrainConfig:
     return SMALL_CONFIG
 
 
+def pytest_collection_modifyitems(items):
+    """Those of full effort together, for a change of effort makes every program anew; else as they were."""
+    items.sort(key=lambda item: item.get_closest_marker("full_effort") is None)
+
+
 full_effort = True
 """Whether XLA does all it can in this process now."""
 
