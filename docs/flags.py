@@ -25,7 +25,8 @@ GROUPS = {
         "label_smoothing",
     ),
     "Optimization": (
-        *("batch_size", "epochs", "optimizer", "learning_rate", "momentum", "weight_decay", "schedule"),
+        *("batch_size", "epochs", "optimizer", "learning_rate", "momentum", "beta1", "beta2"),
+        *("weight_decay", "rate_factors", "schedule"),
         *("warmup", "clip_norm", "accumulate", "patience", "target_accuracy", "seed"),
     ),
     "Backend": ("backend", "precision", "loss_scale", "mixed_precision", "async_ops", "kernels"),

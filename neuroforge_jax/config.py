@@ -34,7 +34,7 @@ class TrainConfig:
     residual: bool = False
     """Add a layer's input to its output wherever the two widths are equal."""
     initializer: str = "auto"
-    """auto (by the activation), he, lecun, glorot or orthogonal."""
+    """auto (by the activation), he, lecun, glorot, orthogonal, or lsuv, which looks at training rows."""
     loss: str = "cross-entropy"
     """cross-entropy, mse or binary-cross-entropy."""
     label_smoothing: float = 0.0
@@ -49,6 +49,12 @@ class TrainConfig:
     """Peak learning rate."""
     momentum: float = 0.9
     """Decay of the velocity of momentum, nesterov and muon."""
+    beta1: float | None = None
+    """Decay of the mean gradient of adam, adamw, lion and muon (0.9)."""
+    beta2: float | None = None
+    """Decay of the mean squared gradient of adam, adamw and muon (0.999); of lion's momentum (0.99)."""
+    rate_factors: str | None = None
+    """Factors of the learning rate by group of parameters, as in kernels=1,biases=0.1,norms=6 (all 1)."""
     weight_decay: float = 0.0
     """Decay of the weight matrices: L2 in the gradient, decoupled for adamw, lion and muon."""
     schedule: str = "constant"
@@ -97,6 +103,8 @@ class TrainConfig:
         _number(self, "learning_rate", _Range(0, 1e6, above=True))
         _number(self, "weight_decay", _Range(0, 1e6))
         _number(self, "clip_norm", _Range(0, math.inf, above=True), optional=True)
+        for name in ("beta1", "beta2"):
+            _number(self, name, _Range(0, 1, below=True), optional=True)
         for name in ("dropout", "label_smoothing", "momentum", "warmup"):
             _number(self, name, _Range(0, 1, below=True))
         _number(self, "validation_fraction", _Range(0, 1, below=True), optional=True)
@@ -255,7 +263,7 @@ class _Range:
 
     def __str__(self) -> str:
         lower = f"above {self.low:g}" if self.above else f"from {self.low:g}"
-        upper = f"below {self.high:g}" if self.below else f"to {self.high:g}"
+        upper = f"to below {self.high:g}" if self.below else f"to {self.high:g}"
         return f"{lower} {upper if math.isfinite(self.high) else 'upwards'}"
 
 

@@ -41,7 +41,8 @@ class PopulationResult:
     ones. evaluations: loss and accuracy of each network on the test data, or on the validation data where there are
     none. losses: of the steps of the last epoch, f32 [P, S]. train_seconds: of all networks together. best_epochs:
     of each member, from 0, where validation data were held out. diverged: member → the step, from 0, at which its
-    loss was no number: it ends there, with its best weights where validation data found some before, else with NaN.
+    loss or update was no number: it ends there, with its best weights where validation data found some before, else
+    with those before that step.
     """
 
     model: FittedModel
@@ -67,7 +68,7 @@ def fit_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) 
 
     Network i is the one that `config` with seed `seeds[i]` trains, but that the validation data are those that
     `config.seed` holds out, for all of them. Early stopping is each member's own: one that has had enough keeps its
-    best weights while the others train on. A member that diverges ends alone, and is reported; where all do, it is
+    best weights while the others train on. A member that diverges is frozen alone and reported; where all do, it is
     an error. Raises ConfigError where there are no seeds, and for a backend that does not keep its data on the
     device, DeviceError where the memory is too small, DivergedError.
     """
@@ -191,11 +192,7 @@ class _Members:
 
     def _evaluate(self, split: Split, params: Params) -> Iterable[Evaluation]:
         evaluate = self._evaluator(split)
-        for index in range(len(self.best)):
-            evaluation = evaluate(member(params, index))
-            lost = index in self.diverged and self.best[index].params is None
-            accuracy = None if evaluation.accuracy is None else float("nan")
-            yield Evaluation(float("nan"), accuracy, evaluation.samples) if lost else evaluation
+        return (evaluate(member(params, index)) for index in range(len(self.best)))
 
     def _evaluator(self, split: Split) -> Evaluator:
         part = "test" if split is self._job.dataset.test else "validation"

@@ -31,7 +31,7 @@ WRONG = [
     ({"hidden": (10**9,)}, "hidden 1000000000"),
     ({"hidden": [64]}, "hidden is [64]: it takes a tuple of whole numbers"),
     ({"hidden": ("64",)}, "hidden is ('64',)"),
-    ({"dropout": 1.0}, "--dropout 1.0: it takes a finite number from 0 below 1"),
+    ({"dropout": 1.0}, "--dropout 1.0: it takes a finite number from 0 to below 1"),
     ({"label_smoothing": -0.1}, "--label-smoothing -0.1"),
     ({"validation_fraction": 1.0}, "--validation-fraction 1.0"),
     ({"clip_norm": 0.0}, "--clip-norm 0.0: it takes a finite number above 0"),

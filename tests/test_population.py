@@ -10,6 +10,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax import population
 from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.population import build_population, fit_population, member
 
 pytestmark = pytest.mark.full_effort
@@ -43,6 +44,33 @@ def test_a_member_is_the_run_of_its_seed_wherever_the_population_is_cut(blobs, s
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(rest.loss[:, -7:], result.losses)
     assert member(states.params, 1)["output"]["bias"].shape == (blobs.outputs,)
+
+
+def test_a_member_that_diverges_is_frozen_alone_where_it_was(blobs, small_config, monkeypatch):
+    config = dataclasses.replace(small_config, optimizer="momentum", initializer="lsuv")
+    healthy = fit_population(config, blobs, [3, 0])
+    start = Job.start
+
+    def start_with_a_wild_member(job):
+        state = start(job)
+        # Finite, and so large that its logits are not.
+        wild = jax.tree.map(lambda leaf: leaf.at[1].set(leaf[1] * 1e30), state.params)
+        return dataclasses.replace(state, params=wild)
+
+    monkeypatch.setattr(Job, "start", start_with_a_wild_member)
+    result = fit_population(config, blobs, [3, 0])
+    before = start_with_a_wild_member(build_population(config, blobs, [3, 0])).params
+    assert dict(result.diverged) == {1: 0}
+    assert np.isnan(result.losses[1]).all()
+    for ours, first in zip(
+        jax.tree.leaves(result.member(1)), jax.tree.leaves(member(before, 1)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, first)
+    np.testing.assert_array_equal(result.losses[0], healthy.losses[0])
+    for ours, theirs in zip(
+        jax.tree.leaves(result.member(0)), jax.tree.leaves(healthy.member(0)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_what_a_population_cannot_be_is_said(blobs, small_config):

@@ -74,7 +74,7 @@ def describe_config(config: TrainConfig) -> dict[str, Any]:
 
 def describe_hyper(hyper: Hyper) -> dict[str, float]:
     """The values that a config asks for, as plain numbers."""
-    return {name: float(value) for name, value in vars(hyper).items()}
+    return {name: float(value) for name, value in named_leaves(hyper).items()}
 
 
 def _changed_values(saved: SavedStep, state: TrainState) -> set[str]:

@@ -3,7 +3,7 @@ imported.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -26,6 +26,10 @@ class Fitted(NamedTuple):
 
     shift: np.ndarray
     scale: np.ndarray
+
+    def standardize(self, inputs: Any) -> Any:
+        """Float inputs [N, I], of NumPy or jax, as the first layer gets them."""
+        return (inputs - self.shift) * self.scale
 
 
 def fit_inputs(inputs: Inputs) -> Fitted:

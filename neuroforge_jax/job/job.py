@@ -12,6 +12,7 @@ from functools import cached_property
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from neuroforge_jax.backends.compiler import options_of_what_runs_once
@@ -33,11 +34,14 @@ from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import Compiling, start_compiling
 from neuroforge_jax.training.evaluate import Evaluator, prepare_evaluation
-from neuroforge_jax.training.hyper import Hyper, make_hyper
+from neuroforge_jax.training.hyper import Hyper, make_hyper, parse_rate_factors
 from neuroforge_jax.training.optimizer import OptimizerSpec
-from neuroforge_jax.training.state import TrainState, first_params, state_around
+from neuroforge_jax.training.state import TrainState, params_key, state_around
 from neuroforge_jax.training.step import Parts, Training, make_step
-from neuroforge_jax.typing import CompileOptions, Params, PRNGKey
+from neuroforge_jax.typing import Array, CompileOptions, Float, Params, PRNGKey
+
+SAMPLE = 256
+"""Training rows that the first parameters may be fitted to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +121,7 @@ class Job:
 
     def start(self) -> TrainState:
         """The state before the first step, on the device; of a population [P, …]."""
-        params = self._drawing(self._key)
+        params = self._drawing(self._key, self._sample)
         return replace(self._completing(params, self._key, self._hyper), params=params)
 
     @cached_property
@@ -131,13 +135,25 @@ class Job:
     def _hyper(self) -> Hyper:
         return jax.device_put(self.training.hyper, self.device)
 
+    @cached_property
+    def _sample(self) -> Float[np.ndarray, "S I"] | None:
+        """Rows from all over the training data, for the parameters that are fitted to some."""
+        if not nn.fits_rows(self.model.mlp):
+            return None
+        inputs = self.dataset.train.inputs
+        rows = np.linspace(0, len(inputs) - 1, min(len(inputs), SAMPLE)).astype(np.int64)
+        return self.model.fitted.standardize(inputs[rows].astype(np.float32))
+
     # Two programs: the first is the long one to compile, and the same whatever the optimizer. One an operation
     # would take longer to compile than the first step takes to train.
     @cached_property
     def _drawing(self) -> Compiling:
         options = options_of_what_runs_once(self.device.platform)
         return start_compiling(
-            _draw(self.model.mlp, self.policy.param, options, self._many), self.device, self._key
+            _draw(self.model.mlp, self.policy.param, options, self._many),
+            self.device,
+            self._key,
+            self._sample,
         )
 
     @cached_property
@@ -239,11 +255,12 @@ def make_training(
         )
     steps = config.epochs * shuffle.steps_per_epoch(samples, config.batch_size)
     decays, clips = config.weight_decay > 0, config.clip_norm is not None
+    by_group = any(factor != 1 for factor in parse_rate_factors(config.rate_factors).values())
     loss_scale = make_loss_scale(config.loss_scale, model.policy)
     if loss_scale is None and skips_non_finite:
         loss_scale = static_scale(1.0)
     return Training(
-        optimizer=OptimizerSpec(model.mlp, config.optimizer, config.schedule, decays, clips),
+        optimizer=OptimizerSpec(model.mlp, config.optimizer, config.schedule, decays, clips, by_group),
         hyper=make_hyper(config, steps),
         batch_size=config.batch_size,
         steps=steps,
@@ -257,10 +274,11 @@ def make_training(
 def _draw(mlp: MLP, dtype: DTypeLike, options: CompileOptions, many: bool) -> jax.stages.Wrapped:
     """many: by the keys of a population."""
 
-    def draw(key: PRNGKey) -> Params:
-        return first_params(key, lambda key: nn.init(key, mlp, dtype))
+    def draw(key: PRNGKey, sample: Array | None) -> Params:
+        return nn.init(params_key(key), mlp, dtype, sample)
 
-    return jax.jit(jax.vmap(draw) if many else draw, compiler_options=dict(options) or None)
+    every = jax.vmap(draw, in_axes=(0, None)) if many else draw
+    return jax.jit(every, compiler_options=dict(options) or None)
 
 
 @by_structure
@@ -270,7 +288,8 @@ def _complete(
     """The state but for its parameters, which are there already."""
 
     def complete(params: Params, key: PRNGKey, hyper: Hyper) -> TrainState:
-        return replace(state_around(params, key, optimizer, hyper, loss_scale), params={})
+        state = state_around(params, key, optimizer, hyper, loss_scale)
+        return replace(state, params={}, frozen=jnp.array(False) if many else None)
 
     every = jax.vmap(complete, in_axes=(0, 0, None)) if many else complete
     return jax.jit(every, compiler_options=dict(options) or None)

@@ -14,7 +14,7 @@ from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.losses import LOSSES
 from neuroforge_jax.nn.mlp import MLP, Dense, Dropout
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.typing import Array, Float, Num, Params, PRNGKey
+from neuroforge_jax.typing import Array, Float, Num, Params
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,9 @@ class Model:
                 f"--loss {self.loss} needs classes, and the targets are numbers; use --loss mse"
             )
 
-    def init(self, key: PRNGKey) -> Params:
-        """Initial parameters in the policy's parameter dtype."""
-        return nn.init(key, self.mlp, self.policy.param)
-
     def preprocess(self, fitted: Fitted, inputs: Num[Array, "B I"]) -> Float[Array, "B I"]:
         """What the first layer gets of samples as stored (uint8 or f32 [B, I])."""
-        return (inputs.astype(self.policy.output) - fitted.shift) * fitted.scale
+        return fitted.standardize(inputs.astype(self.policy.output))
 
     def logits(
         self,

@@ -7,7 +7,7 @@ values, counts, memory estimates and file layouts all come from it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -18,10 +18,13 @@ from jax.typing import DTypeLike
 
 from neuroforge_jax.errors import lookup
 from neuroforge_jax.nn.activations import ACTIVATIONS
-from neuroforge_jax.nn.initializers import initializer
+from neuroforge_jax.nn.initializers import FITS_ROWS, initializer
 from neuroforge_jax.typing import Array, Float, Params, PRNGKey
 
 Initializer = Callable[..., Array]
+
+GROUPS = ("kernels", "biases", "norms")
+"""Of parameters, for what is to differ between them: a factor of the learning rate, say."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class MLP:
 class AbstractParam:
     """What is known of a parameter before it exists.
 
-    group: kernels, biases or norms, for what is to differ between them. decays: whether weight decay applies.
+    group: one of GROUPS. decays: whether weight decay applies.
     """
 
     shape: tuple[int, ...]
@@ -136,15 +139,40 @@ def abstract_params(mlp: MLP, dtype: DTypeLike = jnp.float32) -> dict[str, dict[
     return layers
 
 
-def init(key: PRNGKey, mlp: MLP, dtype: DTypeLike = jnp.float32) -> Params:
-    """Initial parameters; each leaf has a key of its own, so that adding one changes no other."""
-    return {
+def init(
+    key: PRNGKey, mlp: MLP, dtype: DTypeLike = jnp.float32, sample: Float[Array, "S I"] | None = None
+) -> Params:
+    """Initial parameters; each leaf has a key of its own, so that adding one changes no other.
+
+    sample: training rows as the first layer gets them, for an initializer that fits itself to them; any other
+    does without.
+    """
+    params = {
         name: {
             leaf: param.init(jax.random.fold_in(jax.random.fold_in(key, index), at), param.shape, param.dtype)
             for at, (leaf, param) in enumerate(sorted(leaves.items()))
         }
         for index, (name, leaves) in enumerate(abstract_params(mlp, dtype).items())
     }
+    return params if sample is None or not fits_rows(mlp) else _to_unit_variance(mlp, params, sample)
+
+
+def fits_rows(mlp: MLP) -> bool:
+    """Whether its initial parameters depend on training rows."""
+    return mlp.initializer in FITS_ROWS
+
+
+def _to_unit_variance(mlp: MLP, params: Params, sample: Float[Array, "S I"]) -> Params:
+    """Layer by layer, the kernel divided by the deviation of what it makes of the rows; the output layer stays."""
+    scaled, x = dict(params), sample.astype(jnp.float32)
+    for name in layer_names(mlp)[:-1]:
+        kernel = params[name]["kernel"]
+        deviation = (x @ kernel).std()
+        # Rows that are all alike say nothing, and are left out.
+        divisor = jnp.where(deviation > 0, deviation, 1).astype(kernel.dtype)
+        scaled[name] = {**params[name], "kernel": kernel / divisor}
+        x = _hidden(mlp, scaled[name], x, plain_dense, lambda y: y)
+    return scaled
 
 
 def count(mlp: MLP) -> int:
@@ -170,17 +198,28 @@ def apply(
     dropout: Dropout | None = None,
 ) -> Float[Array, "B C"]:
     """Logits of a batch. Dropout happens only where it is given, that is, in training."""
-    normalize, norm_params = NORMALIZATIONS[mlp.normalization]
     for index, name in enumerate(layer_names(mlp)[:-1]):
-        layer = params[name]
-        if normalize is None:
-            y = dense(x, layer["kernel"], layer["bias"], mlp.activation)
-        else:
-            y = dense(x, layer["kernel"], layer["bias"], "identity")
-            y = normalize(y, *(layer[leaf] for leaf in norm_params))
-            y = ACTIVATIONS[mlp.activation].function(y)
-        if dropout is not None and mlp.dropout:
+
+        def drop(y: Array, index: int = index) -> Array:
+            if dropout is None or not mlp.dropout:
+                return y
             kept = jax.random.bernoulli(jax.random.fold_in(dropout.key, index), 1 - dropout.rate, y.shape)
-            y = jnp.where(kept, y / (1 - dropout.rate), 0)
-        x = x + y if mlp.residual and x.shape == y.shape else y
+            return jnp.where(kept, y / (1 - dropout.rate), 0)
+
+        x = _hidden(mlp, params[name], x, dense, drop)
     return dense(x, params["output"]["kernel"], params["output"]["bias"], "identity")
+
+
+def _hidden(
+    mlp: MLP, layer: Mapping[str, Array], x: Array, dense: Dense, drop: Callable[[Array], Array]
+) -> Array:
+    """What a hidden layer makes of the rows x [B, I]."""
+    normalize, norm_params = NORMALIZATIONS[mlp.normalization]
+    if normalize is None:
+        y = dense(x, layer["kernel"], layer["bias"], mlp.activation)
+    else:
+        y = dense(x, layer["kernel"], layer["bias"], "identity")
+        y = normalize(y, *(layer[leaf] for leaf in norm_params))
+        y = ACTIVATIONS[mlp.activation].function(y)
+    y = drop(y)
+    return x + y if mlp.residual and x.shape == y.shape else y

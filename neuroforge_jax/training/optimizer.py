@@ -1,6 +1,7 @@
 """Optimizers, all optax's, put together in one order:
 
     clip the global norm → [L2 decay into the gradient] → the optimizer [with decoupled decay] → −learning rate
+    [times the factor of the parameter's group]
 
 The chain is built inside the step from the values of `Hyper`, which are arrays, so that another learning rate is
 the same program. What decays is said by the description of the parameters (`AbstractParam.decays`).
@@ -8,7 +9,10 @@ the same program. What decays is said by the description of the parameters (`Abs
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -28,7 +32,8 @@ Decay = Array | float
 class OptimizerSpec:
     """The structure of an optimizer; its values come as `Hyper`.
 
-    mlp: whose parameters are updated. decays, clips: whether there is weight decay and a limit of the norm.
+    mlp: whose parameters are updated. decays, clips, by_group: whether there is weight decay, a limit of the norm,
+    and a learning rate of its own for each group of parameters.
     Raises ConfigError for a name that no table knows.
     """
 
@@ -37,6 +42,7 @@ class OptimizerSpec:
     schedule: str = "constant"
     decays: bool = False
     clips: bool = False
+    by_group: bool = False
 
     def __post_init__(self) -> None:
         lookup(OPTIMIZERS, self.name, "optimizer")
@@ -51,8 +57,22 @@ class OptimizerSpec:
         chain = [optax.clip_by_global_norm(hyper.clip_norm)] if self.clips else []
         if self.decays and self.name not in DECOUPLED:
             chain.append(optax.add_decayed_weights(decay, self._decaying()))
-        chain.append(OPTIMIZERS[self.name](self, hyper, rate, decay))
+        optimizer = OPTIMIZERS[self.name](self, hyper, rate, decay)
+        chain.append(self._by_group(optimizer, hyper) if self.by_group else optimizer)
         return chain[0] if len(chain) == 1 else optax.chain(*chain)
+
+    def _by_group(
+        self, optimizer: optax.GradientTransformation, hyper: Hyper
+    ) -> optax.GradientTransformation:
+        """The optimizer with its updates, decoupled decay too, times the factor of each parameter's group."""
+        factors = _by_leaf(self.mlp, lambda param: hyper.rate_factors[param.group])
+
+        # Around the optimizer, and no link of the chain: its state is the same with factors and without.
+        def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+            updates, state = optimizer.update(gradients, state, params)
+            return jax.tree.map(jnp.multiply, updates, factors), state
+
+        return optax.GradientTransformation(optimizer.init, update)
 
     def _decaying(self) -> optax.Params:
         """A tree of truth values: which parameters decay."""
@@ -75,12 +95,18 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.Gradie
     "sgd": lambda spec, hyper, rate, decay: optax.sgd(rate),
     "momentum": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum),
     "nesterov": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum, nesterov=True),
-    "adam": lambda spec, hyper, rate, decay: optax.adam(rate),
-    "adamw": lambda spec, hyper, rate, decay: optax.adamw(rate, weight_decay=decay, mask=spec._decaying()),
-    "lion": lambda spec, hyper, rate, decay: optax.lion(rate, weight_decay=decay, mask=spec._decaying()),
+    "adam": lambda spec, hyper, rate, decay: optax.adam(rate, hyper.beta1, hyper.beta2),
+    "adamw": lambda spec, hyper, rate, decay: optax.adamw(
+        rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec._decaying()
+    ),
+    "lion": lambda spec, hyper, rate, decay: optax.lion(
+        rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec._decaying()
+    ),
     "muon": lambda spec, hyper, rate, decay: contrib.muon(
         rate,
         beta=hyper.momentum,
+        adam_b1=hyper.beta1,
+        adam_b2=hyper.beta2,
         weight_decay=decay,
         weight_decay_mask=spec._decaying(),
         muon_weight_dimension_numbers=spec._orthogonalized(),

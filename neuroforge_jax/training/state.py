@@ -1,6 +1,5 @@
 """The state of a training: all that one step hands to the next."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ from flax import struct
 from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
-from neuroforge_jax.typing import Array, Integer, Params, PRNGKey, UInt32
+from neuroforge_jax.typing import Array, Bool, Integer, Params, PRNGKey, UInt32
 
 
 @struct.dataclass
@@ -22,6 +21,7 @@ class TrainState:
     key_data: u32 [2], the bits of the seed's key; a typed key would slow down every dispatch. Randomness is
     addressed from it by purpose and step, never drawn from it in turn.
     loss_scale: of a training whose losses are scaled, else None, which has no leaves and costs nothing.
+    frozen: bool [], of a member of a population, whether it diverged and trains no more; else None.
     """
 
     params: Params
@@ -30,6 +30,7 @@ class TrainState:
     key_data: UInt32[Array, "2"]
     hyper: Hyper
     loss_scale: LossScale | None = None
+    frozen: Bool[Array, ""] | None = None
 
     @property
     def key(self) -> PRNGKey:
@@ -52,24 +53,13 @@ def order_key(key_data: UInt32[Array, "2"]) -> PRNGKey:
     return jax.random.fold_in(jax.random.wrap_key_data(key_data), 1)
 
 
-def init_state(
-    key: PRNGKey,
-    init_params: Callable[[PRNGKey], Params],
-    optimizer: OptimizerSpec,
-    hyper: Hyper,
-    loss_scale: LossScale | None = None,
-) -> TrainState:
-    """The state before the first step; `init_params` maps a key to parameters."""
-    return state_around(first_params(key, init_params), key, optimizer, hyper, loss_scale)
-
-
-def first_params(key: PRNGKey, init_params: Callable[[PRNGKey], Params]) -> Params:
-    """The parameters before the first step: `init_params` of the key that is theirs."""
-    return init_params(jax.random.fold_in(key, 0))
+def params_key(key: PRNGKey) -> PRNGKey:
+    """The key of the parameters before the first step, from the key of the seed."""
+    return jax.random.fold_in(key, 0)
 
 
 def state_around(
-    params: Params, key: PRNGKey, optimizer: OptimizerSpec, hyper: Hyper, loss_scale: LossScale | None
+    params: Params, key: PRNGKey, optimizer: OptimizerSpec, hyper: Hyper, loss_scale: LossScale | None = None
 ) -> TrainState:
     """The state before the first step that has these parameters."""
     step, hyper, loss_scale = jax.tree.map(jnp.array, (np.int32(0), hyper, loss_scale))

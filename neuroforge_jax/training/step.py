@@ -102,7 +102,7 @@ def make_step(parts: Parts) -> Step:
         if state.loss_scale is not None and after.loss_scale is not None:
             skipped = after.loss_scale.skipped - state.loss_scale.skipped
             metrics = replace(metrics, skipped=skipped.astype(jnp.float32))
-        return after, metrics
+        return _freeze(state, after, metrics) if state.frozen is not None else (after, metrics)
 
     return step
 
@@ -172,6 +172,19 @@ def select_if_finite(finite: Bool[Array, ""], after: TrainState, before: TrainSt
         (before.params, before.opt_state),
     )
     return replace(after, params=params, opt_state=opt_state)
+
+
+def _freeze(before: TrainState, after: TrainState, metrics: StepMetrics) -> tuple[TrainState, StepMetrics]:
+    """A member of a population ends at the first step whose loss or update is no number, with the parameters before
+    it; from there on its loss is NaN.
+    """
+    assert before.frozen is not None
+    lost = ~jnp.isfinite(metrics.loss)
+    if metrics.skipped is not None:  # the loss scale has dealt with it
+        lost &= metrics.skipped == 0
+    frozen = before.frozen | lost | ~all_finite(after.params)
+    after = replace(select_if_finite(~frozen, after, before), frozen=frozen)
+    return after, replace(metrics, loss=jnp.where(frozen, jnp.nan, metrics.loss))
 
 
 def _accumulate(

@@ -34,7 +34,6 @@ import numpy as np
 
 from neuroforge_jax.verification.descent import (
     ADAM_EPSILON,
-    B2,
     Descent,
     Footstep,
     tree_map,
@@ -95,22 +94,22 @@ class Bounds:
             if footstep.skipped:
                 off = 0.0
             elif descent.name in ("adam", "adamw"):
-                off = self._adam(footstep)
+                off = self._adam(descent, footstep)
             else:
                 fade = 0.0 if descent.name == "sgd" else descent.momentum
                 velocity = fade * velocity + self.gradient * tree_norm(footstep.gradients)
                 off = velocity
-            travelled += footstep.rate * off
+            travelled += footstep.rate * max([1.0, *descent.rate_factors.values()]) * off
             bounds.append(travelled / tree_norm(footstep.params) + SAFETY * S * math.sqrt(steps))
         return bounds
 
-    def _adam(self, footstep: Footstep) -> float:
-        first, second = unbiased(footstep.memory)
+    def _adam(self, descent: Descent, footstep: Footstep) -> float:
+        first, second = unbiased(descent, footstep.memory)
 
         def off(g: np.ndarray, m: np.ndarray, v: np.ndarray) -> np.ndarray:
             root = np.sqrt(v) + ADAM_EPSILON
             of_gradient = np.minimum(self.gradient * np.sqrt((g**2).mean()) / root, 2)
-            of_correction = SAFETY * S / (1 - B2**footstep.memory.count) / 2 * np.abs(m) / root
+            of_correction = SAFETY * S / (1 - descent.kept[1] ** footstep.memory.count) / 2 * np.abs(m) / root
             return of_gradient + of_correction
 
         return tree_norm(tree_map(off, footstep.gradients, first, second))

@@ -95,7 +95,15 @@ def standard_cases() -> tuple[Case, ...]:
         ),
         trained("one-cycle", activation="tanh", optimizer="momentum", schedule="one-cycle"),
         trained("adam", activation="gelu", optimizer="adam", learning_rate=0.002),
-        trained("adamw", activation="tanh", optimizer="adamw", learning_rate=0.002, weight_decay=0.05),
+        trained(
+            "adamw",
+            activation="tanh",
+            optimizer="adamw",
+            learning_rate=0.002,
+            weight_decay=0.05,
+            beta2=0.99,
+            rate_factors="biases=0.5",
+        ),
         trained("scaled", activation="gelu", loss_scale="1024", sizes={"row": SCALED}),
         trained(
             "overflowing",

@@ -2,33 +2,50 @@
 
     clip the global norm → [L2 decay into the gradient] → optimizer [+ decoupled decay] → −rate
 
-The constants are those of float32, because the programs under test hold them so: 1 − 0.999 is 1.0000e-3 in
-float64, and 1 − float32(0.999)¹ is 1.3e-5 of that less. Decay touches matrices only.
+The betas are those of float32, because the programs under test hold them so, and what is subtracted from 1 is the
+rounded one: 1 − float32(0.999) is 1.3e-5 of 0.001 off it. Decay touches matrices only.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from neuroforge_jax.verification.oracle import Network, Samples, Tree, gradients
 
-B1, B2 = float(np.float32(0.9)), float(np.float32(0.999))
-FRESH1, FRESH2 = float(np.float32(1 - 0.9)), float(np.float32(1 - 0.999))
-"""What a new gradient counts for; rounded apart from the betas."""
-
 ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
 class Descent:
-    """An optimizer as plain values: sgd, momentum, nesterov, adam or adamw."""
+    """An optimizer as plain values: sgd, momentum, nesterov, adam or adamw.
+
+    rate_factors: of the learning rate, by the group of a leaf; 1 for one that is not there.
+    """
 
     name: str
     momentum: float = 0.9
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> tuple[float, float]:
+        """β₁ and β₂: what the moments so far count for."""
+        return float(np.float32(self.betas[0])), float(np.float32(self.betas[1]))
+
+    @property
+    def fresh(self) -> tuple[float, float]:
+        """1 − β₁ and 1 − β₂: what a new gradient counts for."""
+        first, second = (float(np.float32(1) - np.float32(beta)) for beta in self.betas)
+        return first, second
+
+    def factor(self, leaf: str) -> float:
+        """Of the learning rate of a leaf of this name."""
+        group = {"kernel": "kernels", "bias": "biases"}.get(leaf, "norms")
+        return float(np.float32(self.rate_factors.get(group, 1.0)))
 
 
 KNOWN = ("sgd", "momentum", "nesterov", "adam", "adamw")
@@ -81,10 +98,14 @@ def update(descent: Descent, params: Tree, memory: Memory, grads: Tree, rate: fl
     elif descent.name == "nesterov":
         step = tree_map(lambda g, t: g + descent.momentum * t, grads, memory.first)
     else:
-        step = tree_map(lambda m, v: m / (np.sqrt(v) + ADAM_EPSILON), *unbiased(memory))
+        step = tree_map(lambda m, v: m / (np.sqrt(v) + ADAM_EPSILON), *unbiased(descent, memory))
     if descent.name == "adamw":
         step = tree_map(np.add, step, decayed)
-    return tree_map(lambda p, s: p - rate * s, params, step), memory
+    moved = {
+        name: {leaf: p - rate * descent.factor(leaf) * step[name][leaf] for leaf, p in leaves.items()}
+        for name, leaves in params.items()
+    }
+    return moved, memory
 
 
 def remember(descent: Descent, memory: Memory, grads: Tree) -> Memory:
@@ -92,14 +113,15 @@ def remember(descent: Descent, memory: Memory, grads: Tree) -> Memory:
     if descent.name in ("sgd", "momentum", "nesterov"):
         trace = tree_map(lambda g, t: g + descent.momentum * t, grads, memory.first)
         return Memory(memory.count + 1, trace, memory.second)
-    first = tree_map(lambda g, m: FRESH1 * g + B1 * m, grads, memory.first)
-    second = tree_map(lambda g, v: FRESH2 * g * g + B2 * v, grads, memory.second)
+    (kept1, kept2), (fresh1, fresh2) = descent.kept, descent.fresh
+    first = tree_map(lambda g, m: fresh1 * g + kept1 * m, grads, memory.first)
+    second = tree_map(lambda g, v: fresh2 * g * g + kept2 * v, grads, memory.second)
     return Memory(memory.count + 1, first, second)
 
 
-def unbiased(memory: Memory) -> tuple[Tree, Tree]:
+def unbiased(descent: Descent, memory: Memory) -> tuple[Tree, Tree]:
     """m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ)."""
-    first, second = 1 - B1**memory.count, 1 - B2**memory.count
+    first, second = (1 - kept**memory.count for kept in descent.kept)
     return tree_map(lambda m: m / first, memory.first), tree_map(lambda v: v / second, memory.second)
 
 

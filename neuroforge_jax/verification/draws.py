@@ -70,7 +70,13 @@ def network_of(config: TrainConfig, fitted: Fitted) -> Network:
 
 def descent_of(config: TrainConfig) -> Descent:
     """What the config says of the optimizer, in the oracle's words."""
-    return Descent(config.optimizer, config.momentum, config.weight_decay, config.clip_norm)
+    betas = (
+        0.9 if config.beta1 is None else config.beta1,
+        0.999 if config.beta2 is None else config.beta2,
+    )
+    pairs = [item.split("=") for item in (config.rate_factors or "").split(",") if item]
+    factors = {group.strip(): float(factor) for group, factor in pairs}
+    return Descent(config.optimizer, config.momentum, config.weight_decay, config.clip_norm, betas, factors)
 
 
 def draw(case: Case, unit: float, order: Order, rates: Rates) -> Problem:

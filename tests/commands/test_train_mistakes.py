@@ -26,6 +26,13 @@ MISTAKES = [
     ("--batch-size 5000", 2, "--batch-size 5000 is larger than the 1437 training samples of digits"),
     ("--hidden 16 0", 2, "hidden 0: widths are whole numbers"),
     ("--dataset minst", 2, "unknown dataset 'minst': known are auto, mnist, fashion-mnist, digits"),
+    (
+        "--rate-factors bias=0.1",
+        2,
+        "--rate-factors bias=0.1: 'bias=0.1' is not one of kernels, biases, norms",
+    ),
+    ("--beta2 0.9", 2, "--beta2 0.9 is for --optimizer adam, adamw, lion, muon; sgd has none"),
+    ("--optimizer adam --beta1 1", 2, "--beta1 1.0: it takes a finite number from 0 to below 1"),
     ("--optimizer sdg", 2, "unknown optimizer 'sdg': known are sgd, momentum"),
     ("--activation rleu", 2, "unknown activation 'rleu': known are relu"),
     ("--loss hinge", 2, "unknown loss 'hinge': known are cross-entropy"),

@@ -61,6 +61,29 @@ def test_the_description_is_what_init_makes(normalization):
     assert nn.count(mlp) == sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.parametrize("residual", [False, True])
+def test_every_layer_makes_unit_variance_of_the_rows_that_lsuv_was_given(residual):
+    """Mishkin and Matas, 2016: on rows whose scale no formula knows."""
+    mlp, rows = MLP(9, (7, 7, 5), 4, "tanh", residual=residual, initializer="lsuv"), jnp.asarray(X) * 50 + 3
+    params = nn.init(KEY, mlp, sample=rows)
+    made = []
+
+    def dense(x, kernel, bias, activation):
+        made.append(float((x @ kernel + bias).std()))
+        return nn.plain_dense(x, kernel, bias, activation)
+
+    nn.apply(mlp, params, rows, dense=dense)
+    assert made[:-1] == pytest.approx([1, 1, 1], rel=1e-5)
+    drawn = nn.init(KEY, mlp)
+    np.testing.assert_array_equal(params["output"]["kernel"], drawn["output"]["kernel"])
+
+
+def test_rows_that_are_all_alike_leave_lsuv_as_it_was_drawn():
+    mlp = MLP(9, (7,), 4, initializer="lsuv")
+    drawn, fitted = nn.init(KEY, mlp), nn.init(KEY, mlp, sample=jnp.zeros((6, 9)))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), drawn, fitted))
+
+
 def test_training_flops_as_counted_by_hand():
     """784-1024-512-10: 6 operations a weight, less the input gradient of the first layer."""
     weights = 784 * 1024 + 1024 * 512 + 512 * 10

@@ -88,16 +88,19 @@ def test_values_of_every_kind_are_arguments(compiled_by):
         "weight_decay": 0.01,
         "clip_norm": 1.0,
     }
+    check_values(
+        compiled_by, base, momentum=0.5, warmup=0.4, dropout=0.4, label_smoothing=0.4, weight_decay=0.3,
+        clip_norm=0.01,
+    )  # fmt: skip
+    by_group = {"optimizer": "adam", "rate_factors": "biases=0.5"}
+    check_values(compiled_by, by_group, beta1=0.5, beta2=0.9, rate_factors="kernels=0.5,biases=3")
+
+
+def check_values(compiled_by, base, **others):
+    """Each of the other values compiles nothing, and makes a difference."""
     assert compiled_by(**base)[0]
     first = compiled_by(**base)[1]
-    for name, value in {
-        "momentum": 0.5,
-        "warmup": 0.4,
-        "dropout": 0.4,
-        "label_smoothing": 0.4,
-        "weight_decay": 0.3,
-        "clip_norm": 0.01,
-    }.items():
+    for name, value in others.items():
         programs, other = compiled_by(**{**base, name: value})
         assert programs == []
         assert other.test_loss != first.test_loss, name

@@ -12,7 +12,7 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.nn.mlp import MLP, abstract_params
 from neuroforge_jax.training import optimizer as module
-from neuroforge_jax.training.hyper import make_hyper
+from neuroforge_jax.training.hyper import make_hyper, parse_rate_factors
 from neuroforge_jax.training.optimizer import OPTIMIZERS, OptimizerSpec
 from neuroforge_jax.training.schedules import SCHEDULES
 
@@ -26,7 +26,13 @@ RATE = 0.05
 def make_optimizer(name, learning_rate, mlp=LINEAR, **options):
     """The chain that a training with these fields of a config has."""
     config = TrainConfig(optimizer=name, learning_rate=learning_rate, **options)
-    spec = OptimizerSpec(mlp, name, decays=config.weight_decay > 0, clips=config.clip_norm is not None)
+    spec = OptimizerSpec(
+        mlp,
+        name,
+        decays=config.weight_decay > 0,
+        clips=config.clip_norm is not None,
+        by_group=config.rate_factors is not None,
+    )
     return spec.build(jax.tree.map(jnp.asarray, make_hyper(config, 10)))
 
 
@@ -96,6 +102,41 @@ def test_l2_decay_enters_the_gradient_of_matrices_only(name):
     expected = by_rule(lambda w, g, memory, step: RULES[name](w, g + 0.1 * w * (w.ndim > 1), memory, step))
     for leaf in expected:
         np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_the_rate_of_a_group_is_the_learning_rate_times_its_factor(name):
+    found, usual = updated(name, rate_factors="biases=0.25"), updated(name)
+    start = jax.tree.map(np.float32, PARAMS["output"])
+    np.testing.assert_allclose(found["kernel"], usual["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(
+        found["bias"] - start["bias"], 0.25 * (usual["bias"] - start["bias"]), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_factor_of_0_freezes_a_group_against_decoupled_decay_too():
+    found = updated("adamw", weight_decay=0.1, rate_factors="kernels=0")
+    np.testing.assert_array_equal(found["kernel"], np.float32(PARAMS["output"]["kernel"]))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_betas_are_those_that_are_given(name):
+    def rule(w, g, memory, step):
+        memory["m"] = 0.5 * memory["m"] + 0.5 * g
+        memory["v"] = 0.8 * memory["v"] + 0.2 * g**2
+        return -RATE * (memory["m"] / (1 - 0.5**step)) / (np.sqrt(memory["v"] / (1 - 0.8**step)) + 1e-8)
+
+    found, expected = updated(name, beta1=0.5, beta2=0.8), by_rule(rule)
+    for leaf in expected:
+        np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spec", ["bias=1", "biases", "biases=", "biases=-1", "biases=nan", "norms=1,norms=1"]
+)
+def test_a_factor_that_cannot_be_used_is_named(spec):
+    with pytest.raises(ConfigError, match="is not one of kernels, biases, norms, each at most once"):
+        parse_rate_factors(spec)
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion"])

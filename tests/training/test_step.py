@@ -17,17 +17,19 @@ from neuroforge_jax.data.batch import Batch, DeviceData
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.shuffle import sample_order
 from neuroforge_jax.model.model import Model
-from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.nn.mlp import MLP, init
 from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.training.hyper import Hyper, make_hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
-from neuroforge_jax.training.state import TrainState, init_state
+from neuroforge_jax.training.state import TrainState, params_key, state_around
 from neuroforge_jax.training.step import StepMetrics, Training, make_parts, make_step
 
 AS_IT_IS = Fitted(np.zeros(3, np.float32), np.ones(3, np.float32))
 LINEAR = Model(MLP(3, (), 2), POLICIES["f32"], "cross-entropy", (3,), ("a", "b"))
 SGD, HYPER = OptimizerSpec(LINEAR.mlp), make_hyper(TrainConfig(learning_rate=0.1), 1)
+KEY = jax.random.key(0)
+STATE = state_around(init(params_key(KEY), LINEAR.mlp), KEY, SGD, HYPER)
 TRAINING = Training(SGD, HYPER, batch_size=6, steps=1)
 
 
@@ -40,7 +42,7 @@ def whole_and_in_parts(state, batch):
 def check_parts(mask, weight):
     inputs = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     batch = Batch(inputs, np.asarray([0, 1, 1, 0, 1, 0], np.int32), np.float32(mask), weight)
-    whole, in_parts = whole_and_in_parts(init_state(jax.random.key(0), LINEAR.init, SGD, HYPER), batch)
+    whole, in_parts = whole_and_in_parts(STATE, batch)
     for expected, found in zip(jax.tree.leaves(whole), jax.tree.leaves(in_parts), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -110,7 +112,7 @@ def test_a_step_counts_real_samples_and_right_answers_whatever_they_weigh():
         np.float32([1, 1, 1, 1, 0, 0]),
         np.float32([0.1, 3, 0.5, 0, 1, 1]),
     )
-    state = init_state(jax.random.key(0), LINEAR.init, SGD, HYPER)
+    state = STATE
     _, metrics = jax.jit(make_step(make_parts(LINEAR, TRAINING)))(state, AS_IT_IS, batch)
     assert (float(metrics.samples), float(metrics.correct)) == (4, 4)  # logits that tie are right
 
@@ -124,9 +126,11 @@ def numbers(*shape):
 SCALE = LossScale(
     *(numbers() for _ in range(4)), growth=5.0, backoff=0.25, interval=7, floor=2.0, ceiling=9.0
 )
-HYPERS = Hyper(*(jnp.float32(value) for value in range(3, 11)))
+HYPERS = Hyper(*(jnp.float32(value) for value in range(3, 13)), {"kernels": jnp.float32(14)})
 STATES = [
-    TrainState({"output": {"kernel": numbers(2, 3)}}, (numbers(4),), numbers(), numbers(2), HYPERS, SCALE),
+    TrainState(
+        {"output": {"kernel": numbers(2, 3)}}, (numbers(4),), numbers(), numbers(2), HYPERS, SCALE, numbers()
+    ),
     HYPERS,
     SCALE,
     StepMetrics(*(numbers(2) for _ in range(4))),
