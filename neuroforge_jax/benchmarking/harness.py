@@ -109,7 +109,7 @@ def _agree(rates: Sequence[float]) -> bool:
     return max(rates) <= (1 + STABLE_WITHIN) * min(rates)
 
 
-def timed(work: Callable[[], object]) -> float:
+def time_call(work: Callable[[], object]) -> float:
     """Seconds of this work, which must wait for its own end."""
     begun = time.perf_counter()
     work()

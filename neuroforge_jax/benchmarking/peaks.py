@@ -18,7 +18,7 @@ from jax import lax
 
 from neuroforge_jax.backends.peak import matmul_peak_flops
 from neuroforge_jax.backends.table import Backend
-from neuroforge_jax.benchmarking.harness import timed
+from neuroforge_jax.benchmarking.harness import time_call
 from neuroforge_jax.nn.mlp import MLP, count, train_flops
 from neuroforge_jax.precision.policy import short_name
 
@@ -94,17 +94,17 @@ def bandwidths(device: jax.Device) -> dict[int, float]:
     One adds 1 to every number in place, which reads and writes it; one multiplies a matrix and a vector, which
     reads it. A byte that is read and written counts twice.
     """
-    return {size: max(_added(size, device), _multiplied(size, device)) for size in WORKING_SETS}
+    return {size: max(_time_addition(size, device), _time_product(size, device)) for size in WORKING_SETS}
 
 
-def _added(size: int, device: jax.Device) -> float:
+def _time_addition(size: int, device: jax.Device) -> float:
     passes = max(1, MOVED_BYTES // size)
     numbers = jax.device_put(np.zeros(size // 4, np.float32), device)
     program = jax.jit(lambda x: lax.fori_loop(0, passes, lambda _, x: x + 1, x))
     return 2 * size * passes / _best(lambda: program(numbers))
 
 
-def _multiplied(size: int, device: jax.Device) -> float:
+def _time_product(size: int, device: jax.Device) -> float:
     side = math.isqrt(size // 4)
     passes = max(1, MOVED_BYTES // (4 * side * side))
     matrix = jax.device_put(np.full((side, side), 1 / side, np.float32), device)
@@ -115,7 +115,7 @@ def _multiplied(size: int, device: jax.Device) -> float:
 
 def _best(work: Callable[[], jax.Array]) -> float:
     work().block_until_ready()
-    return min(timed(lambda: work().block_until_ready()) for _ in range(5))
+    return min(time_call(lambda: work().block_until_ready()) for _ in range(5))
 
 
 def dispatch_seconds(device: jax.Device) -> float:
@@ -123,7 +123,7 @@ def dispatch_seconds(device: jax.Device) -> float:
     one = jax.device_put(np.float32(1), device)
     program = jax.jit(lambda x: x + 1)
     program(one).block_until_ready()
-    return float(np.median([timed(lambda: program(one).block_until_ready()) for _ in range(DISPATCHES)]))
+    return float(np.median([time_call(lambda: program(one).block_until_ready()) for _ in range(DISPATCHES)]))
 
 
 def reference_of(device: jax.Device, *, small: bool = False) -> Callable[[], float]:
@@ -156,7 +156,7 @@ def reference_of(device: jax.Device, *, small: bool = False) -> Callable[[], flo
     program = jax.jit(steps)
 
     def seconds_of(count: int) -> float:
-        return timed(lambda: jax.block_until_ready(program(count, weights, x, y)))
+        return time_call(lambda: jax.block_until_ready(program(count, weights, x, y)))
 
     seconds_of(1)
     count = max(1, round(REFERENCE_SECONDS / min(seconds_of(4) / 4 for _ in range(5))))

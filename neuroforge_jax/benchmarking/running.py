@@ -72,7 +72,7 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
     """Measure, and return the record. Raises ConfigError where no case has the name that is asked for."""
     begun, busy = time.perf_counter(), busy_cores() or 0.0
     notes = [f"{busy:.1f} cores were busy with other work when this began"] if busy > BUSY_CORES else []
-    suite = resolved(SUITES[name], options)
+    suite = resolve_suite(SUITES[name], options)
     groups = [kept for group in suite.groups() if (kept := _only(group, options.only)).cases]
     extras = [extra for extra in suite.extras if options.only == "*" or fnmatch.fnmatch(extra, options.only)]
     if not groups and not extras:
@@ -113,7 +113,7 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
     }
 
 
-def _kept(cases: list[dict[str, Any]], keep: Callable[[dict[str, Any]], None]) -> None:
+def _keep_each(cases: list[dict[str, Any]], keep: Callable[[dict[str, Any]], None]) -> None:
     for case in cases:
         keep(case)
 
@@ -122,8 +122,8 @@ Extra = Callable[[BenchOptions, Callable[[], float], Callable[[dict[str, Any]], 
 """Given the options, the reference for large steps, and whom to tell of each case."""
 
 EXTRAS: dict[str, Extra] = {
-    "published": lambda options, reference, keep: _kept(published_cases(), keep),
-    "startup": lambda options, reference, keep: _kept(startup.cases(reference), keep),
+    "published": lambda options, reference, keep: _keep_each(published_cases(), keep),
+    "startup": lambda options, reference, keep: _keep_each(startup.cases(reference), keep),
     "speedrun": lambda options, reference, keep: speedrun.cases(
         options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
     ),
@@ -133,7 +133,7 @@ EXTRAS: dict[str, Extra] = {
 }
 
 
-def resolved(suite: Suite, options: BenchOptions) -> Suite:
+def resolve_suite(suite: Suite, options: BenchOptions) -> Suite:
     """The suite with what the options change of it."""
     return replace(
         suite,

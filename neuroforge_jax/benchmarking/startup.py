@@ -22,10 +22,10 @@ import sys
 import neuroforge_jax as nf
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking.cases import random_pixels
-from neuroforge_jax.backends.compilation_cache import programs_kept
+from neuroforge_jax.backends.compilation_cache import keep_programs
 config, data = nf.TrainConfig(hidden=(1024, 512), batch_size=32, backend="optimized"), random_pixels(4096)
 backend = BACKENDS["optimized"]
-with programs_kept(backend.device, backend.options(32), lambda text: None):
+with keep_programs(backend.device, backend.options(32), lambda text: None):
     model, state = nf.init(config, data)
     run = nf.prepare(config, model, data)
     state, metrics = run(state, 0, 1)

@@ -154,7 +154,7 @@ def newest(folder: Path) -> tuple[SavedStep | None, list[str]]:
             "anew in another --run-dir"
         )
     for step, _ in damaged:
-        (folder / str(step)).replace(_unused(folder / f"{DAMAGED}{step}"))
+        (folder / str(step)).replace(_find_unused(folder / f"{DAMAGED}{step}"))
     return found, sentences
 
 
@@ -185,7 +185,7 @@ def remove(folder: Path, step: int) -> None:
 
 
 def _write_manifest(path: Path, leaves: Mapping[str, Leaf]) -> None:
-    files = {name: _synced(path / name) for name in sorted(_files(path))}
+    files = {name: _sync_and_hash(path / name) for name in sorted(_files(path))}
     content = json.dumps(
         {
             "format": FORMAT,
@@ -218,7 +218,7 @@ def _files(path: Path) -> Iterator[str]:
     return (str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
 
 
-def _synced(file: Path) -> tuple[int, str]:
+def _sync_and_hash(file: Path) -> tuple[int, str]:
     """Size and digest of a file as it was read back, once it is on the disk."""
     with file.open("rb", buffering=0) as content:
         os.fsync(content.fileno())
@@ -240,7 +240,7 @@ def _bytes(file: Path) -> bytes:
         raise DamagedError(f"{file}: {_reason(error).lower()}") from None
 
 
-def _unused(path: Path) -> Path:
+def _find_unused(path: Path) -> Path:
     number, free = 1, path
     while free.exists():
         number += 1
@@ -267,14 +267,14 @@ def _first_line(error: Exception) -> str:
 def _orbax() -> Any:
     """Orbax's recommended interface, whose names still move."""
     with _loading:
-        return _loaded()
+        return _load_orbax()
 
 
 _loading = threading.Lock()
 
 
 @cache
-def _loaded() -> Any:
+def _load_orbax() -> Any:
     from orbax.checkpoint import v1
 
     # After a save that failed its threads log and print what is raised as well, and told here in a sentence.

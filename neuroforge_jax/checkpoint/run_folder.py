@@ -44,7 +44,7 @@ class RunFolder:
     @staticmethod
     def create(path: Path) -> "RunFolder":
         """Make the folder of a new run. Raises ConfigError where it cannot be written, is in use or holds a run."""
-        folder = RunFolder._taken(path, "--run-dir")
+        folder = RunFolder._take(path, "--run-dir")
         if RunFolder.holds_run(path):
             folder.release()
             raise ConfigError(
@@ -63,7 +63,7 @@ class RunFolder:
             raise CheckpointError(
                 f"--resume {path}: there is no run in this folder; give one that holds a config.json"
             )
-        folder = RunFolder._taken(path, "--resume")
+        folder = RunFolder._take(path, "--resume")
         for left in path.glob(".*.tmp"):
             left.unlink(missing_ok=True)
         files.clean(folder.checkpoints)
@@ -91,7 +91,7 @@ class RunFolder:
             os.close(self._lock)
 
     @staticmethod
-    def _taken(path: Path, flag: str) -> "RunFolder":
+    def _take(path: Path, flag: str) -> "RunFolder":
         return RunFolder(path, take_lock(path, flag))
 
     def keep_metrics(self, size: int, history: Sequence[Mapping[str, Any]]) -> str:

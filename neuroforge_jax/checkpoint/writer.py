@@ -112,11 +112,11 @@ class CheckpointWriter:
             try:
                 self._write(taken)
             except CheckpointError as error:
-                self._failed(error)
+                self._note_failure(error)
             except Exception as error:  # a device that failed while the copy was made
-                self._failed(CheckpointError(f"the checkpoint of step {taken.step} failed ({error})"))
+                self._note_failure(CheckpointError(f"the checkpoint of step {taken.step} failed ({error})"))
 
-    def _failed(self, error: CheckpointError) -> None:
+    def _note_failure(self, error: CheckpointError) -> None:
         with self._change:
             self._failures.append(error)
 

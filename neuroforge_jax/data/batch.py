@@ -67,22 +67,22 @@ def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
     """Move a split to a device, once and for all, its rows padded to a bucket."""
     with span("transfer"):
         rows = bucket(len(split))
-        weights = None if split.weights is None else _padded(split.weights, rows)
-        arrays = pack(split.inputs, rows), _padded(split.targets, rows), weights
+        weights = None if split.weights is None else _pad_rows(split.weights, rows)
+        arrays = pack(split.inputs, rows), _pad_rows(split.targets, rows), weights
         words, targets, weights, samples = jax.device_put((*arrays, np.int32(len(split))), device)
     return DeviceData(words, targets, weights, samples, split.inputs.shape[1])
 
 
-def _padded(array: np.ndarray, rows: int) -> np.ndarray:
+def _pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
     """With rows of zeros below; as it is where it has as many."""
     if len(array) == rows:
         return array
-    padded = aligned((rows, *array.shape[1:]), array.dtype)
+    padded = empty_aligned((rows, *array.shape[1:]), array.dtype)
     padded[: len(array)] = array
     return padded
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def empty_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Zeros that begin at a multiple of 64 bytes: jax can use them on a CPU without a copy."""
     size = int(np.prod(shape)) * dtype.itemsize
     store = np.zeros(size + 64, np.uint8)
@@ -97,10 +97,10 @@ def pack(inputs: Inputs, rows: int | None = None) -> np.ndarray:
     """
     rows = len(inputs) if rows is None else rows
     if inputs.dtype != np.uint8:
-        return _padded(inputs, rows)
+        return _pad_rows(inputs, rows)
     wide = 4 * words_wide(inputs.shape[1])
     if (rows, wide) != inputs.shape:
-        padded = aligned((rows, wide), inputs.dtype)
+        padded = empty_aligned((rows, wide), inputs.dtype)
         padded[: len(inputs), : inputs.shape[1]] = inputs
         inputs = padded
     # XLA's bitcast puts the lowest byte first on every platform.

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from neuroforge_jax.data.batch import aligned, words_wide
+from neuroforge_jax.data.batch import empty_aligned, words_wide
 from neuroforge_jax.data.shuffle import order_on_host
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DataError
@@ -38,9 +38,9 @@ class HostBuffer:
         inputs = like.inputs.shape[1]
         pixels = like.inputs.dtype == np.uint8
         shape = (samples, words_wide(inputs) if pixels else inputs)
-        words = aligned(shape, np.dtype("<u4") if pixels else like.inputs.dtype)
-        targets = aligned((samples, *like.targets.shape[1:]), np.dtype(like.targets.dtype))
-        weights = None if like.weights is None else aligned((samples,), np.dtype(np.float32))
+        words = empty_aligned(shape, np.dtype("<u4") if pixels else like.inputs.dtype)
+        targets = empty_aligned((samples, *like.targets.shape[1:]), np.dtype(like.targets.dtype))
+        weights = None if like.weights is None else empty_aligned((samples,), np.dtype(np.float32))
         return HostBuffer(words, targets, weights, inputs)
 
     def __getitem__(self, part: slice) -> "HostBuffer":
@@ -161,7 +161,7 @@ class IteratorSource:
             return
         if epoch != self._epoch or block < self._block:
             self._epoch, self._block, self._left = epoch, -1, self.like
-            self._rest = (self._checked(epoch, *batch) for batch in self._passes(epoch))
+            self._rest = (self._check(epoch, *batch) for batch in self._passes(epoch))
         while self._block < block:
             self._block += 1
             self._samples_in_block = self._take(min(self._window, self._samples - self._block * self._window))
@@ -188,7 +188,7 @@ class IteratorSource:
         self._left = whole[samples:]
         return whole[:samples]
 
-    def _checked(self, epoch: int, inputs: np.ndarray, targets: np.ndarray) -> Split:
+    def _check(self, epoch: int, inputs: np.ndarray, targets: np.ndarray) -> Split:
         like, kind = self.like, f"the iterator of epoch {epoch} gives"
         x, y = np.asarray(inputs), np.asarray(targets)
         x = x.reshape(len(x), -1)

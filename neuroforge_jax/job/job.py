@@ -116,13 +116,13 @@ class Job:
     @cached_property
     def state_like(self) -> TrainState:
         """The shapes and dtypes of its state."""
-        params_like, complete = self._drawing.out_info, self._completing
+        params_like, complete = self._draw_program.out_info, self._complete_program
         return replace(complete.out_info, params=params_like)
 
     def start(self) -> TrainState:
         """The state before the first step, on the device; of a population [P, …]."""
-        params = self._drawing(self._key, self._sample)
-        return replace(self._completing(params, self._key, self._hyper), params=params)
+        params = self._draw_program(self._key, self._sample)
+        return replace(self._complete_program(params, self._key, self._hyper), params=params)
 
     @cached_property
     def _key(self) -> PRNGKey:
@@ -147,7 +147,7 @@ class Job:
     # Two programs: the first is the long one to compile, and the same whatever the optimizer. One an operation
     # would take longer to compile than the first step takes to train.
     @cached_property
-    def _drawing(self) -> Compiling:
+    def _draw_program(self) -> Compiling:
         options = options_of_what_runs_once(self.device.platform)
         return start_compiling(
             _draw(self.model.mlp, self.policy.param, options, self._many),
@@ -157,10 +157,10 @@ class Job:
         )
 
     @cached_property
-    def _completing(self) -> Compiling:
+    def _complete_program(self) -> Compiling:
         options, training = options_of_what_runs_once(self.device.platform), self.training
         program = _complete(training.optimizer, training.loss_scale, options, self._many)
-        return start_compiling(program, self.device, self._drawing.out_info, self._key, self._hyper)
+        return start_compiling(program, self.device, self._draw_program.out_info, self._key, self._hyper)
 
     def spec(self, parts: Parts | None = None) -> ExecutorSpec:
         """What the execution is given. parts: of the step, in the place of the backend's own."""

@@ -54,7 +54,7 @@ def header_rows(job: Job) -> Rows:
             "backend",
             f"{backend.name} ({job.reason}): {backend.executor.name}, {job.policy}, {backend.kernels}",
         ),
-        ("precision", job.policy.path(job.device.platform) + _scaling(training)),
+        ("precision", job.policy.path(job.device.platform) + _describe_loss_scale(training)),
         ("network", f"{widths} {_traits(config)}, {count(mlp):,} parameters"),
         (
             "training",
@@ -81,7 +81,7 @@ def unused_accelerator(backend: Backend) -> str:
     return ""
 
 
-def _scaling(training: Training) -> str:
+def _describe_loss_scale(training: Training) -> str:
     if training.loss_scale is None:
         return ""
     kind = "static" if training.loss_scale.is_static else "at first, dynamic"

@@ -36,7 +36,7 @@ class Measured:
     over_xla: float
 
 
-def measured(kind: str, part: str, dtype: DTypeLike, size: tuple[int, int, int]) -> Measured | None:
+def find_measurement(kind: str, part: str, dtype: DTypeLike, size: tuple[int, int, int]) -> Measured | None:
     """The entry for a device of this kind, or None where nothing was measured."""
     return entries_of(kind).get(entry_name(part, dtype, size))
 

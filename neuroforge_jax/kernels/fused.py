@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 import neuroforge_jax.kernels.reference as reference
 import neuroforge_jax.kernels.xla as xla
 from neuroforge_jax.errors import ConfigError, lookup, unknown
-from neuroforge_jax.kernels.choice import default_kind, measured
+from neuroforge_jax.kernels.choice import default_kind, find_measurement
 from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, NARROW_MLP, KernelSet, check_device
 from neuroforge_jax.kernels.reference import Layers
 from neuroforge_jax.kernels.tiling import Tiles
@@ -220,7 +220,7 @@ def _kernel_set(
 ) -> KernelSet | str:
     """What runs: a set of kernels, or "xla" or "reference"."""
     if implementation == "auto":
-        choice = measured(default_kind(), part, dtype, size)
+        choice = find_measurement(default_kind(), part, dtype, size)
         implementation = choice.implementation if choice else "xla"
     if implementation in ("reference", "xla"):
         return implementation
@@ -236,7 +236,7 @@ def _kernel_set(
 
 def _tiles(kernel_set: KernelSet, part: str, policy: Policy, size: tuple[int, int, int]) -> Tiles | None:
     """As they were measured for this device, or None for the kernel_set's own."""
-    choice = measured(default_kind(), part, policy.compute, size)
+    choice = find_measurement(default_kind(), part, policy.compute, size)
     return choice.tiles if choice and choice.implementation == kernel_set.name else None
 
 

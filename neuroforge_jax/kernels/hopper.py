@@ -221,12 +221,12 @@ def _product(
     finished by itself, and XLA adds them up.
     """
     t = tiles or TILES
-    a_tile, b_tile = _turned((t.rows, t.terms), transposed[0]), _turned((t.terms, t.columns), transposed[1])
-    rows, columns = _turned(a.shape, transposed[0])[0], _turned(b.shape, transposed[1])[1]
+    a_tile, b_tile = _turn((t.rows, t.terms), transposed[0]), _turn((t.terms, t.columns), transposed[1])
+    rows, columns = _turn(a.shape, transposed[0])[0], _turn(b.shape, transposed[1])[1]
 
     def run(a: Array, b: Array, row: Array) -> list[Array]:
-        m, terms = _turned(a.shape, transposed[0])
-        n = _turned(b.shape, transposed[1])[1]
+        m, terms = _turn(a.shape, transposed[0])
+        n = _turn(b.shape, transposed[1])[1]
         grid = (parts, m // t.rows, n // t.columns)
 
         def body(a: Ref, b: Ref, row: Ref, *refs: Ref) -> None:
@@ -240,9 +240,7 @@ def _product(
 
                 def multiplied(total: Ref) -> Array:
                     def step(_: Any, a_tile: Ref, b_tile: Ref) -> None:
-                        plgpu.wgmma(
-                            total, _turned_ref(a_tile, transposed[0]), _turned_ref(b_tile, transposed[1])
-                        )
+                        plgpu.wgmma(total, _turn_ref(a_tile, transposed[0]), _turn_ref(b_tile, transposed[1]))
                         plgpu.wgmma_wait(1)
 
                     # One product is still being computed when the next step begins: its tiles must not be written
@@ -251,8 +249,8 @@ def _product(
                         step,
                         grid=(steps,),
                         in_specs=[
-                            _tile_spec(a_tile, a.dtype, lambda k: _turned((i, first + k), transposed[0]), 1),
-                            _tile_spec(b_tile, b.dtype, lambda k: _turned((first + k, j), transposed[1]), 1),
+                            _tile_spec(a_tile, a.dtype, lambda k: _turn((i, first + k), transposed[0]), 1),
+                            _tile_spec(b_tile, b.dtype, lambda k: _turn((first + k, j), transposed[1]), 1),
                         ],
                         max_concurrent_steps=STEPS_AHEAD,
                     )(a, b)
@@ -270,7 +268,7 @@ def _product(
         return plgpu.kernel(
             body,
             out_type=[jax.ShapeDtypeStruct((parts * m, n), dtype) for dtype in dtypes],
-            scratch_types=[_shared((t.rows, t.columns), dtype) for dtype in dtypes],
+            scratch_types=[_shared_memory((t.rows, t.columns), dtype) for dtype in dtypes],
             grid=(min(_processors(), math.prod(grid)),),
             grid_names=("processor",),
             **interpreter(interpret),
@@ -363,7 +361,10 @@ def _elementwise(
                 jax.ShapeDtypeStruct(shape, output),
                 jax.ShapeDtypeStruct((groups * ROWS, shape[1]), jnp.float32),
             ],
-            scratch_types=[_shared((2, ROWS, COLUMNS), output), _shared((ROWS, COLUMNS), jnp.float32)],
+            scratch_types=[
+                _shared_memory((2, ROWS, COLUMNS), output),
+                _shared_memory((ROWS, COLUMNS), jnp.float32),
+            ],
             grid=(groups, across),
             grid_names=("group", "column"),
             **interpreter(interpret),
@@ -402,8 +403,8 @@ def _mlp(x: Array, weights: Array, rows: Array, form: Form, output: DTypeLike, i
         out_type=jax.ShapeDtypeStruct((samples, width), output),
         scratch_types=[
             _held(weights),
-            _shared((ROWS, width), x.dtype),
-            _shared((ROWS, width), output),
+            _shared_memory((ROWS, width), x.dtype),
+            _shared_memory((ROWS, width), output),
             plgpu.Barrier(),
         ],
         grid=(min(_processors(), samples // ROWS),),
@@ -472,8 +473,8 @@ def _mlp_gradient(
         out_type=[activations, sums] + [activations] * (2 * depth - 1),
         scratch_types=[
             _held(weights),
-            _shared((ROWS, width), x.dtype),
-            _shared((ROWS, width), dlogits.dtype),
+            _shared_memory((ROWS, width), x.dtype),
+            _shared_memory((ROWS, width), dlogits.dtype),
             plgpu.SMEM((depth, width), jnp.float32),
             plgpu.Barrier(),
         ],
@@ -487,7 +488,7 @@ def _held(weights: Array) -> Any:
     """Place for the kernels of all layers or, where shared memory is too small for that, of one."""
     width = weights.shape[1]
     held = len(weights) // width if 2 * weights.size <= WEIGHT_BYTES else 1
-    return _shared((held, width, width), weights.dtype)
+    return _shared_memory((held, width, width), weights.dtype)
 
 
 class _Layers:
@@ -516,7 +517,7 @@ class _Layers:
         kernel = self.w.at[layer if self.all_held else 0]
 
         def multiplied(total: Ref) -> Array:
-            plgpu.wgmma(total, h, _turned_ref(kernel, turned))
+            plgpu.wgmma(total, h, _turn_ref(kernel, turned))
             return total[...]  # waits for the product
 
         return pl.run_scoped(multiplied, plgpu.ACC(h.shape, jnp.float32))
@@ -536,7 +537,7 @@ def _row(row: Ref, shape: tuple[int, ...]) -> Array:
     return lax.broadcast_in_dim(values, shape, (1,))
 
 
-def _shared(shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+def _shared_memory(shape: tuple[int, ...], dtype: DTypeLike) -> Any:
     return plgpu.SMEM(shape, dtype, transforms=_transforms(dtype))
 
 
@@ -552,12 +553,12 @@ def _transforms(dtype: DTypeLike) -> tuple[Any, ...]:
     return tiling((8, SWIZZLE_BYTES // jnp.dtype(dtype).itemsize)), swizzle(SWIZZLE_BYTES)
 
 
-def _turned(pair: tuple[Any, ...], turned: bool) -> tuple[Any, Any]:
+def _turn(pair: tuple[Any, ...], turned: bool) -> tuple[Any, Any]:
     first, second = pair
     return (second, first) if turned else (first, second)
 
 
-def _turned_ref(tile: Ref, turned: bool) -> Ref:
+def _turn_ref(tile: Ref, turned: bool) -> Ref:
     return tile.T if turned else tile
 
 

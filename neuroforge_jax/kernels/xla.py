@@ -51,7 +51,7 @@ def product(x: Float[Array, "B I"], kernel: Float[Array, "I O"], policy: Policy)
 def _forward(x: Array, kernel: Array, policy: Policy) -> tuple[Array, tuple[Array, Array, Array, Array]]:
     x_hat, kernel_hat = policy.to_compute(x), policy.to_compute(kernel)
     # Empty slices carry the dtypes of the primals, which the cotangents must have.
-    return _multiplied(x_hat, kernel_hat, (1, 0), policy), (x_hat, kernel_hat, x[:0], kernel[:0])
+    return _multiply(x_hat, kernel_hat, (1, 0), policy), (x_hat, kernel_hat, x[:0], kernel[:0])
 
 
 def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: Array) -> tuple[Array, Array]:
@@ -81,10 +81,10 @@ def _two_products(
     narrow: bool = False,
 ) -> tuple[Float[Array, "B I"], Float[Array, "I O"]]:
     """Both gradients as the equations say. narrow: the second as (dŷᵀ·x̂)ᵀ, which XLA must not turn around."""
-    dx = _multiplied(dy_hat, kernel_hat, (1, 1), policy)
+    dx = _multiply(dy_hat, kernel_hat, (1, 1), policy)
     if narrow:
-        return dx, lax.optimization_barrier(_multiplied(dy_hat, x_hat, (0, 0), policy, rounded_to)).T
-    return dx, _multiplied(x_hat, dy_hat, (0, 0), policy, rounded_to)
+        return dx, lax.optimization_barrier(_multiply(dy_hat, x_hat, (0, 0), policy, rounded_to)).T
+    return dx, _multiply(x_hat, dy_hat, (0, 0), policy, rounded_to)
 
 
 def _few_samples(
@@ -94,13 +94,13 @@ def _few_samples(
     weights, so that it is never written to memory; dx before it, so that the update can write where the weights
     are: left free, XLA copies them first.
     """
-    dx = lax.optimization_barrier(_multiplied(kernel_hat, dy_hat, (1, 1), policy)).T
+    dx = lax.optimization_barrier(_multiply(kernel_hat, dy_hat, (1, 1), policy)).T
     dx, dy_hat = lax.optimization_barrier((dx, dy_hat))
     pairs = zip(x_hat.astype(jnp.float32), dy_hat.astype(jnp.float32), strict=True)
     return dx, reduce(jnp.add, (x[:, None] * dy[None, :] for x, dy in pairs))
 
 
-def _multiplied(
+def _multiply(
     a: Array, b: Array, axes: tuple[int, int], policy: Policy, rounded_to: DTypeLike | None = None
 ) -> Array:
     """f32: the product of two matrices in the compute dtype, summed over an axis of each.

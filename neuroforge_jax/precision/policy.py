@@ -113,24 +113,24 @@ def policy(spec: str) -> Policy:
     for item in spec.split(","):
         letter, _, name = item.strip().partition("=")
         if letter not in dtypes or letter in given:
-            raise _refused(
+            raise _refusal(
                 spec, f"{letter!r} is {'there twice' if letter in given else 'none of p, c, o, m'}"
             )
         if name not in (PRECISIONS if letter == "m" else DTYPES):
-            raise _refused(spec, f"{letter} cannot be {name!r}")
+            raise _refusal(spec, f"{letter} cannot be {name!r}")
         given.add(letter)
         dtypes[letter] = name
     if dtypes["p"] != "f32":
-        raise _refused(spec, f"weights and optimizer state are float32, and p={dtypes['p']}")
+        raise _refusal(spec, f"weights and optimizer state are float32, and p={dtypes['p']}")
     if "m" in given and dtypes["c"] != "f32":
-        raise _refused(spec, f"m says how float32 operands are multiplied, and c={dtypes['c']}")
+        raise _refusal(spec, f"m says how float32 operands are multiplied, and c={dtypes['c']}")
     param, compute, output = (DTYPES[dtypes[letter]] for letter in "pco")
     made = Policy(spec, param, compute, output, dtypes["m"])
     same = (known for known in POLICIES.values() if str(known) == str(made))
     return next(same, replace(made, name=str(made)))
 
 
-def _refused(spec: str, why: str) -> ConfigError:
+def _refusal(spec: str, why: str) -> ConfigError:
     return ConfigError(
         f"--precision {spec!r}: {why}; a spec is p=f32, c= and o= one of {', '.join(DTYPES)}, and beside c=f32 "
         f"m= one of {', '.join(PRECISIONS)}, such as p=f32,c=bf16,o=f32"

@@ -23,7 +23,7 @@ def set_pool(options: RunOptions) -> bool:
 
     Raises ConfigError where the environment says something else.
     """
-    wanted = _wanted(options)
+    wanted = _wanted_settings(options)
     for variable, value in wanted.items():
         if os.environ.get(variable, value).lower() != value:
             raise ConfigError(
@@ -40,7 +40,7 @@ def describe_pool(options: RunOptions, platform: str, *, in_time: bool) -> str:
 
     Raises ConfigError where jax had taken its memory before they were set.
     """
-    if not (wanted := _wanted(options)):
+    if not (wanted := _wanted_settings(options)):
         return ""
     if platform == "cpu":
         return "note      --memory-fraction and --preallocate change nothing on a CPU"
@@ -52,7 +52,7 @@ def describe_pool(options: RunOptions, platform: str, *, in_time: bool) -> str:
     return ""
 
 
-def _wanted(options: RunOptions) -> dict[str, str]:
+def _wanted_settings(options: RunOptions) -> dict[str, str]:
     wanted = {}
     if options.memory_fraction is not None:
         wanted[FRACTION] = f"{options.memory_fraction:g}"

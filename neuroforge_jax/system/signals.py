@@ -76,7 +76,7 @@ class SignalWatch:
         os.set_blocking(self._mouth, False)
         self._mouth_before = signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
         self._before = {signum: signal.signal(signum, self._note) for signum in listened}
-        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._ignored
+        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._note_ignored
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
         self._thread.start()
         return self
@@ -125,7 +125,7 @@ class SignalWatch:
             return
         raise Stopped(signum, self.hint)
 
-    def _ignored(self, unraisable: "sys.UnraisableHookArgs") -> None:
+    def _note_ignored(self, unraisable: "sys.UnraisableHookArgs") -> None:
         if isinstance(unraisable.exc_value, Stopped):
             self._postponed = True
         else:

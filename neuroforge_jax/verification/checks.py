@@ -57,7 +57,7 @@ def verify_backend(
     checks: list[Check] = []
     for case in standard_cases() if cases is None else cases:
         progress(case.name)
-        problem = _drawn(case, unit_roundoff(backend.policy))
+        problem = _draw_once(case, unit_roundoff(backend.policy))
         checks += check_problem(backend, problem, TOLERANCE if tolerance is None else tolerance, fault)
     seconds = time.perf_counter() - begun
     return Verdict(backend.name, describe(backend), tuple(checks), seconds, fault.name if fault else None)
@@ -191,7 +191,7 @@ def _check_path(job: Job, problem: Problem, parts: Parts, tolerance: float) -> I
 
 
 @cache
-def _drawn(case: Case, unit: float) -> Problem:
+def _draw_once(case: Case, unit: float) -> Problem:
     return draw(case, unit, order_of, rates_of)
 
 

@@ -57,7 +57,7 @@ def _sum_instead_of_mean(gradients: Params, batch: Batch) -> Params:
     return jax.tree.map(lambda g: g * batch.mask.sum(), gradients)
 
 
-def _transposed(gradients: Params, batch: Batch) -> Params:
+def _transpose(gradients: Params, batch: Batch) -> Params:
     return jax.tree.map(lambda g: g.T.reshape(g.shape), gradients)
 
 
@@ -147,7 +147,7 @@ FAULTS = {
         Fault(
             "transposed-gradient",
             "every kernel's gradient lies transposed in its memory",
-            _on_gradients(_transposed),
+            _on_gradients(_transpose),
         ),
         Fault("stale-bias", "an update leaves the biases as they were", _biases_stay),
         Fault(

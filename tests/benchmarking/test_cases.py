@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import neuroforge_jax as nf
@@ -33,6 +34,14 @@ def test_the_suite_of_populations_compares_each_size_with_one_network():
         assert first.baseline is None
         assert [case.baseline for case in others] == [first.name] * len(others)
         assert [case.axis["networks"] for case in group.cases] == [case.networks for case in group.cases]
+
+
+def test_the_process_that_is_timed_trains_a_step():
+    """It is a text to everything that reads the code: a name in it that is gone shows nowhere else."""
+    names = {}
+    exec(startup.FIRST_STEP, names)
+    assert np.isfinite(names["metrics"].loss).all()
+    assert int(names["state"].step) == 1
 
 
 def test_a_process_is_timed_between_two_turns_of_the_reference(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from neuroforge_jax import kernels
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.kernels import choice, tpu
-from neuroforge_jax.kernels.choice import Measured, entry_name, measured
+from neuroforge_jax.kernels.choice import Measured, entry_name, find_measurement
 from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, check_device, kernels_for
 from neuroforge_jax.kernels.tiling import Tiles
 
@@ -86,7 +86,7 @@ def test_a_damaged_table_of_ones_own_is_a_warning_and_left_out(own, text):
     own.parent.mkdir()
     own.write_text(text)
     with pytest.warns(UserWarning, match="the kernels measured here are left out: .*; remove "):
-        assert measured("cpu", "dense", jnp.float32, SIZE) is None
+        assert find_measurement("cpu", "dense", jnp.float32, SIZE) is None
 
 
 def test_an_entry_of_ones_own_lies_over_the_shipped_one(own, monkeypatch, tmp_path):
@@ -95,8 +95,8 @@ def test_an_entry_of_ones_own_lies_over_the_shipped_one(own, monkeypatch, tmp_pa
     choice.write(shipped, {"cpu": {name: Measured("xla", None, 1.0), other: Measured("xla", None, 1.0)}})
     monkeypatch.setattr(choice, "SHIPPED", shipped)
     choice.write(own, {"cpu": {name: Measured("interpret", None, 3.0)}})
-    assert measured("cpu", "dense", jnp.float32, SIZE) == Measured("interpret", None, 3.0)
-    assert measured("cpu", "mlp", jnp.float32, SIZE) == Measured("xla", None, 1.0)
+    assert find_measurement("cpu", "dense", jnp.float32, SIZE) == Measured("interpret", None, 3.0)
+    assert find_measurement("cpu", "mlp", jnp.float32, SIZE) == Measured("xla", None, 1.0)
     assert json.loads(own.read_text())["format"] == choice.FORMAT
 
 

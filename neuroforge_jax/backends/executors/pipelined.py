@@ -81,7 +81,9 @@ def chunk_program(
 
 
 @by_structure
-def _jitted(step: Step, batch_size: int, chunk_steps: int, options: CompileOptions) -> jax.stages.Wrapped:
+def _jit_program(
+    step: Step, batch_size: int, chunk_steps: int, options: CompileOptions
+) -> jax.stages.Wrapped:
     program = chunk_program(step, batch_size=batch_size, chunk_steps=chunk_steps)
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
 
@@ -95,7 +97,7 @@ def prepare(spec: ExecutorSpec) -> Run:
     samples, chunk_steps = np.int32(len(source)), streaming.steps_of_chunk(batch_size, spec.steps)
     buffer = HostBuffer.empty(source.like, chunk_steps * batch_size)
     fitted, zero = jax.device_put(spec.fitted, device), np.int32(0)
-    jitted = _jitted(spec.step, batch_size, chunk_steps, spec.options)
+    jitted = _jit_program(spec.step, batch_size, chunk_steps, spec.options)
     like = spec.state_like, fitted, _move(buffer, device), Segment(zero, zero, zero, zero)
     compiled = start_compiling(jitted, device, *like).result()
     keys_like = jax.ShapeDtypeStruct(spec.state_like.key_data.shape, spec.state_like.key_data.dtype)

@@ -66,7 +66,7 @@ def segment_program(
 
 
 @by_structure
-def _jitted(
+def _jit_program(
     step: Step, batch_size: int, capacity: int, options: CompileOptions, many: bool
 ) -> jax.stages.Wrapped:
     """many: networks at once, which share data and steps and meet nowhere else."""
@@ -80,7 +80,7 @@ def prepare(spec: ExecutorSpec) -> Run:
     """Compile the program for this state and data."""
     data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
     capacity = capacity_of(spec.steps)
-    jitted = _jitted(spec.step, spec.batch_size, capacity, spec.options, spec.members is not None)
+    jitted = _jit_program(spec.step, spec.batch_size, capacity, spec.options, spec.members is not None)
     zero = np.int32(0)
     compiled = start_compiling(jitted, spec.device, spec.state_like, fitted, data, zero, zero).result()
 

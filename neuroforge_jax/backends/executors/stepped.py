@@ -30,7 +30,7 @@ from neuroforge_jax.typing import Array, CompileOptions
 def prepare(spec: ExecutorSpec) -> Run:
     """Compile one step for this state and data."""
     data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
-    jitted = _jitted(spec.step, spec.batch_size, spec.options)
+    jitted = _jit_program(spec.step, spec.batch_size, spec.options)
     moving, hyper = _take_hyper(spec.state_like)
     compiled = start_compiling(jitted, spec.device, moving, hyper, fitted, data, np.int32(0)).result()
 
@@ -52,7 +52,7 @@ def _take_hyper(state: TrainState) -> tuple[TrainState, Hyper]:
 
 
 @by_structure
-def _jitted(step: Step, batch_size: int, options: CompileOptions) -> jax.stages.Wrapped:
+def _jit_program(step: Step, batch_size: int, options: CompileOptions) -> jax.stages.Wrapped:
     def program(
         moving: TrainState, hyper: Hyper, fitted: Fitted, data: DeviceData, index: Array
     ) -> tuple[TrainState, StepMetrics]:

@@ -47,7 +47,7 @@ def read_idx(path: Path, *, sha256: str | None = None) -> np.ndarray:
 
     sha256: digest that the uncompressed payload must have. Raises DataError naming the file.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         return _read(file, os.fstat(file.fileno()).st_size, str(path), sha256)
 
 
@@ -56,7 +56,7 @@ def map_idx(path: Path) -> np.ndarray:
 
     Raises DataError naming the file, which must have the very size that its header claims.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         header = _header(file, str(path), max_bytes=2**62)
         header.check_size(os.fstat(file.fileno()).st_size, str(path))
     if not header.items_bytes:
@@ -65,7 +65,7 @@ def map_idx(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> Iterator[BinaryIO]:
     try:
         # Asked before opening: opening a pipe would wait for its writer.
         if not stat.S_ISREG(path.stat().st_mode):

@@ -93,9 +93,9 @@ def encode(columns: Sequence[Column], table: Table) -> Float32[np.ndarray, "N I"
             place = {category: at + index for index, category in enumerate(column.categories)}
             for row, cell in enumerate(values):
                 if cell not in place:
-                    known = ", ".join(map(_quoted, column.categories[:20]))
+                    known = ", ".join(map(_quote, column.categories[:20]))
                     where = f"{table.path} line {table.lines[row]}, column {column.name!r}"
-                    raise DataError(f"{where}: {_quoted(cell)} is no known category: known are {known}")
+                    raise DataError(f"{where}: {_quote(cell)} is no known category: known are {known}")
                 x[row, place[cell]] = 1
         else:
             x[:, at] = values
@@ -233,7 +233,7 @@ def _header(path: Path, cells: list[str]) -> list[str]:
             raise DataError(f"{path}: column {number} has no name in the header; name it or remove it")
         if name in seen or (_is_number(name) and not name.isdigit()):
             raise DataError(
-                f"{path}: {_quoted(name)} cannot head column {number}; the first row must hold distinct names"
+                f"{path}: {_quote(name)} cannot head column {number}; the first row must hold distinct names"
             )
         seen.add(name)
     return header
@@ -264,10 +264,10 @@ def _odd_cell(path: Path, line: int, column: str, cell: str, first_line: int, fi
     if not cell.strip():
         return DataError(f"{where}: the cell is empty; fill it or remove the row")
     return DataError(
-        f"{where}: {_quoted(cell)} is {'a number' if _is_number(cell) else 'no number'}, and "
-        f"line {first_line} has {_quoted(first)}; a column is all numbers or all text"
+        f"{where}: {_quote(cell)} is {'a number' if _is_number(cell) else 'no number'}, and "
+        f"line {first_line} has {_quote(first)}; a column is all numbers or all text"
     )
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
