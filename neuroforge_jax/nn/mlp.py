@@ -171,7 +171,7 @@ def _to_unit_variance(mlp: MLP, params: Params, sample: Float[Array, "S I"]) -> 
         # Rows that are all alike say nothing, and are left out.
         divisor = jnp.where(deviation > 0, deviation, 1).astype(kernel.dtype)
         scaled[name] = {**params[name], "kernel": kernel / divisor}
-        x = _hidden(mlp, scaled[name], x, plain_dense, lambda y: y)
+        x = _hidden(mlp, scaled[name], x)
     return scaled
 
 
@@ -198,20 +198,16 @@ def apply(
     dropout: Dropout | None = None,
 ) -> Float[Array, "B C"]:
     """Logits of a batch. Dropout happens only where it is given, that is, in training."""
+    if not mlp.dropout:
+        dropout = None
     for index, name in enumerate(layer_names(mlp)[:-1]):
-
-        def drop(y: Array, index: int = index) -> Array:
-            if dropout is None or not mlp.dropout:
-                return y
-            kept = jax.random.bernoulli(jax.random.fold_in(dropout.key, index), 1 - dropout.rate, y.shape)
-            return jnp.where(kept, y / (1 - dropout.rate), 0)
-
-        x = _hidden(mlp, params[name], x, dense, drop)
+        own = None if dropout is None else dropout._replace(key=jax.random.fold_in(dropout.key, index))
+        x = _hidden(mlp, params[name], x, dense, own)
     return dense(x, params["output"]["kernel"], params["output"]["bias"], "identity")
 
 
 def _hidden(
-    mlp: MLP, layer: Mapping[str, Array], x: Array, dense: Dense, drop: Callable[[Array], Array]
+    mlp: MLP, layer: Mapping[str, Array], x: Array, dense: Dense = plain_dense, dropout: Dropout | None = None
 ) -> Array:
     """What a hidden layer makes of the rows x [B, I]."""
     normalize, norm_params = NORMALIZATIONS[mlp.normalization]
@@ -221,5 +217,7 @@ def _hidden(
         y = dense(x, layer["kernel"], layer["bias"], "identity")
         y = normalize(y, *(layer[leaf] for leaf in norm_params))
         y = ACTIVATIONS[mlp.activation].function(y)
-    y = drop(y)
+    if dropout is not None:
+        kept = jax.random.bernoulli(dropout.key, 1 - dropout.rate, y.shape)
+        y = jnp.where(kept, y / (1 - dropout.rate), 0)
     return x + y if mlp.residual and x.shape == y.shape else y

@@ -11,6 +11,7 @@ of 2ᵏ costs no rounding. Everything here is pure and works under `vmap`, with 
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,9 +95,9 @@ def unscale_gradients(gradients: Params, scale: LossScale) -> Params:
     return jax.tree.map(lambda gradient: gradient * inverse, gradients)
 
 
-def all_finite(gradients: Params) -> Bool[Array, ""]:
-    """Whether no gradient is infinite or NaN."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)]).all()
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Whether no number of gradients or parameters is infinite or NaN."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def update_loss_scale(scale: LossScale, finite: Bool[Array, ""]) -> LossScale:

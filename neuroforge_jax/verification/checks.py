@@ -87,7 +87,7 @@ def verify_training(
     """
     begun = time.perf_counter()
     if config.optimizer not in KNOWN:
-        config = replace(config, optimizer="sgd")
+        config = replace(config, optimizer="sgd", beta1=None, beta2=None)
     Job.build(config, dataset, Choice(backend, ""))  # tells what is wrong with the config
     problem = problem_of(config, dataset, unit_roundoff(backend.policy), order_of, rates_of)
     checks = tuple(check_problem(backend, problem, TOLERANCE, fault))
