@@ -105,17 +105,8 @@ class Dataset:
         _check_shapes(name, arrays)
         if classes is None:
             classes = _number_classes(name, [y for _, y in arrays.values()])
-        splits = {
-            part: Split(_inputs(name, part, x), _targets(name, part, x, y, classes))
-            for part, (x, y) in arrays.items()
-        }
+        splits = _make_splits(name, arrays, classes)
         train = splits["training"]
-        for part, split in splits.items():
-            if split.targets.shape[1:] != train.targets.shape[1:]:
-                raise DataError(
-                    f"{name}: training targets are {train.targets.shape} and {part} targets {split.targets.shape}; "
-                    "they must have as many numbers a sample"
-                )
         if sample_weight is not None:
             train = replace(train, weights=_weights(name, np.asarray(sample_weight), len(train)))
         return Dataset(
@@ -204,6 +195,24 @@ def _number_classes(name: str, labels: Sequence[np.ndarray]) -> list[str] | None
     if highest >= 100_000:
         raise DataError(f"{name}: label {highest} is too large; labels are class indices from 0")
     return [str(index) for index in range(max(2, highest + 1))]
+
+
+def _make_splits(
+    name: str, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str] | None
+) -> dict[str, Split]:
+    """A split of each part, all with targets of one width."""
+    splits = {
+        part: Split(_inputs(name, part, x), _targets(name, part, x, y, classes))
+        for part, (x, y) in arrays.items()
+    }
+    train = splits["training"]
+    for part, split in splits.items():
+        if split.targets.shape[1:] != train.targets.shape[1:]:
+            raise DataError(
+                f"{name}: training targets are {train.targets.shape} and {part} targets {split.targets.shape}; "
+                "they must have as many numbers a sample"
+            )
+    return splits
 
 
 def _check_shapes(name: str, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:

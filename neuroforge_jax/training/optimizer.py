@@ -56,7 +56,7 @@ class OptimizerSpec:
         decay: Decay = hyper.weight_decay if self.decays else 0.0
         chain = [optax.clip_by_global_norm(hyper.clip_norm)] if self.clips else []
         if self.decays and self.name not in DECOUPLED:
-            chain.append(optax.add_decayed_weights(decay, self._decaying()))
+            chain.append(optax.add_decayed_weights(decay, self.decay_mask()))
         optimizer = OPTIMIZERS[self.name](self, hyper, rate, decay)
         chain.append(self._by_group(optimizer, hyper) if self.by_group else optimizer)
         return chain[0] if len(chain) == 1 else optax.chain(*chain)
@@ -74,11 +74,11 @@ class OptimizerSpec:
 
         return optax.GradientTransformation(optimizer.init, update)
 
-    def _decaying(self) -> optax.Params:
+    def decay_mask(self) -> optax.Params:
         """A tree of truth values: which parameters decay."""
         return _by_leaf(self.mlp, lambda param: param.decays)
 
-    def _orthogonalized(self) -> optax.Params:
+    def muon_dimensions(self) -> optax.Params:
         """Muon's word for the matrices that it takes; the others go to Adam."""
         kernel = contrib.MuonDimensionNumbers()
         return _by_leaf(self.mlp, lambda param: kernel if param.group == "kernels" else None)
@@ -97,10 +97,10 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.Gradie
     "nesterov": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum, nesterov=True),
     "adam": lambda spec, hyper, rate, decay: optax.adam(rate, hyper.beta1, hyper.beta2),
     "adamw": lambda spec, hyper, rate, decay: optax.adamw(
-        rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec._decaying()
+        rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec.decay_mask()
     ),
     "lion": lambda spec, hyper, rate, decay: optax.lion(
-        rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec._decaying()
+        rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec.decay_mask()
     ),
     "muon": lambda spec, hyper, rate, decay: contrib.muon(
         rate,
@@ -108,8 +108,8 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.Gradie
         adam_b1=hyper.beta1,
         adam_b2=hyper.beta2,
         weight_decay=decay,
-        weight_decay_mask=spec._decaying(),
-        muon_weight_dimension_numbers=spec._orthogonalized(),
+        weight_decay_mask=spec.decay_mask(),
+        muon_weight_dimension_numbers=spec.muon_dimensions(),
     ),
 }
 """Name → optax's optimizer by structure, values, learning rate and decoupled weight decay. Momentum: Polyak, 1964;

@@ -143,7 +143,9 @@ TRAIN = ["--dataset", "digits", "--hidden", "8", "--epochs", "1", "--batch-size"
 
 
 def test_train_verifies_first(capsys):
-    code, out, err = run(train.main, [*TRAIN, "--backend", "stepped", "--precision", "bf16"], capsys)
+    """With an optimizer that the oracle does not have: the network is verified all the same."""
+    flags = "--backend stepped --precision bf16 --optimizer lion --beta2 0.95 --learning-rate 0.001"
+    code, out, err = run(train.main, [*TRAIN, *flags.split()], capsys)
     assert (code, err) == (0, "")
     assert out.startswith("verified  ")
     assert "checks against a float64 oracle" in out.splitlines()[0]
