@@ -43,6 +43,5 @@ class EarlyStopping(Callback):
     def load_state(self, values: dict[str, Any], arrays: Any) -> None:
         """The inverse of `state`."""
         if values:
-            self.best = BestEpoch(
-                values["score"], values["epoch"], Evaluation(**values["evaluation"]), arrays
-            )
+            evaluation = Evaluation.from_json(values["evaluation"])
+            self.best = BestEpoch(values["score"], values["epoch"], evaluation, arrays)

@@ -116,7 +116,7 @@ def final_figures(
         "best_epoch": best.epoch + 1 if of_best else None,
         f"best_{shown}_accuracy_of_an_epoch": of_best and of_best.accuracy,
         "train_loss": history[-1]["train_loss"],
-        "last_epoch_accuracy": history[-1][f"{shown}_accuracy"],
+        "last_epoch_accuracy": history[-1].get(f"{shown}_accuracy"),
         "compile_seconds": compile_seconds,
         "train_seconds": pace.train_seconds,
         "samples_per_second": rate,

@@ -1,8 +1,9 @@
 """Evaluation and prediction over a whole split, in chunks of one size; padding counts for nothing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,18 +25,37 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class Evaluation:
-    """loss: mean over the samples, without label smoothing; accuracy: share of them classified rightly, None
-    for a regression.
+    """numbers: by name; `loss`, the mean over the samples without label smoothing, and where there are classes
+    `accuracy`, the share of the samples classified rightly.
     """
 
-    loss: float
-    accuracy: float | None
+    numbers: Mapping[str, float]
     samples: int
 
+    @property
+    def loss(self) -> float:
+        """The mean over the samples, without label smoothing."""
+        return self.numbers["loss"]
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of the samples classified rightly; None for a regression."""
+        return self.numbers.get("accuracy")
+
     def named(self, part: str) -> dict[str, float | None]:
-        """Names and numbers for a record: `test_loss`, `test_accuracy`; a loss that is no number is None."""
-        loss = self.loss if math.isfinite(self.loss) else None
-        return {f"{part}_loss": loss, f"{part}_accuracy": self.accuracy}
+        """Names and numbers for a record: `test_loss`, `test_accuracy`; one that is not finite is None."""
+        return {
+            f"{part}_{name}": number if math.isfinite(number) else None
+            for name, number in self.numbers.items()
+        }
+
+    @staticmethod
+    def from_json(saved: Mapping[str, Any]) -> "Evaluation":
+        """The inverse of `asdict`; version 0.1 wrote the two numbers without `numbers`."""
+        numbers = saved.get("numbers")
+        if numbers is None:
+            numbers = {name: saved[name] for name in ("loss", "accuracy") if saved[name] is not None}
+        return Evaluation(numbers, saved["samples"])
 
 
 Evaluator = Callable[[Params], Evaluation]
@@ -57,9 +77,8 @@ def prepare_evaluation(
     evaluate = program if params_like is None else start_compiling(program, device, params_like, fitted, data)
 
     def run(params: Params) -> Evaluation:
-        loss, right = jax.device_get(evaluate(params, fitted, data))
-        accuracy = float(right) / len(split) if model.classes else None
-        return Evaluation(float(loss) / len(split), accuracy, len(split))
+        totals = jax.device_get(evaluate(params, fitted, data))
+        return Evaluation({name: float(total) / len(split) for name, total in totals.items()}, len(split))
 
     return run
 
@@ -74,17 +93,19 @@ def predict_logits(
 
 @by_structure
 def _evaluation(model: Model, options: CompileOptions) -> jax.stages.Wrapped:
-    def program(params: Params, fitted: Fitted, data: DeviceData) -> tuple[Array, Array]:
+    def program(params: Params, fitted: Fitted, data: DeviceData) -> dict[str, Array]:
         chunk = min(CHUNK, data.rows)
 
-        def add_chunk(index: Array, total: tuple[Array, Array]) -> tuple[Array, Array]:
+        def add_chunk(index: Array, totals: dict[str, Array]) -> dict[str, Array]:
             batch = _chunk(data, index, chunk)
             logits = model.logits(params, fitted, batch.inputs)
-            losses = LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=None)
-            right = correct(logits, batch.targets) if model.classes else jnp.zeros_like(losses)
-            return total[0] + (losses * batch.mask).sum(), total[1] + (right * batch.mask).sum()
+            each = {"loss": LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=None)}
+            if model.classes:
+                each["accuracy"] = correct(logits, batch.targets)
+            return {name: totals[name] + (numbers * batch.mask).sum() for name, numbers in each.items()}
 
-        return lax.fori_loop(0, -(-data.samples // chunk), add_chunk, (jnp.zeros(()), jnp.zeros(())))
+        names = ("loss", "accuracy") if model.classes else ("loss",)
+        return lax.fori_loop(0, -(-data.samples // chunk), add_chunk, {name: jnp.zeros(()) for name in names})
 
     return jax.jit(program, compiler_options=dict(options) or None)
 

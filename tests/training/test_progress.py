@@ -15,7 +15,7 @@ from neuroforge_jax.training.progress import EpochSums, Throughput, TrainProgres
 def best_of(*accuracies):
     best = BestEpoch()
     for epoch, accuracy in enumerate(accuracies):
-        best = best.better_of(Evaluation(1.0, accuracy, 10), epoch, None)
+        best = best.better_of(Evaluation({"loss": 1.0, "accuracy": accuracy}, 10), epoch, None)
     return best
 
 
@@ -27,7 +27,7 @@ def test_the_first_of_the_best_epochs_is_the_best():
 def test_a_regression_is_judged_by_its_loss():
     best = BestEpoch()
     for epoch, loss in enumerate((3.0, 1.0, 2.0)):
-        best = best.better_of(Evaluation(loss, None, 10), epoch, None)
+        best = best.better_of(Evaluation({"loss": loss}, 10), epoch, None)
     assert (best.score, best.epoch) == (-1.0, 1)
 
 
@@ -51,7 +51,7 @@ def test_it_is_enough_after_so_many_epochs_without_a_better_one_or_at_the_target
 def test_the_weights_of_the_best_epoch_are_a_copy():
     """The state goes on to the next step, which uses its buffers again."""
     params = {"output": {"kernel": jnp.ones((2, 2))}}
-    best = BestEpoch().better_of(Evaluation(1.0, 0.5, 10), 0, params)
+    best = BestEpoch().better_of(Evaluation({"loss": 1.0, "accuracy": 0.5}, 10), 0, params)
     params["output"]["kernel"].delete()
     np.testing.assert_array_equal(best.params["output"]["kernel"], 1)
 
