@@ -117,6 +117,28 @@ def test_a_step_counts_real_samples_and_right_answers_whatever_they_weigh():
     assert (float(metrics.samples), float(metrics.correct)) == (4, 4)  # logits that tie are right
 
 
+@pytest.mark.parametrize("rate", [0.1, 3e38], ids=["sound", "overflowing"])
+def test_a_member_is_frozen_before_an_update_that_overflows_though_its_loss_is_finite(rate):
+    ones = np.ones(2, np.float32)
+    batch = Batch(np.ones((2, 3), np.float32), np.int32([0, 0]), ones, 8 * ones)
+    hyper = dataclasses.replace(HYPER, learning_rate=np.float32(rate))
+    state = dataclasses.replace(STATE, hyper=hyper, frozen=jnp.array(False))
+    step = jax.jit(make_step(make_parts(LINEAR, TRAINING)))
+    (before, measured), (after, metrics) = (
+        step(dataclasses.replace(state, frozen=frozen), AS_IT_IS, batch) for frozen in (None, state.frozen)
+    )
+    lost = rate > 1
+    assert np.isfinite(measured.loss)
+    assert bool(jnp.isfinite(before.params["output"]["bias"]).all()) != lost
+    assert bool(after.frozen) == lost == bool(np.isnan(metrics.loss))
+    expected = state.params if lost else before.params
+    for ours, theirs in zip(jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    # Once frozen it stays so, whatever its rate.
+    again, _ = step(dataclasses.replace(after, hyper=HYPER), AS_IT_IS, batch)
+    assert bool(again.frozen) == lost
+
+
 def numbers(*shape):
     """Arrays that no default looks like."""
     size = int(np.prod(shape))
