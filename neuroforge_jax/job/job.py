@@ -34,7 +34,7 @@ from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import Compiling, start_compiling
 from neuroforge_jax.training.evaluate import Evaluator, prepare_evaluation
-from neuroforge_jax.training.hyper import Hyper, make_hyper, parse_rate_factors
+from neuroforge_jax.training.hyper import Hyper, make_hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.state import TrainState, params_key, state_around
 from neuroforge_jax.training.step import Parts, Training, make_step
@@ -255,13 +255,14 @@ def make_training(
         )
     steps = config.epochs * shuffle.steps_per_epoch(samples, config.batch_size)
     decays, clips = config.weight_decay > 0, config.clip_norm is not None
-    by_group = any(factor != 1 for factor in parse_rate_factors(config.rate_factors).values())
+    hyper = make_hyper(config, steps)
+    by_group = any(factor != 1 for factor in hyper.rate_factors.values())
     loss_scale = make_loss_scale(config.loss_scale, model.policy)
     if loss_scale is None and skips_non_finite:
         loss_scale = static_scale(1.0)
     return Training(
         optimizer=OptimizerSpec(model.mlp, config.optimizer, config.schedule, decays, clips, by_group),
-        hyper=make_hyper(config, steps),
+        hyper=hyper,
         batch_size=config.batch_size,
         steps=steps,
         smooths=config.label_smoothing > 0,

@@ -58,10 +58,10 @@ class OptimizerSpec:
         if self.decays and self.name not in DECOUPLED:
             chain.append(optax.add_decayed_weights(decay, self.decay_mask()))
         optimizer = OPTIMIZERS[self.name](self, hyper, rate, decay)
-        chain.append(self._by_group(optimizer, hyper) if self.by_group else optimizer)
+        chain.append(self._scale_groups(optimizer, hyper) if self.by_group else optimizer)
         return chain[0] if len(chain) == 1 else optax.chain(*chain)
 
-    def _by_group(
+    def _scale_groups(
         self, optimizer: optax.GradientTransformation, hyper: Hyper
     ) -> optax.GradientTransformation:
         """The optimizer with its updates, decoupled decay too, times the factor of each parameter's group."""
