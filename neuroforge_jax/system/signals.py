@@ -14,7 +14,8 @@ second signal, and on a first one that nobody has answered for PATIENCE_SECONDS 
 
 An exception within the import of a compiled module can crash the process (jaxlib's modules, written in C++, end
 it with SIGSEGV or SIGABRT), and one within a `__del__` or a callback of the garbage collector (jax has one) is
-ignored by Python: a signal that arrives there is raised a moment later. What C++ makes of one that passed through
+ignored by Python, and jax swallows every exception of a plugin that it loads (the one for CUDA, say): a signal that
+arrives there is raised a moment later. What C++ makes of one that passed through
 it (a SystemError, with the signal as its cause) leaves the block as the signal.
 """
 
@@ -39,6 +40,8 @@ LOOK_SECONDS = 0.05
 """How often the thread looks, once a signal has come."""
 
 COMPILED_IMPORT = (ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__)
+LOADS_PLUGINS = ("jax._src.xla_bridge", "discover_pjrt_plugins")
+"""Module and function within which jax swallows whatever is raised."""
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 SHOW_CURSOR = b"\x1b[?25h"
@@ -120,7 +123,7 @@ class SignalWatch:
         self.received = self.received or signum
         if self._deferred:
             return
-        if _imports_compiled_code(frame):
+        if _would_be_lost(frame):
             self._postponed = True
             return
         raise Stopped(signum, self.hint)
@@ -150,10 +153,15 @@ class SignalWatch:
                 _thread.interrupt_main(signal.Signals(heard.pop()))
 
 
-def _imports_compiled_code(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code not in COMPILED_IMPORT:
+def _would_be_lost(frame: FrameType | None) -> bool:
+    """An exception raised in `frame`: whether it would crash the process or be swallowed."""
+    while frame is not None:
+        if frame.f_code in COMPILED_IMPORT:
+            return True
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == LOADS_PLUGINS:
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 def _end(signum: int) -> None:

@@ -9,8 +9,10 @@ import time
 from contextlib import suppress
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from jax._src import xla_bridge
 
 from neuroforge_jax.system import signals
 from neuroforge_jax.system.signals import SignalWatch, Stopped
@@ -121,6 +123,24 @@ def test_a_signal_within_the_import_of_a_compiled_module_is_raised_after_it():
         events.append("imported")
         wait()
     assert events == ["went on", "imported"]
+
+
+def test_a_signal_while_jax_loads_a_plugin_is_raised_after_it():
+    """jax swallows whatever a plugin raises there, and the plugin for CUDA calls Python for seconds."""
+    went_on = []
+
+    class Plugin:
+        def initialize(self):
+            send(signal.SIGTERM)
+            went_on.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.metadata.entry_points", lambda group: [SimpleNamespace(value="a_plugin")])
+        patch.setitem(sys.modules, "a_plugin", Plugin())
+        with pytest.raises(Stopped, match="terminated"), SignalWatch():
+            xla_bridge.discover_pjrt_plugins()
+            wait()
+    assert went_on
 
 
 def test_a_first_signal_that_nobody_answers_ends_the_process_after_a_while(ended):
