@@ -11,9 +11,10 @@
     interpret   the TPU's kernels as plain jax: for tests and teaching, on any device
     auto        the kernel that was measured to be the fastest on this device at about this size, else xla
 
-What a set of kernels has nothing for, such as fp16 on a TPU, runs XLA. A kernel's derivative is two more kernels:
-the pass forward keeps its operands and y or the sum z (`forms.py`), and the pass backward reads dy and that once
-for dx and once for dW and db. An mlp keeps its input alone and computes the rest again.
+What a set of kernels has nothing for, such as fp16 on a TPU, runs XLA. A kernel's derivative is more kernels: the
+pass forward keeps its operands and y or the sum z (`forms.py`); the pass backward reads dy and that once for dx
+and once for dW and db, or makes dz of them, once for both. An mlp keeps its input alone, and computes the rest
+again.
 """
 
 from functools import partial
@@ -137,13 +138,12 @@ def _dense_backward(
 ) -> tuple[Array, Array, Array]:
     x_hat, kernel_hat, kept, x_like, kernel_like, bias_like = residuals
     (inputs, outputs), batch = kernel_hat.shape, len(x_hat)
-    tiles = _tiles(kernel_set, "input_gradient", policy, (batch, inputs, outputs))
-    dx = kernel_set.kernels.input_gradient(
-        dy, kept, kernel_hat, activation, tiles=tiles, interpret=kernel_set.interpret
+    tiles = (
+        _tiles(kernel_set, "input_gradient", policy, (batch, inputs, outputs)),
+        _tiles(kernel_set, "weight_gradient", policy, (inputs, outputs, batch)),
     )
-    tiles = _tiles(kernel_set, "weight_gradient", policy, (inputs, outputs, batch))
-    dkernel, dbias = kernel_set.kernels.weight_gradient(
-        x_hat, dy, kept, activation, tiles=tiles, interpret=kernel_set.interpret
+    dx, dkernel, dbias = kernel_set.kernels.gradients(
+        x_hat, kernel_hat, dy, kept, activation, tiles=tiles, interpret=kernel_set.interpret
     )
     return dx.astype(x_like.dtype), dkernel.astype(kernel_like.dtype), dbias.astype(bias_like.dtype)
 

@@ -77,6 +77,28 @@ def forward(
     return y, z[0] if z else None
 
 
+def gradients(
+    x: Float[Array, "B I"],
+    kernel: Float[Array, "I O"],
+    dy: Float[Array, "B O"],
+    kept: Float[Array, "B O"],
+    activation: str,
+    *,
+    tiles: tuple[Tiles | None, Tiles | None] = (None, None),
+    interpret: Any = False,
+) -> tuple[Float[Array, "B I"], Float[Array, "I O"], Float[Array, " O"]]:
+    """Gradients of x, in the compute dtype, of W and of b, in float32, from one dz.
+
+    XLA does not merge two kernels that make the same dz: some versions of jax write equal kernels in unequal ways.
+    """
+    dz, dbias = _sum_gradient(dy, kept, activation, kernel.dtype, interpret)
+    return (
+        _input_product(dz, kernel, tiles[0], interpret),
+        _weight_product(x, dz, tiles[1], interpret),
+        dbias,
+    )
+
+
 def input_gradient(
     dy: Float[Array, "B O"],
     kept: Float[Array, "B O"],
@@ -88,8 +110,7 @@ def input_gradient(
 ) -> Float[Array, "B I"]:
     """Gradient of x, (dy ⊙ φ′)·Wᵀ, rounded to the compute dtype."""
     dz, _ = _sum_gradient(dy, kept, activation, kernel.dtype, interpret)
-    how = {"transposed": (False, True), "tiles": tiles, "interpret": interpret}
-    return _product(dz, kernel, [kernel.dtype], lambda dx: [dx], **how)[0]
+    return _input_product(dz, kernel, tiles, interpret)
 
 
 def weight_gradient(
@@ -280,6 +301,12 @@ def _product(
     if parts > 1:
         made = [result.reshape(parts, -1, result.shape[1]).sum(axis=0) for result in made]
     return [result[:rows, :columns] for result in made]
+
+
+def _input_product(dz: Array, kernel: Array, tiles: Tiles | None, interpret: Any) -> Array:
+    """dz·Wᵀ in the compute dtype."""
+    how = {"transposed": (False, True), "tiles": tiles, "interpret": interpret}
+    return _product(dz, kernel, [kernel.dtype], lambda dx: [dx], **how)[0]
 
 
 def _weight_product(x: Array, dz: Array, tiles: Tiles | None, interpret: Any) -> Array:

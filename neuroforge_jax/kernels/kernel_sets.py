@@ -38,6 +38,20 @@ class Kernels(Protocol):
         """φ(x·W + b) in the output dtype and, where the form keeps the sum, z in the compute dtype."""
         ...
 
+    def gradients(
+        self,
+        x: Float[Array, "B I"],
+        kernel: Float[Array, "I O"],
+        dy: Float[Array, "B O"],
+        kept: Float[Array, "B O"],
+        activation: str,
+        *,
+        tiles: tuple[Tiles | None, Tiles | None] = (None, None),
+        interpret: Any = False,
+    ) -> tuple[Float[Array, "B I"], Float[Array, "I O"], Float[Array, " O"]]:
+        """The two below; tiles: of each."""
+        ...
+
     def input_gradient(
         self,
         dy: Float[Array, "B O"],

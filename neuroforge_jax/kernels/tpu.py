@@ -92,6 +92,21 @@ def _forward_kernel(x: Ref, kernel: Ref, bias: Ref, y: Ref, *rest: Ref, form: Fo
             kept[...] = added.astype(kept.dtype)
 
 
+def gradients(
+    x: Float[Array, "B I"],
+    kernel: Float[Array, "I O"],
+    dy: Float[Array, "B O"],
+    kept: Float[Array, "B O"],
+    activation: str,
+    *,
+    tiles: tuple[Tiles | None, Tiles | None] = (None, None),
+    interpret: Any = False,
+) -> tuple[Float[Array, "B I"], Float[Array, "I O"], Float[Array, " O"]]:
+    """Gradients of x, in the compute dtype, of W and of b, in float32; tiles: of the first and of the second."""
+    dx = input_gradient(dy, kept, kernel, activation, tiles=tiles[0], interpret=interpret)
+    return dx, *weight_gradient(x, dy, kept, activation, tiles=tiles[1], interpret=interpret)
+
+
 def input_gradient(
     dy: Float[Array, "B O"],
     kept: Float[Array, "B O"],

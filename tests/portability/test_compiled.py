@@ -179,7 +179,7 @@ def test_the_kernels_of_a_layer_compile_forward_and_backward(name, activation, p
 
 @pytest.mark.parametrize("activation", FORMS)
 def test_the_hopper_kernels_of_a_layer_compile_forward_and_backward(activation):
-    """Those of dz, for dx and for dW, are the same and are made once."""
+    """One makes dz, for dx and for dW."""
     target, how = here("h200"), "hopper"
 
     def loss(x, kernel, bias):
