@@ -1,6 +1,6 @@
 """The kernels against XLA on the device that is here, and the table that `implementation="auto"` reads:
 
-    python benchmarks/kernels.py --output benchmarks/kernels_h200.json [--ship]
+    python benchmarks/kernels.py --output FILE [--table neuroforge_jax/kernels/measured.json]
 
     layers      φ(x·W + b) forward, and with all gradients: layers of 784-1024-512-10 by batch, and 4096³
     elementwise bias and activation, forward and backward, beside a copy of as many bytes
@@ -8,13 +8,14 @@
 
 Contenders take turns; a turn is many calls of a program that runs the operation SETS times in a row, each time on
 other operands, so that what is timed is the device and not the dispatch. Inputs are normally distributed: a device
-draws less power, and runs faster, on zeros. What won is written into the user's cache folder, and with --ship into
-the table of the package too. Where there is no device for kernels nothing is measured, unless --interpret tries the
-script itself on small sizes.
+draws less power, and runs faster, on zeros. What won is written into the user's cache folder, and with --table into
+a table like the package's. Each row is written as soon as it is measured. Where there is no device for kernels
+nothing is measured, unless --small tries the script itself: interpreted, on small sizes.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -53,16 +54,16 @@ class Options:
     """The record; sections that are not measured now are left as they are."""
     sections: tuple[str, ...] = ("layers", "elementwise", "mlp")
     """What to measure."""
-    ship: bool = False
-    """Write what won into the table of the package too."""
+    table: Path | None = None
+    """Put what won into this table too; the package's is neuroforge_jax/kernels/measured.json."""
     repetitions: int = 7
     """Turns of each candidate."""
     seconds: float = 0.05
     """Of a turn, about."""
     batches: tuple[int, ...] = (128, 512, 2048, 8192)
     """Of the layers and the elementwise operations."""
-    interpret: bool = False
-    """Try the script where there are no kernels for the device: interpreted, on small sizes."""
+    small: bool = False
+    """Try the script, on small sizes, and remember nothing; kernels that the device has not are interpreted."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,26 @@ class Bench:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        return (8, 40) if self.options.interpret else self.options.batches
+        return (40,) if self.options.small else self.options.batches
 
     def remember(self, entry: str, what: Measured) -> None:
         """For this process and, unless the script alone is tried, for later ones."""
         self.won[entry] = what
-        if not self.options.interpret:
-            choice.remember(jax.devices()[0].device_kind, {entry: what})
+        kind = jax.devices()[0].device_kind
+        if not self.options.small:
+            choice.remember(kind, {entry: what})
+        if self.options.table is not None:
+            known = choice.read(self.options.table if self.options.table.exists() else choice.SHIPPED)
+            choice.write(self.options.table, known | {kind: known.get(kind, {}) | self.won})
+
+    def compilers(self) -> ThreadPoolExecutor:
+        """Threads to compile in; interpreted kernels of Hopper run one at a time."""
+        return ThreadPoolExecutor(1 if self.target.interpret else None)
 
     def race(self, candidates: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-        """Microseconds of one operation of each, in turn; a call is SETS of them."""
+        """Microseconds of one operation of each, in turn; a call is SETS of them. All are compiled side by side."""
+        with self.compilers() as pool:
+            list(pool.map(lambda run: jax.block_until_ready(run()), candidates.values()))
         rates = interleaved(
             {name: self._timed(run) for name, run in candidates.items()}, self.options.repetitions
         )
@@ -109,13 +120,14 @@ class Bench:
     def settle(
         self, part: str, size: tuple[int, int, int], times: dict[str, list[float]], **about: float
     ) -> Any:
-        """The row of the record; the faster one is remembered under its name."""
+        """The row of the record; the faster one is remembered, for the parts that `auto` chooses by."""
         ours, theirs = times[self.target.name], times["xla"]
         gain = ratios(theirs, ours)
         # What could as well be chance is left to XLA.
         wins = gain["quartiles"][0] > 1.02
         name = entry_name(part, self.policy.compute, size)
-        self.remember(name, Measured(self.target.name if wins else "xla", None, gain["median"]))
+        if part in self.target.parts:
+            self.remember(name, Measured(self.target.name if wins else "xla", None, gain["median"]))
         median = float(np.median(ours)) * 1e-6
         print(f"{name}: {1e6 * median:.1f} µs, {gain['median']:.2f} of XLA's speed", flush=True)
         return {
@@ -157,11 +169,9 @@ def with_gradients(function: Callable[..., jax.Array], operands: tuple[Any, ...]
     return applied(both, (normal(9, *like.shape, dtype=like.dtype), *operands))
 
 
-def layers(bench: Bench) -> dict[str, Any]:
-    small = bench.options.interpret
+def layers(bench: Bench) -> Iterator[tuple[str, Any]]:
     sizes = [(b, i, o) for b in bench.batches for i, o in ((784, 1024), (1024, 512), (512, 10))]
-    record: dict[str, Any] = {}
-    for batch, inputs, outputs in sizes[:2] if small else [*sizes, (4096, 4096, 4096)]:
+    for batch, inputs, outputs in [(40, 61, 10)] if bench.options.small else [*sizes, (4096, 4096, 4096)]:
         operands = normal(0, batch, inputs), normal(1, inputs, outputs) / inputs**0.5, normal(2, outputs)
         size, flops = (batch, outputs, inputs), 2.0 * batch * inputs * outputs
         tune(bench, operands)
@@ -175,8 +185,7 @@ def layers(bench: Bench) -> dict[str, Any]:
                 function = jax.tree_util.Partial(layer, how)
                 candidates[how] = (with_gradients if part == "dense" else applied)(function, operands)
             row = bench.settle(part, size, bench.race(candidates), flops=times_flops * flops)
-            record[f"{part} {batch}×{inputs}×{outputs}"] = row
-    return record
+            yield f"{part} {batch}×{inputs}×{outputs}", row
 
 
 def tune(bench: Bench, operands: tuple[jax.Array, ...]) -> None:
@@ -203,17 +212,17 @@ def tune(bench: Bench, operands: tuple[jax.Array, ...]) -> None:
         ),
     }
     for part, (size, function, arguments) in programs.items():
-        candidates: dict[str, Callable[[], Any]] = {}
-        tried: dict[str, Tiles | None] = {"own": None, **{str(t): t for t in CANDIDATES[bench.target.name]}}
-        for name, tiles in tried.items():
-            run = applied(jax.tree_util.Partial(function, tiles), arguments)
-            try:
-                jax.block_until_ready(run())
-            except Exception as error:  # tiles that do not fit this device are no candidate
-                print(f"{part} {name}: {str(error).splitlines()[0]}", flush=True)
-            else:
-                candidates[name] = run
-        times = bench.race(candidates)
+        others = CANDIDATES[bench.target.name][: 1 if bench.options.small else None]
+        tried: dict[str, Tiles | None] = {"own": None, **{str(tiles): tiles for tiles in others}}
+        runs = {
+            name: applied(jax.tree_util.Partial(function, tiles), arguments) for name, tiles in tried.items()
+        }
+        with bench.compilers() as pool:
+            reasons = dict(zip(runs, pool.map(failure, runs.values()), strict=True))
+        for name, reason in reasons.items():
+            if reason:
+                print(f"{part} {name}: {reason}", flush=True)
+        times = bench.race({name: run for name, run in runs.items() if not reasons[name]})
         best = min(times, key=lambda name: float(np.median(times[name])))
         entry = entry_name(part, bench.policy.compute, size)
         own = float(np.median(times["own"])) if "own" in times else float("nan")
@@ -221,8 +230,16 @@ def tune(bench: Bench, operands: tuple[jax.Array, ...]) -> None:
         bench.remember(entry, Measured(bench.target.name, tried[best], 1.0))
 
 
-def elementwise(bench: Bench) -> dict[str, Any]:
-    record: dict[str, Any] = {}
+def failure(run: Callable[[], Any]) -> str:
+    """Why a program does not run, "" where it does: tiles that do not fit this device are no candidate."""
+    try:
+        jax.block_until_ready(run())
+    except Exception as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def elementwise(bench: Bench) -> Iterator[tuple[str, Any]]:
     for batch in bench.batches:
         z, bias = normal(0, batch, 1024, dtype=bench.policy.compute), normal(1, 1024)
 
@@ -237,14 +254,12 @@ def elementwise(bench: Bench) -> dict[str, Any]:
         times = bench.race(candidates | {"copy": applied(jnp.copy, (z,))})
         row = bench.settle("bias_activation", (batch, 1024, 1), times, bytes=5.0 * z.nbytes)
         row["copy_bytes_per_second"] = 2e6 * z.nbytes / float(np.median(times["copy"]))
-        record[f"{batch}×1024"] = row
-    return record
+        yield f"{batch}×1024", row
 
 
-def mlp(bench: Bench) -> dict[str, Any]:
-    record: dict[str, Any] = {}
-    for width in (64, 128):
-        for batch in bench.batches if bench.options.interpret else (2**14, 2**17, 2**21):
+def mlp(bench: Bench) -> Iterator[tuple[str, Any]]:
+    for width in (64,) if bench.options.small else (64, 128):
+        for batch in bench.batches if bench.options.small else (2**14, 2**17, 2**21):
             widths = (width,) * 5
             layered = [
                 (normal(at, i, o) / i**0.5, normal(at + 9, o)) for at, (i, o) in enumerate(pairwise(widths))
@@ -259,22 +274,18 @@ def mlp(bench: Bench) -> dict[str, Any]:
             inference = bench.race({who: applied(f, (x, layered)) for who, f in programs.items()})
             training = bench.race({who: with_gradients(f, (x, layered)) for who, f in programs.items()})
             size = (batch, width, 4)
-            record[f"width {width}, batch {batch}, inference"] = bench.settle(
-                "mlp", size, inference, flops=flops
-            )
-            record[f"width {width}, batch {batch}, training"] = bench.settle(
-                "mlp", size, training, flops=4 * flops
-            )
-    return record
+            what = f"width {width}, batch {batch}"
+            yield f"{what}, inference", bench.settle("mlp", size, inference, flops=flops)
+            yield f"{what}, training", bench.settle("mlp", size, training, flops=4 * flops)
 
 
 def main() -> None:
     options = tyro.cli(Options)
     device = jax.devices()[0]
-    target = KERNEL_SETS["interpret"] if options.interpret else kernels_for(device)
+    target = kernels_for(device) or (KERNEL_SETS["interpret"] if options.small else None)
     if target is None:
         raise SystemExit(
-            f"there are no kernels for {describe_device(device)}; --interpret tries the script itself"
+            f"there are no kernels for {describe_device(device)}; --small tries the script itself"
         )
     bench = Bench(options, target, POLICIES["bf16"], {})
     measure = {
@@ -283,10 +294,6 @@ def main() -> None:
         "mlp": lambda: mlp(bench),
     }
     write_sections(options.output, "python benchmarks/kernels.py --output FILE", measure, options.sections)
-    if options.ship:
-        shipped = choice.read(choice.SHIPPED)
-        shipped[device.device_kind] = shipped.get(device.device_kind, {}) | bench.won
-        choice.write(choice.SHIPPED, shipped)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +55,24 @@ def ratios(of: Sequence[float], to: Sequence[float]) -> dict[str, Any]:
     return spread([a / b for a, b in zip(of, to, strict=True)])
 
 
+Rows = Mapping[str, Any] | Iterator[tuple[str, Any]]
+"""Of a section: all at once, or one after the other, each of which is written at once."""
+
+
 def write_sections(
-    output: Path, command: str, measure: dict[str, Callable[[], dict[str, Any]]], sections: Sequence[str]
+    output: Path, command: str, measure: dict[str, Callable[[], Rows]], sections: Sequence[str]
 ) -> dict[str, Any]:
     """Measure these sections and write them into the record; the others are left as they are."""
     record = json.loads(output.read_text()) if output.exists() else {}
     for section in sections:
         print(f"{section} …", flush=True)
-        record[section] = measure[section]()
+        rows = measure[section]()
+        record[section] = {}
         record.setdefault("command", command)
         record["environment"] = BACKENDS["mixed"].environment(512)
         # Sections that are measured on their own keep the commit that they are of.
         record.setdefault("commits", {})[section] = record["environment"]["commit"]
-        output.write_text(json.dumps(record, indent=2) + "\n")
+        for name, row in rows.items() if isinstance(rows, Mapping) else rows:
+            record[section][name] = row
+            output.write_text(json.dumps(record, indent=2) + "\n")
     return record

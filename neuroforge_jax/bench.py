@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,12 +121,16 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
     record = run_suite(
         flags.suite,
         options,
-        BenchProgress(console.print, lambda case: console.print(_line(case), soft_wrap=True)),
+        BenchProgress(
+            console.print,
+            lambda case: console.print(_line(case), soft_wrap=True),
+            partial(_write, flags.output),
+        ),
     )
     for note in record["notes"]:
         console.print(f"note: {note}")
+    _write(flags.output, record)
     if flags.output is not None:
-        flags.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         console.print(f"written to {flags.output}", soft_wrap=True)
     if flags.report is not None:
         from neuroforge_jax.report.bench_page import render_bench_page
@@ -133,6 +138,12 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
         flags.report.write_text(render_bench_page(record), encoding="utf-8")
         console.print(f"written to {flags.report}", soft_wrap=True)
     return record
+
+
+def _write(output: Path | None, record: dict[str, Any]) -> None:
+    """After each case, so that a suite that is cut off leaves what it has measured."""
+    if output is not None:
+        output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _line(case: dict[str, Any]) -> str:

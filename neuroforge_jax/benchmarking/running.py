@@ -62,10 +62,13 @@ class BenchOptions:
 
 @dataclass(frozen=True)
 class BenchProgress:
-    """Whom a run of a suite tells. begins: of a part; row: a case as the record has it, measured or skipped."""
+    """Whom a run of a suite tells. begins: of a part; row: a case as the record has it, measured or skipped;
+    record: after each case, with those so far.
+    """
 
     begins: Callable[[str], None] = field(default=lambda text: None)
     row: Callable[[dict[str, Any]], None] = field(default=lambda case: None)
+    record: Callable[[dict[str, Any]], None] = field(default=lambda record: None)
 
 
 def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict[str, Any]:
@@ -84,11 +87,14 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
     progress.begins("the peaks of this machine")
     peaks = measure_peaks(_backends_of(groups))
     reference = cache(lambda small: reference_of(device, small=small))
-    cases: list[dict[str, Any]] = []
+    record = _begin_record(name, peaks, notes)
 
     def keep(case: dict[str, Any]) -> None:
-        cases.append(case)
+        record["cases"].append(case)
+        record["seconds"] = time.perf_counter() - begun
+        record["claims"] = claims_of(record["cases"]) if any(group.peers for group in groups) else []
         progress.row(case)
+        progress.record(record)
 
     for group in groups:
         progress.begins(f"{group.cases[0].name.rpartition('/')[0]}: {len(group.cases)} contenders")
@@ -97,18 +103,22 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
     for extra in extras:
         progress.begins(extra)
         EXTRAS[extra](options, reference(False), keep)
-    environment = BACKENDS["optimized"].environment(batch_size=512)
+    return record
+
+
+def _begin_record(name: str, peaks: Peaks, notes: list[str]) -> dict[str, Any]:
+    """Of a suite of which no case is measured yet."""
     return {
         "format": FORMAT,
         "kind": KIND,
         "suite": name,
         "command": f"python -m neuroforge_jax.bench --suite {name}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seconds": time.perf_counter() - begun,
-        "environment": {**environment, "threads": threads()},
+        "seconds": 0.0,
+        "environment": {**BACKENDS["optimized"].environment(batch_size=512), "threads": threads()},
         "ceiling": peaks.to_json(),
-        "cases": cases,
-        "claims": claims_of(cases) if any(group.peers for group in groups) else [],
+        "cases": [],
+        "claims": [],
         "notes": notes,
     }
 
@@ -168,7 +178,8 @@ def measure_group(
         ]
         if group.peers:
             for case, told in zip(group.cases, described, strict=True):
-                told["peak_resident_bytes"] = our_peak_resident_bytes(case.config, case.dataset)
+                if case.backend.device.platform == "cpu":
+                    told["peak_resident_bytes"] = our_peak_resident_bytes(case.config, case.dataset)
         ours = group.cases[0]
         for name, process in processes.items():
             dtype = "bf16" if "bf16" in process.peer.mode else "f32"

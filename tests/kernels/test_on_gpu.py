@@ -1,6 +1,10 @@
-"""The kernels for the GPU that is here, on it: `JAX_PLATFORMS=cuda python -m pytest -m gpu -n 0`."""
+"""What a GPU computes, on it: `JAX_PLATFORMS=cuda,cpu python -m pytest tests/kernels/test_on_gpu.py -m gpu -n 0`.
 
-from itertools import pairwise
+Those that are called small are rehearsed without one, with interpreted kernels: `benchmarks/gpu.py --rehearse`.
+"""
+
+from dataclasses import replace
+from itertools import pairwise, product
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +18,7 @@ from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.kernels.kernel_sets import kernels_for
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
+from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.checks import verify_backend
 
 pytestmark = [pytest.mark.full_effort, pytest.mark.gpu]
@@ -25,12 +30,17 @@ BOUND = {"f32": 2e-5, "bf16": 1.2e-2, "fp16": 2e-3}
 @pytest.fixture(scope="module")
 def target():
     device = jax.devices()[0]
-    if device.platform != "gpu":
-        pytest.skip("needs an NVIDIA GPU, and JAX_PLATFORMS=cuda")
-    found = kernels_for(device)
+    found = None if device.platform == "tpu" else kernels_for(device)
     if found is None:
-        pytest.skip(f"there are no kernels for {device.device_kind}")
+        pytest.skip(
+            f"needs an NVIDIA GPU with kernels, and JAX_PLATFORMS=cuda,cpu; here is {device.device_kind}"
+        )
     return found
+
+
+def by_size(*cases):
+    """Parameters of a test; the first is the small one."""
+    return [pytest.param(*case, id="small" if at == 0 else None) for at, case in enumerate(cases)]
 
 
 def normal(*shape):
@@ -50,6 +60,7 @@ def agree(target, function, operands, dy, bound):
 
 
 LAYERS = [
+    ("gelu", "bf16", (70, 129, 40)),
     *((activation, "bf16", (129, 784, 127)) for activation in ACTIVATIONS),
     *((activation, "fp16", (1, 7, 10)) for activation in ("relu", "gelu")),
     *((activation, "fp16", (512, 1024, 512)) for activation in ("relu", "gelu")),
@@ -58,7 +69,7 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize(("activation", "precision", "sizes"), LAYERS)
+@pytest.mark.parametrize(("activation", "precision", "sizes"), by_size(*LAYERS))
 def test_a_layer(target, activation, precision, sizes):
     if not target.multiplies(POLICIES[precision].compute):
         pytest.skip(f"the {target.name} kernels multiply no {precision}")
@@ -74,8 +85,9 @@ def test_a_layer(target, activation, precision, sizes):
     )
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("shape", [(1, 7), (129, 127), (8192, 1024)])
+@pytest.mark.parametrize(
+    ("shape", "activation"), by_size(*product([(1, 7), (129, 127), (8192, 1024)], ACTIVATIONS))
+)
 def test_bias_and_activation(target, activation, shape):
     form = FORMS[activation]
     agree(
@@ -87,8 +99,7 @@ def test_bias_and_activation(target, activation, shape):
     )
 
 
-@pytest.mark.parametrize("width", [64, 128])
-@pytest.mark.parametrize("batch", [1, 1000, 2**14])
+@pytest.mark.parametrize(("batch", "width"), by_size(*product([1, 1000, 2**14], [64, 128])))
 def test_a_narrow_mlp(target, width, batch):
     if "mlp" not in target.parts:
         pytest.skip(f"the {target.name} kernels have no fused mlp")
@@ -103,19 +114,56 @@ def test_a_narrow_mlp(target, width, batch):
     )
 
 
-@pytest.mark.parametrize("name", ["cuda-optimized", "cuda-async", "cuda-mixed-precision", "pallas"])
-def test_a_backend_computes_what_the_oracle_does(target, name):
-    verdict = verify_backend(BACKENDS[name])
+CASES = {case.name: case for case in standard_cases()}
+VERIFIED = by_size(
+    ("cuda-optimized", "sgd"),
+    *product(
+        ("cuda-optimized", "cuda-async", "cuda-mixed-precision", "pallas"),
+        ("sgd", "adamw", "784-512-256-10 silu", "784-512-256-10 momentum", "overflowing"),
+    ),
+)
+
+
+@pytest.mark.parametrize(("name", "case"), VERIFIED)
+def test_a_backend_computes_what_the_oracle_does(target, name, case):
+    verdict = verify_backend(BACKENDS[name], cases=[CASES[case]])
     assert verdict.passed, [check for check in verdict.checks if not check.passed]
 
 
-def test_a_training_with_kernels_learns(target):
-    config = nf.TrainConfig(
-        dataset="digits",
-        hidden=(256, 128),
-        batch_size=64,
-        optimizer="adam",
-        learning_rate=0.002,
-        backend="pallas",
-    )
-    assert nf.fit(config).test_accuracy > 0.93
+DIGITS = nf.TrainConfig(dataset="digits", batch_size=64)
+SMALL, LARGE = (16,), (256, 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"), by_size(("cuda-async", SMALL), ("cuda-naive", SMALL), ("pallas", LARGE))
+)
+def test_a_backend_learns(target, name, hidden):
+    config = replace(DIGITS, backend=name, hidden=hidden, optimizer="adam", learning_rate=0.002)
+    assert nf.fit(config).test_accuracy > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    by_size(("cuda-optimized", SMALL), ("cuda-mixed-precision", LARGE), ("pallas", LARGE)),
+)
+def test_a_thousand_steps_allocate_nothing(target, name, hidden):
+    """The pool is asked as often for 1,000 steps as for 10, and holds as much after them."""
+    config, dataset = replace(DIGITS, backend=name, hidden=hidden), nf.load_dataset("digits")
+    model, state = nf.init(config, dataset)
+    run = nf.prepare(config, model, dataset)
+    device, counts, at = BACKENDS[name].device, [], 0
+    for steps in (10, 10, 1000):
+        before = allocations(device)
+        state, metrics = run(state, at, at + steps)
+        jax.block_until_ready(state)
+        del metrics
+        at += steps
+        after = allocations(device)
+        counts.append((after[0] - before[0], *after[1:]))
+    assert counts[1] == counts[2]
+
+
+def allocations(device):
+    """How often the device's pool was asked for memory, where it counts, the bytes in use, and the live arrays."""
+    told = device.memory_stats() or {}
+    return told.get("num_allocs", 0), told.get("bytes_in_use", 0), len(jax.live_arrays())
