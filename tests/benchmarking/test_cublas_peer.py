@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -84,16 +85,31 @@ def make_problem(widths, batch_size, steps):
     return PeerTask(normal(90, widths[0]), rng.integers(0, widths[-1], 90), order, weights, 0.05)
 
 
-def test_its_process_computes_our_losses(emulated_cuda, monkeypatch):
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(emulated_cuda))
-    process = PeerProcess(PEERS["CUDA C"], HERE, make_task(CONFIG, DATA, 20), 1)
+def compare_process(config, dataset):
+    """How far its losses are from ours, and its version, of a peer in a process of its own."""
+    process = PeerProcess(PEERS["CUDA C"], HERE, make_task(config, dataset, 20), 1)
     try:
-        process.compare(our_losses(CONFIG, DATA, 20))
-        assert process.difference < PEERS["CUDA C"].tolerance / 10
+        process.compare(our_losses(config, dataset, 20))
         assert process.turn(3) > 0
-        assert process.version == "13.0, cuBLAS 13.1.2"
+        return process.difference, process.version
     finally:
         process.close()
+
+
+def test_its_process_computes_our_losses(emulated_cuda, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(emulated_cuda))
+    found, version = compare_process(CONFIG, DATA)
+    assert found < PEERS["CUDA C"].tolerance / 10
+    assert version == "13.0, cuBLAS 13.1.2"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("hidden", "batch_size"), [((1024, 512), 64), ((1024, 512), 1000), ((61, 10), 7)])
+def test_its_losses_are_ours_on_a_gpu(hidden, batch_size):
+    if reason := absent_library():
+        pytest.skip(reason)
+    config = replace(CONFIG, hidden=hidden, batch_size=batch_size)
+    assert compare_process(config, random_pixels(20_000))[0] < PEERS["CUDA C"].tolerance
 
 
 @pytest.mark.usefixtures("libraries")
