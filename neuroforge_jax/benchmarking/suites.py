@@ -208,12 +208,18 @@ def kernels() -> list[Group]:
 
 
 def gpu() -> list[Group]:
-    """The ladder of an NVIDIA GPU. Raises DeviceError where there is none."""
+    """The ladder of an NVIDIA GPU. Raises DeviceError where there is none.
+
+    At batch 64 are also the peers that claims about a GPU compare it with: NumPy on the CPU, and TensorFlow.
+    """
     _ = BACKENDS["cuda-optimized"].device
     data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP)
     names = tuple(name for name in CUDA_LADDER if _trains_here(name))
     return [
-        Group(tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)), ON_CUDA)
+        Group(
+            tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)),
+            (*ON_CUDA, "numpy", "keras xla") if batch == 64 else ON_CUDA,
+        )
         for batch in (64, 512, 4096)
     ]
 
@@ -236,7 +242,7 @@ SUITES: Mapping[str, Suite] = {
     "speedrun": Suite(
         "MNIST to 98.0 % and 98.5 %, over 30 seeds", no_trainings, ("speedrun", "speedrun-command")
     ),
-    "gpu": Suite("the ladder of an NVIDIA GPU", gpu),
+    "gpu": Suite("the ladder of an NVIDIA GPU, PyTorch and CUDA C beside it", gpu),
 }
 
 

@@ -14,6 +14,8 @@ class Trainer:
 
     def __init__(self, problem: PeerTask, mode: str, threads: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)  # others are measured beside it
         layers: list[keras.Layer] = [keras.Input((problem.x.shape[1],))]
         last = len(problem.weights) - 1
         for index, (_, bias) in enumerate(problem.weights):

@@ -13,6 +13,7 @@ import numpy as np
 
 from neuroforge_jax.benchmarking.harness import Started
 from neuroforge_jax.benchmarking.peers.conversation import Conversation
+from neuroforge_jax.benchmarking.peers.cuda_libraries import absent_library
 from neuroforge_jax.benchmarking.peers.serving import PeerTask
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.shuffle import order_on_host, round_keys
@@ -26,10 +27,15 @@ TOLERANCE = {"f32": 1e-4, "bf16": 2e-2}
 of their size from one order of adding to another, and 20 updates multiply that; bf16 keeps 8 bits, 4e-3, of every
 product. A wrong rate, order or loss differs by more than a tenth (the tests plant one)."""
 
+CUDA = "CUDA"
+"""What a peer needs that is no module of Python: the driver, NVRTC and cuBLAS."""
+
 
 @dataclass(frozen=True)
 class Peer:
-    """worker: a module beside this one. mode: what it is told. needs: what its Python must be able to import."""
+    """worker: a module beside this one. mode: what it is told. needs: what its Python must be able to import, or
+    CUDA.
+    """
 
     name: str
     worker: str
@@ -40,6 +46,11 @@ class Peer:
     def foreign(self) -> bool:
         """Whether it may be of another Python, by --peer-python."""
         return self.needs in ("torch", "tensorflow")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it trains on an NVIDIA GPU."""
+        return self.needs == CUDA or "cuda" in self.mode
 
     @property
     def tolerance(self) -> float:
@@ -63,15 +74,18 @@ PEERS: Mapping[str, Peer] = {
             Peer(f"torch cuda {mode}", "torch_worker", f"{mode} cuda", "torch")
             for mode in ("eager f32", "eager bf16", "compiled f32", "compiled bf16")
         ),
+        Peer("CUDA C", "cublas_worker", "f32", CUDA),
     )
 }
-ON_CPUS = tuple(name for name in PEERS if "cuda" not in name)
-ON_CUDA = tuple(name for name in PEERS if "torch cuda" in name)
+ON_CPUS = tuple(name for name, peer in PEERS.items() if not peer.on_gpu)
+ON_CUDA = tuple(name for name, peer in PEERS.items() if peer.on_gpu)
 
 
 @cache
 def absence(needs: str, python: Path) -> str:
-    """Why this Python cannot run a peer that needs this module; "" where it can."""
+    """Why this Python cannot run a peer that needs this module, or CUDA; "" where it can."""
+    if needs == CUDA:
+        return absent_library()
     try:
         done = subprocess.run(
             [str(python), "-c", f"import {needs}"], capture_output=True, text=True, check=False, timeout=120
