@@ -2,8 +2,8 @@
 
 On x86 CPUs the matrix products of XLA go through oneDNN, with vectors as wide as the CPU has them: float32
 training gains up to a third, bf16 training on CPUs that multiply it faster doubles (jax ≥ 0.11). A known option is
-not a working one, though: on a CPU without those units bf16 through oneDNN is a crash or a crawl, so it is
-decided by what the CPU says of itself, never by trying.
+not a working one, though: on a CPU without those units bf16 through oneDNN is a crash or a crawl. What a CPU says
+of itself decides, never a try; where it has no such units, bf16 operands are multiplied in float32.
 """
 
 import platform as host
@@ -59,7 +59,7 @@ def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOp
     if "avx512f" in cpu.cpu_flags():
         wanted[VECTOR_WIDTH] = 512
     multiplied_in = policy.multiplied_in(platform)
-    if multiplied_in == jnp.float32 or (multiplied_in == jnp.bfloat16 and cpu.bf16_units()):
+    if multiplied_in in (jnp.float32, jnp.bfloat16):
         case = cpu.cpu_maker() == "GenuineIntel", multiplied_in == jnp.bfloat16
         if batch_size not in XLA_ALONE[case]:
             wanted[ONEDNN] = True
@@ -83,17 +83,20 @@ def bf16_is_fast(platform: str) -> bool:
     """Whether bf16 training was measured faster than float32 on devices like this one."""
     if platform != "cpu":
         return True
-    return cpu.bf16_units() and POLICIES["bf16"].multiplied_in("cpu") == jnp.bfloat16
+    return POLICIES["bf16"].multiplied_in("cpu") == jnp.bfloat16
 
 
 def why_bf16_is_slow() -> str:
     """For a CPU on which it is: the reason, and what would help."""
     if not cpu.bf16_units():
-        return "oneDNN finds no bf16 units here (avx512_bf16 or amx_bf16); --precision f32 is faster"
+        return (
+            "this CPU has no bf16 units (avx512_bf16 or amx_bf16): operands are rounded to bf16 and multiplied in "
+            "float32; --precision f32 is at least as fast"
+        )
     if not cpu.bf16_pays():
         return (
             "this CPU multiplies bf16 no faster than float32 (avx512_bf16 by Intel, no AMX): operands are rounded "
-            "to bf16 and multiplied in float32; --precision f32 is faster"
+            "to bf16 and multiplied in float32; --precision f32 is at least as fast"
         )
     return (
         f"jax {jax.__version__} multiplies bf16 slowly on CPUs, so that bf16 gains nothing over --precision f32 "

@@ -35,6 +35,13 @@ def matmul_peak_flops(
     return 2 * size**3 / min(_seconds(product, matrix) for _ in range(REPETITIONS))
 
 
+def share_of_peak(rate: float, peak: float) -> float:
+    """Of the most that a machine can do, both in FLOP/s, at most 1: work that was faster than all that was measured
+    before it is itself the peak.
+    """
+    return rate / max(rate, peak)
+
+
 def _seconds(product: Callable[[jax.Array, jax.Array], jax.Array], matrix: jax.Array) -> float:
     start = time.perf_counter()
     product(matrix, matrix).block_until_ready()

@@ -93,8 +93,16 @@ def _reason(automatic: bool, device: jax.Device, precision: str) -> str:
     if not automatic:
         return "as named"
     kept = "keeps float32" if precision == "f32" else f"takes {precision}, as named"
-    return f"auto: the fastest on {device.platform} that {kept}"
+    if device.platform in LADDER_MEASURED:
+        return f"auto: the fastest on {device.platform} that {kept}"
+    return f"auto, chosen by rule: {kept}; no backends were compared on {device.device_kind} yet"
 
+
+LADDER_MEASURED = ("cpu",)
+"""Platforms on which the ladder of backends was measured, with a record in benchmarks/."""
+
+BF16_MEASURED = ("NVIDIA H200",)
+"""Kinds of accelerator on which bf16 was measured to be faster, with a record in benchmarks/."""
 
 BF16_MIN_STEP_FLOPS = 50e6
 """From about here on bf16 was measured faster than float32, by a tenth and more, on a CPU with bf16 units."""
@@ -115,10 +123,21 @@ def precision_advice(backend: Backend, step_flops: float) -> str:
         return ""
     bf16_pays = platform != "cpu" or step_flops >= BF16_MIN_STEP_FLOPS
     if backend.precision == "f32" and bf16_pays:
-        return "--backend mixed (bf16 products, float32 weights) is the faster one here"
+        return f"--backend mixed (bf16 products, float32 weights) {_bf16_verdict(backend.device)}"
     if backend.precision == "bf16" and not bf16_pays:
         return (
             f"a step of {step_flops / 1e6:.2g} MFLOP gains nothing from bf16 on a CPU, where it pays from about "
             f"{BF16_MIN_STEP_FLOPS / 1e6:g} on; --precision f32 is as fast"
         )
     return ""
+
+
+def bf16_is_measured(device: jax.Device) -> bool:
+    """Whether a record says how fast bf16 is on devices of this kind."""
+    return device.platform == "cpu" or device.device_kind in BF16_MEASURED
+
+
+def _bf16_verdict(device: jax.Device) -> str:
+    if bf16_is_measured(device):
+        return "is the faster one here"
+    return f"should be the faster one: its units are made for it, but no {device.device_kind} was measured"

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from neuroforge_jax.backends.executors.base import CompiledRun
+from neuroforge_jax.backends.peak import share_of_peak
 from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.benchmarking.harness import Measured, Started
@@ -151,9 +152,9 @@ class Case:
             "bytes_per_step": moved,
             "working_set_bytes": worked_on,
             "flops_per_second": rate,
-            "share_of_peak": rate / peaks.matmul_flops_per_second[self.dtype],
+            "share_of_peak": share_of_peak(rate, peaks.matmul_flops_per_second[self.dtype]),
             "roofline_flops_per_second": roofline,
-            "share_of_roofline": rate / roofline,
+            "share_of_roofline": share_of_peak(rate, roofline),
             "program_bytes": measured.started.program_bytes,
             "peak_resident_bytes": None,
             "peak_device_bytes": peak_device_bytes(backend.device),

@@ -186,7 +186,8 @@ def _precision(seen: "Diagnosis") -> str:
     if precision.bf16_from_step_flops is None:
         return precision.reason
     if not precision.bf16_from_step_flops:
-        return "bf16 is the faster one"
+        reason = precision.reason
+        return f"bf16 should be the faster one, but {reason}" if reason else "bf16 is the faster one"
     return (
         f"bf16 is the faster one from {precision.bf16_from_step_flops / 1e6:g} MFLOP a step on, float32 below "
         f"({', '.join(precision.bf16_flags)})"

@@ -18,7 +18,7 @@ from neuroforge_jax import __version__
 from neuroforge_jax.backends.compilation_cache import Place, place
 from neuroforge_jax.backends.compiler import bf16_is_fast, why_bf16_is_slow
 from neuroforge_jax.backends.plugins import discover
-from neuroforge_jax.backends.resolve import BF16_MIN_STEP_FLOPS, choose, load_backend
+from neuroforge_jax.backends.resolve import BF16_MIN_STEP_FLOPS, bf16_is_measured, choose, load_backend
 from neuroforge_jax.backends.table import BACKENDS, Backend, local_devices
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import DATASETS, data_folder, find_files
@@ -82,7 +82,7 @@ class CompileOptionsRow:
 class Precision:
     """bf16_flags: what the CPU reports. bf16_units: whether they can be used. bf16_pays: whether they are faster
     than those of float32. bf16_from_step_flops: where bf16 is the faster precision, the work of a step from which
-    it is; else None, and `reason` says why.
+    it is; else None. reason: why it is not, or why that is not certain.
     """
 
     bf16_flags: tuple[str, ...]
@@ -164,7 +164,7 @@ def diagnose(data_dir: Path | None = None) -> Diagnosis:
             for backend in (BACKENDS["optimized"], BACKENDS["mixed"])
             for batch_size in (SMALL_BATCH, LARGE_BATCH)
         ),
-        precision=_precision(devices[0].platform),
+        precision=_precision(devices[0]),
         kernels=_kernels(devices[0]),
         data_folder=folder,
         datasets=tuple(_files(name, folder) for name in DATASETS if name != "auto"),
@@ -218,11 +218,13 @@ def _plugins() -> list[BackendRow]:
     return rows
 
 
-def _precision(platform: str) -> Precision:
-    flags = tuple(sorted(cpu_flags() & {"avx512_bf16", "amx_bf16"}))
-    if not bf16_is_fast(platform):
-        return Precision(flags, bf16_units(), bf16_pays(), None, why_bf16_is_slow())
-    return Precision(flags, bf16_units(), bf16_pays(), BF16_MIN_STEP_FLOPS if platform == "cpu" else 0.0, "")
+def _precision(device: jax.Device) -> Precision:
+    told = tuple(sorted(cpu_flags() & {"avx512_bf16", "amx_bf16"})), bf16_units(), bf16_pays()
+    if not bf16_is_fast(device.platform):
+        return Precision(*told, None, why_bf16_is_slow())
+    if device.platform == "cpu":
+        return Precision(*told, BF16_MIN_STEP_FLOPS, "")
+    return Precision(*told, 0.0, "" if bf16_is_measured(device) else f"no {device.device_kind} was measured")
 
 
 def _files(name: str, folder: Path) -> Files:

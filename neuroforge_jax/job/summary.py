@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.backends.peak import matmul_peak_flops
+from neuroforge_jax.backends.peak import matmul_peak_flops, share_of_peak
 from neuroforge_jax.backends.resolve import precision_advice
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
@@ -127,7 +127,7 @@ def final_figures(
         "flops_per_second": rate * train_flops(model.mlp),
         "matmul_peak_flops_per_second": peak,
         "matmul_peak_dtype": short_name(job.policy.multiplied_in(job.device.platform)),
-        "share_of_peak": peak and rate * train_flops(model.mlp) / peak,
+        "share_of_peak": peak and share_of_peak(rate * train_flops(model.mlp), peak),
         "peak_memory_bytes": memory.peak_device_bytes(job.device) or memory.peak_resident_bytes(),
         "dataset": job.dataset.name,
         "dataset_origin": job.dataset.origin,

@@ -60,13 +60,13 @@ class Policy:
     def multiplied_in(self, platform: str) -> DTypeLike:
         """The dtype that XLA is given operands in on this platform, once they are rounded to `compute`.
 
-        On CPUs XLA has no fast fp16 product, and before jax 0.11 no fast bf16 one; nor has a CPU whose bf16 units
-        are slower than its float32 ones. There the rounded operands are multiplied in float32, and the product
-        is not rounded again.
+        On CPUs XLA has no fast fp16 product, and before jax 0.11 no fast bf16 one; nor has a CPU without bf16
+        units, or with such as are slower than its float32 ones. There the rounded operands are multiplied in
+        float32, and the product is not rounded again.
         """
         if platform != "cpu":
             return self.compute
-        bf16_is_slow = jax.__version_info__ < (0, 11) or (cpu.bf16_units() and not cpu.bf16_pays())
+        bf16_is_slow = jax.__version_info__ < (0, 11) or not cpu.bf16_pays()
         slow = (jnp.float16, jnp.bfloat16) if bf16_is_slow else (jnp.float16,)
         return jnp.float32 if self.compute in slow else self.compute
 

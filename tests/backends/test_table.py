@@ -1,6 +1,9 @@
 """The table of backends: what a name and its flags choose, and what is said of it."""
 
 import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.backends import resolve
 from neuroforge_jax.backends.resolve import choose, precision_advice
-from neuroforge_jax.backends.table import BACKENDS
+from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError
 
@@ -113,6 +116,40 @@ def test_the_faster_precision_is_named_and_only_where_it_is_another(monkeypatch)
     assert precision_advice(f32, SMALL) == ""
     assert precision_advice(bf16, LARGE) == ""
     assert "a step of 5 MFLOP gains nothing from bf16" in precision_advice(bf16, SMALL)
+
+
+def on(monkeypatch, platform, kind):
+    """Pretend that every backend runs on such a device."""
+    device = SimpleNamespace(platform=platform, device_kind=kind)
+    monkeypatch.setattr(Backend, "device", property(lambda backend: device))
+
+
+def test_what_nobody_measured_is_not_called_the_fastest(monkeypatch):
+    for platform, kind, measured in (("gpu", "NVIDIA H200", True), ("tpu", "TPU v5 lite", False)):
+        on(monkeypatch, platform, kind)
+        advice = precision_advice(BACKENDS["optimized"], LARGE)
+        assert ("is the faster one here" in advice) == measured
+        assert (f"no {kind} was measured" in advice) == (not measured)
+        reason = choose(nf.TrainConfig()).reason
+        assert reason == f"auto, chosen by rule: keeps float32; no backends were compared on {kind} yet"
+
+
+def test_a_record_stands_behind_each_device_that_is_called_measured():
+    """And a record of a ladder behind each platform for which `auto` takes the fastest."""
+    records = [json.loads(path.read_text()) for path in Path("benchmarks").glob("*.json")]
+    for kind in resolve.BF16_MEASURED:
+        speeds = [
+            record["training"]["backends"]
+            for record in records
+            if "training" in record and record.get("environment", {}).get("device") == kind
+        ]
+        assert any(
+            told["cuda-mixed-precision"]["samples_per_second"] > told["cuda-optimized"]["samples_per_second"]
+            for told in speeds
+        ), kind
+    ladders = [record for record in records if record.get("suite") in ("quick", "backends", "gpu")]
+    compared = {"gpu" if record["suite"] == "gpu" else "cpu" for record in ladders}
+    assert compared == set(resolve.LADDER_MEASURED)
 
 
 def test_fp16_is_never_refused_on_a_cpu_and_the_faster_one_is_named(monkeypatch):
