@@ -3,14 +3,25 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from neuroforge_jax.backends.executors.base import CompiledRun, Run
-from neuroforge_jax.system.memory import peak_resident_bytes, resident_bytes, text
+from neuroforge_jax.system.memory import heap, peak_resident_bytes, resident_bytes, text
 from neuroforge_jax.system.memory_pool import VARIABLES
+
+POOL = {
+    "bytes_in_use": "in use now",
+    "peak_bytes_in_use": "in use at most",
+    "largest_alloc_size": "the largest piece that was asked for",
+    "largest_free_block_bytes": "the largest piece that is free",
+    "pool_bytes": "taken of the device",
+    "bytes_limit": "that it may take",
+}
+"""By the name of what the pool of a GPU tells: what it is."""
 
 PARTS = ("argument", "output", "temporary", "aliased", "code")
 MOST_SHAPES = 12
@@ -22,16 +33,22 @@ def memory_profile(run: Run, device: jax.Device) -> dict[str, Any]:
 
     programs: of each, what the compiler says of its arguments, outputs, temporaries, of the arguments whose memory
     an output takes over (donated), of its code, and of the peak while it runs. arrays: what is alive in jax by
-    dtype and shape, the largest sum first. device: what its allocator tells, None where it tells nothing. host:
-    resident memory of the process, now and at most. allocator: the variables that set the pool of a GPU.
+    dtype and shape, the largest sum first. device: what its pool tells, None where it has none. host: resident
+    memory of the process, now and at most, and what malloc holds, None where the C library does not tell.
+    allocator: the variables that set the pool of a GPU.
     """
     programs = run.programs if isinstance(run, CompiledRun) else {}
+    pool = heap()
     return {
         "programs": {name: program_bytes(program) for name, program in programs.items()},
         "arrays": live_arrays(),
         "device": device.memory_stats(),
         "platform": device.platform,
-        "host": {"resident": resident_bytes(), "peak_resident": peak_resident_bytes()},
+        "host": {
+            "resident": resident_bytes(),
+            "peak_resident": peak_resident_bytes(),
+            "heap": pool and asdict(pool),
+        },
         "allocator": {variable: os.environ.get(variable) for variable in VARIABLES},
     }
 
@@ -92,6 +109,9 @@ def format_profile(profile: Mapping[str, Any]) -> str:
     host = profile["host"]
     now = "" if host["resident"] is None else f"{text(host['resident'])} resident now, "
     lines += ["", f"process: {now}{text(host['peak_resident'])} at most"]
+    if pool := host["heap"]:
+        free = text(pool["free_bytes"])
+        lines.append(f"heap: {text(pool['in_use_bytes'])} in use, {free} free for what is allocated next")
     lines.append(_format_device(profile))
     return "\n".join(lines)
 
@@ -100,12 +120,15 @@ def _format_device(profile: Mapping[str, Any]) -> str:
     stats = profile["device"]
     if stats is None:
         return f"device: the memory of a {profile['platform']} is the system's, which keeps no count for jax"
-    told = {
-        name: stats[name] for name in ("bytes_in_use", "peak_bytes_in_use", "bytes_limit") if name in stats
-    }
-    sizes = ", ".join(f"{name.replace('_', ' ')} {text(size)}" for name, size in told.items())
-    pool = [
+    held = [
+        f"pool: {text(stats[name]):>10}  {meaning}"
+        for name, meaning in POOL.items()
+        if stats.get(name) is not None
+    ]
+    if "num_allocs" in stats:
+        held.append(f"pool: {stats['num_allocs']:>10,}  times that it was asked for memory")
+    variables = [
         f"{variable}={profile['allocator'][variable] or unset} ({meaning})"
         for variable, (unset, meaning) in VARIABLES.items()
     ]
-    return "\n".join([f"device: {sizes}", *pool])
+    return "\n".join(held + variables)

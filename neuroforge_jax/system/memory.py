@@ -3,6 +3,7 @@
 What the host has is read from files below `root`, as Linux keeps them; what a system does not tell is None.
 """
 
+import ctypes
 import re
 import resource
 import sys
@@ -57,6 +58,34 @@ def peak_resident_bytes(root: Path = ROOT) -> int:
     if peak is None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return peak
+
+
+@dataclass(frozen=True)
+class Heap:
+    """What the C library's malloc holds for this process: in use, and free to be handed out again, in bytes."""
+
+    in_use_bytes: int
+    free_bytes: int
+
+
+def heap() -> Heap | None:
+    """None where the C library does not tell: it is glibc 2.33 and later that does."""
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if ask is None:
+        return None
+    ask.restype = _Mallinfo2
+    told = ask()
+    return Heap(told.uordblks + told.hblkhd, told.fordblks)
+
+
+class _Mallinfo2(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
 
 
 def device_bytes(device: CountsMemory) -> int | None:

@@ -84,9 +84,16 @@ def test_what_people_read_fits_eighty_columns_and_names_the_parts():
 
 def test_of_a_gpu_the_pool_and_what_sets_it_are_told():
     profile, _ = profile_of("optimized")
-    stats = {"bytes_in_use": 2_000_000, "peak_bytes_in_use": 3_000_000, "bytes_limit": 60_000_000_000}
+    stats = {
+        "bytes_in_use": 2_000_000,
+        "num_allocs": 1234,
+        "pool_bytes": 3_000_000,
+        "bytes_limit": 60_000_000_000,
+    }
     text = format_profile({**profile, "platform": "gpu", "device": stats})
-    assert "bytes in use 2.0 MB, peak bytes in use 3.0 MB, bytes limit 60.0 GB" in text
+    for line in ("2.0 MB  in use now", "3.0 MB  taken of the device", "60.0 GB  that it may take"):
+        assert line in text
+    assert "1,234  times that it was asked for memory" in text
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION=0.75 (the share" in text
 
 
