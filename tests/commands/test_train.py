@@ -157,14 +157,15 @@ def looked_at(flags, capsys, tmp_path):
     words = f"--benchmark --benchmark-output {file} --memory-profile --trace 12 --run-dir {folder}"
     code, out, err = run([*QUICK, *words.split(), *flags], capsys)
     assert (code, err) == (0, "")
-    for said in ("a step in parts", "arrays alive at the end", "12 steps traced"):
+    for said in ("in parts (", "arrays alive at the end", "12 steps traced"):
         assert said in out
     return out, json.loads(file.read_text()), folder
 
 
 def test_a_run_can_be_timed_traced_and_weighed_at_once(capsys, tmp_path):
     _, written, folder = looked_at([], capsys, tmp_path)
-    assert set(written["step_parts"]) == {"data", "forward", "backward", "optimizer"}
+    parts = written["step_parts"]
+    assert sum(parts[row] or 0.0 for row in ROWS) == pytest.approx(parts["measured_step"], rel=0.05)
     assert written["memory"] == json.loads((folder / "memory.json").read_text())
     assert written["memory"]["programs"]["segment"]["peak"] > 0
     assert written["operations"][0]["seconds"] > 0

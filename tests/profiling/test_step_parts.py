@@ -1,0 +1,153 @@
+"""A step taken apart within its own program: the rows add up to it."""
+
+import jax
+import pytest
+
+import neuroforge_jax as nf
+from neuroforge_jax.profiling import step_parts as module
+from neuroforge_jax.profiling.step_parts import GRAPHS, ROWS, StepParts, attribute_step, recording_cost
+from neuroforge_jax.profiling.trace import Operation
+from tests.conftest import make_blobs
+
+STEPS = 10
+WIDE = make_blobs(samples=1100, inputs=300)
+
+
+def operation(part, microseconds, *, mixed=False, runs=1):
+    """Of each of ten steps."""
+    return Operation(part or "graph", 1e-6 * microseconds * STEPS, runs * STEPS, "", part, mixed)
+
+
+PLAIN = [
+    operation("data", 5),
+    operation("forward", 20),
+    operation("backward", 40),
+    operation("backward", 4, mixed=True),
+    operation("optimizer", 10),
+    operation("other", 1),
+]
+
+
+def parts_of(found, *, step=100e-6, traced=100e-6):
+    return attribute_step(found, STEPS, step=step, traced=traced)
+
+
+def in_microseconds(parts):
+    return {row: pytest.approx(1e6 * seconds) for row, seconds in parts.seconds.items()}
+
+
+def test_what_no_operation_takes_is_a_row_of_its_own():
+    assert in_microseconds(parts_of(PLAIN)) == {
+        "data": 5,
+        "forward": 20,
+        "backward": 44,
+        "optimizer": 10,
+        "other": 1,
+        "between_operations": 20,
+    }
+
+
+def test_passes_that_share_their_operations_are_one_row():
+    """No split is made up where the program has none."""
+    parts = parts_of([*PLAIN, operation("forward", 15, mixed=True)])
+    assert in_microseconds(parts)["forward_and_backward"] == 79
+    assert not {"forward", "backward"} & set(parts.seconds)
+    assert "forward + backward" in str(parts)
+    assert parts.record()["forward"] is None
+    assert sum(parts.shares.values()) == pytest.approx(1)
+
+
+def test_what_recording_costs_is_taken_off_every_operation_alike():
+    """A step of 60 µs took 100 while its 20 operations were recorded: each of them took 2 µs of that."""
+    found = [operation("forward", 30, runs=10), operation("backward", 50, runs=10)]
+    parts = parts_of(found, step=60e-6)
+    assert in_microseconds(parts) == {
+        "data": 0,
+        "forward": 10,
+        "backward": 30,
+        "optimizer": 0,
+        "other": 0,
+        "between_operations": 20,
+    }
+    assert parts.measured == pytest.approx(60e-6)
+
+
+def test_recording_costs_no_more_than_the_shortest_operation_and_never_less_than_nothing():
+    found = [operation("forward", 30, runs=10), operation("other", 1)]
+    assert recording_cost(found, STEPS, step=10e-6, traced=100e-6) == pytest.approx(1e-6)
+    assert recording_cost(found, STEPS, step=110e-6, traced=100e-6) == 0
+    assert recording_cost([], STEPS, step=10e-6, traced=100e-6) == 0
+
+
+def test_a_step_that_was_slowed_down_says_so():
+    assert "while it was measured" not in str(parts_of(PLAIN))
+    slowed = str(parts_of(PLAIN, step=70e-6))
+    assert "a step of 70 µs" in slowed
+    assert "while it was measured a step took 94 µs; the shares are of that" in slowed
+
+
+def reason(found):
+    return module._reason_against(parts_of(found), found)
+
+
+def test_an_accelerator_whose_work_is_hidden_is_told_no_shares():
+    assert reason(PLAIN) == {}
+    assert reason([*PLAIN, operation("", 15)]) == {"seconds": {}, "reason": GRAPHS}
+    untold = reason([operation("forward", 12)])
+    assert untold["reason"] == "the operations of its trace cover 12% of it"
+    parts = StepParts({}, 1e-4, 1e-4, 10, "traced", untold["reason"])
+    assert str(parts) == f"a step of 100 µs in parts cannot be told: {untold['reason']}"
+    assert parts.record()["forward"] is None
+
+
+def assert_adds_up(parts):
+    assert set(parts.seconds) <= set(ROWS)
+    assert all(seconds >= 0 for seconds in parts.seconds.values())
+    assert sum(parts.shares.values()) == pytest.approx(1, abs=0.05)
+    assert max(map(len, str(parts).splitlines())) <= 80
+    record = parts.record()
+    assert sum(record[row] or 0.0 for row in ROWS) == pytest.approx(record["measured_step"], rel=0.05)
+
+
+@pytest.mark.full_effort
+@pytest.mark.parametrize("backend", ["optimized", "stepped", "async"])
+def test_the_passes_of_a_wide_network_are_told_apart_in_its_own_program(backend, compilations):
+    """Of its products the backward pass has 1.5 times as many as the forward pass: never a few percent of them."""
+    config = nf.TrainConfig(hidden=(256, 256), batch_size=128, backend=backend)
+    job = module.Job.build(config, WIDE)
+    run, state = job.compile(), job.start()
+    compiled = len(compilations)
+    parts = module.take_apart(job, run)
+    assert len(compilations) == compiled, "it is the program that trains, and no other"
+    assert_adds_up(parts)
+    assert parts.seconds["data"] > 0
+    assert parts.seconds["backward"] > 0.5 * parts.seconds["forward"] > 0
+    assert not state.step.is_deleted(), "the training's own state is left alone"
+
+
+def test_eager_execution_waits_for_each_part_and_tells_the_passes_as_one(blobs, small_config):
+    from dataclasses import replace
+
+    parts = nf.step_parts(replace(small_config, backend="naive"), blobs)
+    assert_adds_up(parts)
+    assert list(parts.seconds) == ["data", "forward_and_backward", "optimizer", "other"]
+    assert parts.seconds["forward_and_backward"] > parts.seconds["optimizer"] > 0
+    assert "each part waited for" in str(parts)
+
+
+@pytest.mark.full_effort
+def test_a_population_is_taken_apart_too(blobs, small_config):
+    from dataclasses import replace
+
+    job = replace(module.Job.build(small_config, blobs), seeds=(0, 1, 2))
+    parts = module.take_apart(job, job.compile())
+    assert_adds_up(parts)
+    assert min(parts.seconds[row] for row in ("data", "forward", "backward")) > 0
+
+
+def test_what_is_traced_is_thrown_away(blobs, small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    nf.step_parts(small_config, blobs)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RuntimeError, match="No profile started"):
+        jax.profiler.stop_trace()
