@@ -1,7 +1,7 @@
 """Of a compiled program's text: which part of a training step each instruction belongs to, and which line of ours.
 
-jax writes into the metadata of every instruction where it comes from: `jvp(…)` is the forward pass, `transpose(jvp(…))`
-the backward pass, and the step names its other parts by `jax.named_scope`. A fusion holds instructions of several
+jax writes into the metadata of an instruction where it comes from: `jvp(…)` is the forward pass, `transpose(jvp(…))` the
+backward pass, and the step names its other parts by `jax.named_scope`. A fusion holds instructions of several
 parts. It belongs to that of its products, or else to the part of most of its arithmetic; and it mixes forward and
 backward where neither of them is less than a fifth of it.
 """
@@ -33,7 +33,7 @@ NO_ARITHMETIC = frozenset(
 
 @dataclass(frozen=True)
 class Instruction:
-    """elements: that it computes; of a reduction, those that it reads. calls: the computation of a fusion or a call,
+    """elements: that it computes; of a reduction, those that it reads. calls: the computation of a fusion or call,
     else "". op_name: of jax's metadata, else "".
     """
 
@@ -59,12 +59,13 @@ Computations = Mapping[str, Mapping[str, Instruction]]
 def attribute(hlo: str) -> dict[str, Attribution]:
     """By the name of an instruction that may be seen to run; those within fusions are not."""
     computations = parse(hlo)
-    fused = {i.calls for instructions in computations.values() for i in instructions.values() if i.calls}
+    every = [one for instructions in computations.values() for one in instructions.values()]
+    fused = {one.calls for one in every if one.opcode == "fusion"}
     return {
         name: _attribution(computations, instruction)
         for computation, instructions in computations.items()
         for name, instruction in instructions.items()
-        if computation not in fused or _is_hidden(computation)
+        if computation not in fused
     }
 
 

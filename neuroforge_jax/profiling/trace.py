@@ -3,9 +3,9 @@
 jax writes plugins/profile/<time>/ with an .xplane.pb, which XProf reads, and perfetto_trace.json.gz, which
 https://ui.perfetto.dev opens.
 
-On a CPU an operation is an event of the thread that runs it, on a GPU one of the stream that it runs on. The time of
-an operation is that of its events less what is nested in them; a moment in which several operations run is divided
-among them, so that the times of all of them add up to the time in which any ran.
+On a CPU an operation is an event of the thread that runs it, on a GPU one of the stream that it runs on. The time
+of an operation is that of its events less what is nested in them; a moment in which several operations run is
+divided among them, so that the times of all of them add up to the time in which any ran.
 """
 
 import gzip

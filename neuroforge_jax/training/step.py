@@ -5,8 +5,8 @@
 With loss scaling, g is the gradient of s times that loss until `optimize` divides it by s; a g that overflowed
 leaves parameters and optimizer, its count and schedule too, as they were, and only `step` and s move on.
 
-It is made of four public, pure parts, each of which can be compiled, measured and replaced on its own. Their names lie
-in the program too: jax writes `jvp` and `transpose(jvp)` around the two passes, and `jax.named_scope` says the rest.
+It is made of four public, pure parts, each of which can be compiled, measured and replaced on its own. A compiled
+program tells them apart: jax names the two passes `jvp` and `transpose(jvp)`, and scopes name the rest.
 """
 
 from collections.abc import Callable

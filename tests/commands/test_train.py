@@ -20,6 +20,7 @@ from neuroforge_jax.data import datasets
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.readers.idx import write_idx
 from neuroforge_jax.job.job import Job
+from neuroforge_jax.profiling.step_parts import ROWS
 from neuroforge_jax.train import main
 from neuroforge_jax.training.step import make_step
 

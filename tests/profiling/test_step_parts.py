@@ -1,16 +1,25 @@
 """A step taken apart within its own program: the rows add up to it."""
 
-import jax
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.profiling import step_parts as module
+from neuroforge_jax.profiling.hlo import attribute
 from neuroforge_jax.profiling.step_parts import GRAPHS, ROWS, StepParts, attribute_step, recording_cost
 from neuroforge_jax.profiling.trace import Operation
 from tests.conftest import make_blobs
 
 STEPS = 10
-WIDE = make_blobs(samples=1100, inputs=300)
+WIDE = make_blobs(samples=300, inputs=300)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(module, "LOOKS", 3)
+    monkeypatch.setattr(module, "SECONDS_OF_A_LOOK", 0.01)
 
 
 def operation(part, microseconds, *, mixed=False, runs=1):
@@ -109,25 +118,31 @@ def assert_adds_up(parts):
     assert sum(record[row] or 0.0 for row in ROWS) == pytest.approx(record["measured_step"], rel=0.05)
 
 
-@pytest.mark.full_effort
 @pytest.mark.parametrize("backend", ["optimized", "stepped", "async"])
-def test_the_passes_of_a_wide_network_are_told_apart_in_its_own_program(backend, compilations):
-    """Of its products the backward pass has 1.5 times as many as the forward pass: never a few percent of them."""
-    config = nf.TrainConfig(hidden=(256, 256), batch_size=128, backend=backend)
+def test_the_passes_of_a_wide_network_are_told_apart_in_its_own_program(
+    backend, compilations, monkeypatch, tmp_path
+):
+    """Three layers are three products forward and five backward. What else runs on the machine may move the times
+    of the passes, but not to a few percent.
+    """
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = nf.TrainConfig(hidden=(256, 256), batch_size=64, backend=backend)
     job = module.Job.build(config, WIDE)
     run, state = job.compile(), job.start()
     compiled = len(compilations)
     parts = module.take_apart(job, run)
     assert len(compilations) == compiled, "it is the program that trains, and no other"
     assert_adds_up(parts)
+    told = attribute(next(iter(run.programs.values())).as_text()).values()
+    products = Counter(one.part for one in told if "dot_general" in one.source)
+    assert products["backward"] > products["forward"] > 0
     assert parts.seconds["data"] > 0
-    assert parts.seconds["backward"] > 0.5 * parts.seconds["forward"] > 0
+    assert parts.seconds["backward"] > 0.1 * parts.seconds["forward"] > 0
     assert not state.step.is_deleted(), "the training's own state is left alone"
+    assert not list(tmp_path.iterdir()), "the trace is thrown away"
 
 
 def test_eager_execution_waits_for_each_part_and_tells_the_passes_as_one(blobs, small_config):
-    from dataclasses import replace
-
     parts = nf.step_parts(replace(small_config, backend="naive"), blobs)
     assert_adds_up(parts)
     assert list(parts.seconds) == ["data", "forward_and_backward", "optimizer", "other"]
@@ -135,19 +150,8 @@ def test_eager_execution_waits_for_each_part_and_tells_the_passes_as_one(blobs, 
     assert "each part waited for" in str(parts)
 
 
-@pytest.mark.full_effort
 def test_a_population_is_taken_apart_too(blobs, small_config):
-    from dataclasses import replace
-
     job = replace(module.Job.build(small_config, blobs), seeds=(0, 1, 2))
     parts = module.take_apart(job, job.compile())
     assert_adds_up(parts)
     assert min(parts.seconds[row] for row in ("data", "forward", "backward")) > 0
-
-
-def test_what_is_traced_is_thrown_away(blobs, small_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    nf.step_parts(small_config, blobs)
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(RuntimeError, match="No profile started"):
-        jax.profiler.stop_trace()
