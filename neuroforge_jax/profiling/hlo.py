@@ -1,9 +1,10 @@
 """Of a compiled program's text: which part of a training step each instruction belongs to, and which line of ours.
 
-jax writes into the metadata of an instruction where it comes from: `jvp(…)` is the forward pass, `transpose(jvp(…))` the
-backward pass, and the step names its other parts by `jax.named_scope`. A fusion holds instructions of several
-parts. It belongs to that of its products, or else to the part of most of its arithmetic; and it mixes forward and
-backward where neither of them is less than a fifth of it.
+jax writes into the metadata of an instruction where it comes from: `jvp(…)` is the forward pass,
+`transpose(jvp(…))` the backward pass, and the step names its other parts by `jax.named_scope`. A fusion holds
+instructions of several parts. It belongs to that of its products, or else to the part of most of its arithmetic;
+and it mixes forward and backward where neither of them is less than a fifth of it. An instruction of XLA's own,
+which has no name, belongs where its operand comes from.
 """
 
 import math
@@ -34,12 +35,13 @@ NO_ARITHMETIC = frozenset(
 @dataclass(frozen=True)
 class Instruction:
     """elements: that it computes; of a reduction, those that it reads. calls: the computation of a fusion or call,
-    else "". op_name: of jax's metadata, else "".
+    else "". operand: the first of them. op_name: of jax's metadata, else "".
     """
 
     opcode: str
     elements: int
     calls: str
+    operand: str
     op_name: str
 
 
@@ -61,12 +63,11 @@ def attribute(hlo: str) -> dict[str, Attribution]:
     computations = parse(hlo)
     every = [one for instructions in computations.values() for one in instructions.values()]
     fused = {one.calls for one in every if one.opcode == "fusion"}
-    return {
-        name: _attribution(computations, instruction)
-        for computation, instructions in computations.items()
-        for name, instruction in instructions.items()
-        if computation not in fused
-    }
+    found: dict[str, Attribution] = {}
+    for computation, instructions in computations.items():
+        for name, instruction in instructions.items() if computation not in fused else ():
+            found[name] = _attribution(computations, instruction, found.get(instruction.operand))
+    return found
 
 
 def module_name(hlo: str) -> str:
@@ -102,11 +103,15 @@ def parse(hlo: str) -> Computations:
 
 
 def _instruction(opcode: str, rest: str, shapes: Mapping[str, int], elements: int) -> Instruction:
-    calls = re.search(r"(?:calls|to_apply)=%?([\w.$-]+)", rest) if opcode in ("fusion", "call") else None
-    op_name = re.search(r"op_name=\"([^\"]*)\"", rest)
-    if opcode == "reduce" and (operand := re.match(r"[^%,)]*%?([\w.$-]+)", rest)):
-        elements = shapes.get(operand[1], elements)
-    return Instruction(opcode, elements, calls[1] if calls else "", op_name[1] if op_name else "")
+    def first(pattern: str) -> str:
+        found = re.search(pattern, rest)
+        return found[1] if found else ""
+
+    operand = first(r"^[^%)]*%([\w.$-]+)")
+    if opcode == "reduce":
+        elements = shapes.get(operand, elements)
+    calls = first(r"(?:calls|to_apply)=%?([\w.$-]+)") if opcode in ("fusion", "call") else ""
+    return Instruction(opcode, elements, calls, operand, first(r"op_name=\"([^\"]*)\""))
 
 
 def _elements(shape: str) -> int:
@@ -120,7 +125,9 @@ def _is_hidden(computation: str) -> bool:
     return computation.startswith("command_buffer")
 
 
-def _attribution(computations: Computations, instruction: Instruction) -> Attribution:
+def _attribution(
+    computations: Computations, instruction: Instruction, of_operand: Attribution | None
+) -> Attribution:
     if _is_hidden(instruction.calls):
         return Attribution("", False, "")
     within = list(_instructions_within(computations, instruction))
@@ -130,7 +137,9 @@ def _attribution(computations: Computations, instruction: Instruction) -> Attrib
         work[part_of(one.op_name)] += one.elements
     told = Counter({part: amount for part, amount in work.items() if part and amount})
     if not told:
-        return Attribution(part_of(instruction.op_name) or "other", False, _source(instruction.op_name))
+        inherited = of_operand.part if of_operand and not instruction.op_name else ""
+        part = part_of(instruction.op_name) or inherited or "other"
+        return Attribution(part, False, _source(instruction.op_name))
     part = told.most_common(1)[0][0]
     mixed = part in PASSES and min(told[name] for name in PASSES) >= MIXED_SHARE * told.total()
     largest = max((one for one in within if part_of(one.op_name) == part), key=lambda one: one.elements)

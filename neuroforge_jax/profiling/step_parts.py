@@ -29,10 +29,10 @@ from neuroforge_jax.profiling.hlo import PASSES
 from neuroforge_jax.profiling.trace import Operation
 from neuroforge_jax.system.spans import PerformanceMonitor, span
 
-LOOKS = 8
+LOOKS = 5
 """At a run, with a trace and without. The fastest of each counts: other work on the machine only slows a run."""
 
-SECONDS_OF_A_LOOK = 0.05
+SECONDS_OF_A_LOOK = 0.1
 
 MOST_STEPS = 200
 """Of a look: an operation is an event of the trace, and small networks have forty of them in a step."""
@@ -123,7 +123,7 @@ def take_apart(job: Job, run: Run) -> StepParts:
 
 def _by_trace(job: Job, run: CompiledRun) -> StepParts:
     stopwatch = _Stopwatch(run, job)
-    step, traced = stopwatch.fastest(), {}
+    step, traced = stopwatch.fastest(), {}  # by look
     with tempfile.TemporaryDirectory() as folder:
         trace.start(Path(folder))
         try:
@@ -134,7 +134,6 @@ def _by_trace(job: Job, run: CompiledRun) -> StepParts:
             trace.stop()
         fastest = min(traced, key=lambda look: traced[look])
         found = trace.operations(Path(folder), run.programs, within=fastest)
-    step = min(step, stopwatch.fastest())
     parts = attribute_step(found, stopwatch.steps, step=step, traced=traced[fastest])
     return replace(parts, **_reason_against(parts, found)) if job.device.platform != "cpu" else parts
 

@@ -183,14 +183,14 @@ def _innermost(events: list[Event]) -> Iterator[tuple[float, float, Key]]:
 
 
 def format_operations(found: list[Operation], steps: int) -> str:
-    """A table of at most 80 columns: time a step, share, runs, part of the step, name, source."""
+    """A table of at most 80 columns: time a step, share, runs, part of the step, name, which operation of ours."""
     total = sum(operation.seconds for operation in found)
     if not total:
         return "no operation of a program is in it"
     lines = [f"{'a step':>9}{'share':>7}{'runs':>8}  {'part':<10}operation"]
     for operation in found[:MOST_OPERATIONS]:
         microseconds = 1e6 * operation.seconds / steps
-        what = f"{operation.name}  {operation.source}".strip()
+        what = f"{operation.name}  {operation.source.rpartition('/')[2]}".strip()
         part = "both" if operation.mixed else operation.part
         lines.append(
             f"{microseconds:>6,.0f} µs{operation.seconds / total:>7.1%}{operation.count:>8,}  {part:<10}{what[:44]}"

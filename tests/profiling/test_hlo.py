@@ -40,6 +40,7 @@ ENTRY %main (a: f32[8,10], b: f32[10,4]) -> (f32[8,4], f32[10]) {
   %fusion.2 = f32[8,10]{1,0} fusion(%a), calls=%both_passes
   %custom-call.4.clone = (bf16[8,4]{1,0}, u8[64]{0}) custom-call(%a), metadata={op_name="LOOP/transpose(jvp())/dot"}
   %copy.3 = f32[8,4]{1,0} copy(%ynn_fusion)
+  %copy.4 = f32[8,10]{1,0} copy(%a)
   %call.8 = f32[8,4]{1,0} call(%copy.3), to_apply=%command_buffer.3
   ROOT %tuple.1 = (f32[8,4]{1,0}, /*index=1*/f32[10]{0}) tuple(%call.8, %fusion.1)
 }
@@ -79,10 +80,11 @@ def test_a_fusion_of_both_passes_is_mixed():
     assert attribute(PROGRAM)["fusion.2"] == Attribution("forward", True, "jvp()/max")
 
 
-def test_a_library_call_says_itself_what_it_is_and_a_copy_says_nothing():
+def test_a_library_call_says_itself_what_it_is_and_a_copy_goes_with_its_operand():
     told = attribute(PROGRAM)
     assert told["custom-call.4.clone"] == Attribution("backward", False, "transpose(jvp())/dot")
-    assert told["copy.3"] == Attribution("other", False, "")
+    assert told["copy.3"] == Attribution("forward", False, ""), "its operand is the product"
+    assert told["copy.4"] == Attribution("other", False, ""), "its operand is the program's"
 
 
 def test_what_a_gpu_replays_as_a_graph_cannot_be_told():
