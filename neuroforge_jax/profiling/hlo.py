@@ -2,9 +2,10 @@
 
 jax writes into the metadata of an instruction where it comes from: `jvp(…)` is the forward pass,
 `transpose(jvp(…))` the backward pass, and the step names its other parts by `jax.named_scope`. A fusion holds
-instructions of several parts. It belongs to that of its products, or else to the part of most of its arithmetic;
-and it mixes forward and backward where neither of them is less than a fifth of it. An instruction of XLA's own,
-which has no name, belongs where its operand comes from.
+instructions of several parts. It belongs to that of its products, or else to the part of most of its arithmetic.
+Where neither pass is less than a fifth of it, it mixes them; it is backward then, for it runs when the gradients
+are there, and does its forward arithmetic again. An instruction of XLA's own, which has no name, belongs where its
+operand comes from.
 """
 
 import math
@@ -142,6 +143,8 @@ def _attribution(
         return Attribution(part, False, _source(instruction.op_name))
     part = told.most_common(1)[0][0]
     mixed = part in PASSES and min(told[name] for name in PASSES) >= MIXED_SHARE * told.total()
+    if mixed:
+        part = "backward"
     largest = max((one for one in within if part_of(one.op_name) == part), key=lambda one: one.elements)
     return Attribution(part, mixed, _source(largest.op_name))
 

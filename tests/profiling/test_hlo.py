@@ -76,8 +76,8 @@ def test_a_fusion_with_a_product_belongs_to_it_however_small_it_is():
     assert attribute(PROGRAM)["ynn_fusion"].part == "forward"
 
 
-def test_a_fusion_of_both_passes_is_mixed():
-    assert attribute(PROGRAM)["fusion.2"] == Attribution("forward", True, "jvp()/max")
+def test_a_fusion_of_both_passes_is_mixed_and_runs_in_the_backward_pass():
+    assert attribute(PROGRAM)["fusion.2"] == Attribution("backward", True, "transpose(jvp())/select_n")
 
 
 def test_a_library_call_says_itself_what_it_is_and_a_copy_goes_with_its_operand():

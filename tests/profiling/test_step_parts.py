@@ -58,7 +58,7 @@ def test_what_no_operation_takes_is_a_row_of_its_own():
 
 def test_passes_that_share_their_operations_are_one_row():
     """No split is made up where the program has none."""
-    parts = parts_of([*PLAIN, operation("forward", 15, mixed=True)])
+    parts = parts_of([*PLAIN, operation("backward", 15, mixed=True)])
     assert in_microseconds(parts)["forward_and_backward"] == 79
     assert not {"forward", "backward"} & set(parts.seconds)
     assert "forward + backward" in str(parts)
