@@ -135,7 +135,8 @@ def _by_trace(job: Job, run: CompiledRun) -> StepParts:
         fastest = min(traced, key=lambda look: traced[look])
         found = trace.operations(Path(folder), run.programs, within=fastest)
     parts = attribute_step(found, stopwatch.steps, step=step, traced=traced[fastest])
-    return replace(parts, **_reason_against(parts, found)) if job.device.platform != "cpu" else parts
+    reason = why_untold(parts, found, job.device.platform)
+    return replace(parts, seconds={}, reason=reason) if reason else parts
 
 
 def attribute_step(found: list[Operation], steps: int, *, step: float, traced: float) -> StepParts:
@@ -167,16 +168,18 @@ def recording_cost(found: list[Operation], steps: int, *, step: float, traced: f
     return min(max(traced - step, 0.0) * steps / runs, shortest)
 
 
-def _reason_against(parts: StepParts, found: list[Operation]) -> dict[str, Any]:
-    """Why an accelerator's trace does not tell the parts; nothing where it does."""
+def why_untold(parts: StepParts, found: list[Operation], platform: str) -> str:
+    """Why these operations do not tell the parts of a step; "" where they do."""
+    if not found:
+        return "its trace holds no operation"
     hidden = sum(operation.seconds for operation in found if not operation.part) / parts.steps
-    covered = parts.measured - parts.seconds["between_operations"] - hidden
     if hidden > HIDDEN_BOUND * parts.measured:
-        return {"seconds": {}, "reason": GRAPHS}
-    if covered < FEWEST_COVERED * parts.measured:
-        share = covered / parts.measured
-        return {"seconds": {}, "reason": f"the operations of its trace cover {share:.0%} of it"}
-    return {}
+        return GRAPHS
+    covered = 1 - parts.shares["between_operations"]
+    # A CPU hides nothing: what its operations do not cover is the dispatch by Python.
+    if platform != "cpu" and covered < FEWEST_COVERED:
+        return f"the operations of its trace cover {covered:.0%} of it"
+    return ""
 
 
 def _by_host(job: Job, run: Run) -> StepParts:

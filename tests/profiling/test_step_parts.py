@@ -8,7 +8,14 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.profiling import step_parts as module
 from neuroforge_jax.profiling.hlo import attribute
-from neuroforge_jax.profiling.step_parts import GRAPHS, ROWS, StepParts, attribute_step, recording_cost
+from neuroforge_jax.profiling.step_parts import (
+    GRAPHS,
+    ROWS,
+    StepParts,
+    attribute_step,
+    recording_cost,
+    why_untold,
+)
 from neuroforge_jax.profiling.trace import Operation
 from tests.conftest import make_blobs
 
@@ -95,18 +102,24 @@ def test_a_step_that_was_slowed_down_says_so():
     assert "while it was measured a step took 94 µs; the shares are of that" in slowed
 
 
-def reason(found):
-    return module._reason_against(parts_of(found), found)
+def why(found, platform="gpu"):
+    return why_untold(parts_of(found), found, platform)
 
 
-def test_an_accelerator_whose_work_is_hidden_is_told_no_shares():
-    assert reason(PLAIN) == {}
-    assert reason([*PLAIN, operation("", 15)]) == {"seconds": {}, "reason": GRAPHS}
-    untold = reason([operation("forward", 12)])
-    assert untold["reason"] == "the operations of its trace cover 12% of it"
-    parts = StepParts({}, 1e-4, 1e-4, 10, "traced", untold["reason"])
-    assert str(parts) == f"a step of 100 µs in parts cannot be told: {untold['reason']}"
-    assert parts.record()["forward"] is None
+def test_a_device_whose_work_is_hidden_is_told_no_shares():
+    assert why(PLAIN) == ""
+    assert why([*PLAIN, operation("", 15)]) == GRAPHS
+    assert why([]) == "its trace holds no operation"
+    assert why([operation("forward", 12)]) == "the operations of its trace cover 12% of it"
+    assert why([operation("forward", 12)], "cpu") == "", "the rest is Python's dispatch"
+
+
+def test_what_cannot_be_told_is_one_line_with_the_reason():
+    parts = StepParts({}, 1e-4, 1e-4, 10, "traced", "its trace holds no operation")
+    assert str(parts) == "a step of 100 µs in parts cannot be told: its trace holds no operation"
+    record = parts.record()
+    assert record["forward"] is None
+    assert record["reason"] == parts.reason
 
 
 def assert_adds_up(parts):
