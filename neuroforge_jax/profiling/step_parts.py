@@ -67,14 +67,14 @@ class StepParts:
     """Where the time of a training step goes.
 
     seconds: by row, of ROWS those that can be told; `forward_and_backward` stands for the two where operations hold
-    both; none where nothing can be told, and `reason` says why. step: seconds of a step that nothing looked at;
-    measured: of one that was, less what the recording took, to which the rows add up. steps: how many were, and
-    method: how.
+    both; none where nothing can be told, and `reason` says why. step_seconds: of a step that nothing looked
+    at; measured_seconds: of one that was, less what the recording took, to which the rows add up. steps: how many
+    were, and method: how.
     """
 
     seconds: Mapping[str, float]
-    step: float
-    measured: float
+    step_seconds: float
+    measured_seconds: float
     steps: int
     method: str
     reason: str = ""
@@ -82,31 +82,35 @@ class StepParts:
     @property
     def shares(self) -> Mapping[str, float]:
         """Of the measured step, by row."""
-        return {row: seconds / self.measured for row, seconds in self.seconds.items()}
+        return {row: seconds / self.measured_seconds for row, seconds in self.seconds.items()}
 
     def record(self) -> dict[str, Any]:
         """Seconds by row for programs, None where they cannot be told."""
         rows = {row: self.seconds.get(row) for row in ROWS}
-        rest = {"step": self.step, "measured_step": self.measured, "steps": self.steps, "reason": self.reason}
+        rest = {
+            "step_seconds": self.step_seconds,
+            "measured_seconds": self.measured_seconds,
+            "steps": self.steps,
+            "reason": self.reason,
+        }
         return rows | rest
 
     def __str__(self) -> str:
         """A table of at most 80 columns."""
-        begin = f"a step of {_microseconds(self.step)} in parts"
+        begin = f"a step of {_microseconds(self.step_seconds)} in parts"
         if self.reason:
             return f"{begin} cannot be told: {self.reason}"
         lines = [f"{begin} ({self.steps:,} steps {self.method})"]
         for row, share in self.shares.items():
             lines.append(f"  {LABELS.get(row, row):<20}{_microseconds(self.seconds[row]):>12}{share:>8.1%}")
-        if abs(self.measured - self.step) > SLOWER_BOUND * self.step:
-            lines.append(
-                f"  while it was measured a step took {_microseconds(self.measured)}; the shares are of that"
-            )
+        if abs(self.measured_seconds - self.step_seconds) > SLOWER_BOUND * self.step_seconds:
+            measured = _microseconds(self.measured_seconds)
+            lines.append(f"  while it was measured a step took {measured}; the shares are of that")
         return "\n".join(lines)
 
 
 def step_parts(config: TrainConfig, dataset: Dataset) -> StepParts:
-    """Compile a training as `fit` does, train some steps of a state of its own, and take a step apart.
+    """Compile a training, train some steps of a state of its own, and take a step apart.
 
     `print(step_parts(config, dataset))` shows a table. Raises what `prepare` raises.
     """
@@ -173,7 +177,7 @@ def why_untold(parts: StepParts, found: list[Operation], platform: str) -> str:
     if not found:
         return "its trace holds no operation"
     hidden = sum(operation.seconds for operation in found if not operation.part) / parts.steps
-    if hidden > HIDDEN_BOUND * parts.measured:
+    if hidden > HIDDEN_BOUND * parts.measured_seconds:
         return GRAPHS
     covered = 1 - parts.shares["between_operations"]
     # A CPU hides nothing: what its operations do not cover is the dispatch by Python.

@@ -166,7 +166,7 @@ def looked_at(flags, capsys, tmp_path):
 def test_a_run_can_be_timed_traced_and_weighed_at_once(capsys, tmp_path):
     _, written, folder = looked_at([], capsys, tmp_path)
     parts = written["step_parts"]
-    assert sum(parts[row] or 0.0 for row in ROWS) == pytest.approx(parts["measured_step"], rel=0.05)
+    assert sum(parts[row] or 0.0 for row in ROWS) == pytest.approx(parts["measured_seconds"], rel=0.05)
     assert written["memory"] == json.loads((folder / "memory.json").read_text())
     assert written["memory"]["programs"]["segment"]["peak"] > 0
     assert written["operations"][0]["seconds"] > 0

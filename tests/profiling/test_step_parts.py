@@ -85,7 +85,7 @@ def test_what_recording_costs_is_taken_off_every_operation_alike():
         "other": 0,
         "between_operations": 20,
     }
-    assert parts.measured == pytest.approx(60e-6)
+    assert parts.measured_seconds == pytest.approx(60e-6)
 
 
 def test_recording_costs_no_more_than_the_shortest_operation_and_never_less_than_nothing():
@@ -128,7 +128,7 @@ def assert_adds_up(parts):
     assert sum(parts.shares.values()) == pytest.approx(1, abs=0.05)
     assert max(map(len, str(parts).splitlines())) <= 80
     record = parts.record()
-    assert sum(record[row] or 0.0 for row in ROWS) == pytest.approx(record["measured_step"], rel=0.05)
+    assert sum(record[row] or 0.0 for row in ROWS) == pytest.approx(record["measured_seconds"], rel=0.05)
 
 
 @pytest.mark.parametrize("backend", ["optimized", "stepped", "async"])
