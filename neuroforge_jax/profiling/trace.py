@@ -3,13 +3,16 @@
 jax writes plugins/profile/<time>/ with an .xplane.pb, which XProf reads, and perfetto_trace.json.gz, which
 https://ui.perfetto.dev opens.
 
-On a CPU an operation is an event of the thread that runs it, on a GPU one of the stream that it runs on. The time
-of an operation is that of its events less what is nested in them; a moment in which several operations run is
-divided among them, so that the times of all of them add up to the time in which any ran.
+On a CPU an operation is an event of the thread that starts it, and lasts until the event that says it is done: a
+product may go on in other threads. On a GPU it is an event of the stream that it runs on. The time of an operation
+is that of its events less what is nested in them; a moment in which several operations run is divided among them,
+so that the times of all of them add up to the time in which any ran.
 """
 
 import gzip
 import json
+import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,9 @@ import jax
 from neuroforge_jax.profiling.hlo import CONTAINERS, Attribution, attribute, module_name
 
 MOST_OPERATIONS = 15
+
+DONE = "end: "
+"""Before the name of an operation: the event of the host that says it is done."""
 
 COPIES = ("Memcpy", "Memset")
 """Events of a GPU that name no operation because they are none of a program's."""
@@ -49,10 +55,13 @@ class Key(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Microseconds. line: the thread or stream that it is of."""
+    """An operation on its line, a thread or a stream, from `begin` to `end`; done: when other threads have done it
+    too. Microseconds.
+    """
 
     begin: float
     end: float
+    done: float
     line: tuple[int, int]
     key: Key
 
@@ -105,6 +114,7 @@ def operation_events(events: list[dict[str, Any]], within: str | None = None) ->
     devices = {pid for (kind, pid, _), name in names.items() if kind == "process_name" and "/device:" in name}
     spans = [event for event in events if event.get("ph") == "X"]
     windows = [_times(event) for event in spans if event["name"] == within]
+    begins = _begins_by_name(spans)
     for event in spans:
         line, args, (begin, end) = (event["pid"], event["tid"]), event.get("args") or {}, _times(event)
         if devices and line[0] not in devices:
@@ -113,7 +123,23 @@ def operation_events(events: list[dict[str, Any]], within: str | None = None) ->
             continue
         on_stream = names.get(("thread_name", *line), "").startswith("Stream")
         if "hlo_op" in args or (on_stream and not event["name"].startswith(COPIES)):
-            yield Event(begin, end, line, Key(args.get("hlo_module", ""), args.get("hlo_op", "")))
+            done, again = (_next(begins, f"{before}{event['name']}", begin) for before in (DONE, ""))
+            done = max(end, done) if done < again else end  # else it is of another time
+            yield Event(begin, end, done, line, Key(args.get("hlo_module", ""), args.get("hlo_op", "")))
+
+
+def _begins_by_name(spans: list[dict[str, Any]]) -> dict[str, list[float]]:
+    begins: dict[str, list[float]] = {}
+    for event in spans:
+        begins.setdefault(event["name"], []).append(float(event["ts"]))
+    return {name: sorted(times) for name, times in begins.items()}
+
+
+def _next(begins: Mapping[str, list[float]], name: str, after: float) -> float:
+    """When an event of this name begins next; for ever where none does."""
+    times = begins.get(name, [])
+    at = bisect_right(times, after)
+    return times[at] if at < len(times) else math.inf
 
 
 def _times(event: Mapping[str, Any]) -> tuple[float, float]:
@@ -141,8 +167,9 @@ def sum_up(events: list[Event], attributions: Mapping[str, Mapping[str, Attribut
 def self_time(events: list[Event]) -> dict[Key, float]:
     """Microseconds of each operation; loops have none, for all that they are is within them."""
     running: list[tuple[float, int, Key]] = []
-    for begin, end, key in _innermost(events):
-        if not key.name.startswith(tuple(CONTAINERS)):
+    elsewhere = ((event.end, event.done, event.key) for event in events)
+    for begin, end, key in (*_innermost(events), *elsewhere):
+        if begin < end and not key.name.startswith(tuple(CONTAINERS)):
             running += [(begin, 1, key), (end, -1, key)]
     spent: dict[Key, float] = {key: 0.0 for _, _, key in running}
     active: dict[Key, int] = {}

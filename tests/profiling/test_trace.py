@@ -122,8 +122,9 @@ def test_the_last_state_is_there_to_be_looked_at_when_a_run_ends():
     assert state.params is params
 
 
-def event(begin, microseconds, name, line=(1, 1)):
-    return trace.Event(begin, begin + microseconds, line, trace.Key("jit_program", name))
+def event(begin, microseconds, name, line=(1, 1), done=0):
+    end = begin + microseconds
+    return trace.Event(begin, end, max(end, done), line, trace.Key("jit_program", name))
 
 
 def test_the_time_of_an_operation_is_that_in_which_nothing_nested_runs():
@@ -145,16 +146,22 @@ def test_a_moment_of_two_threads_counts_once():
     assert [spent[trace.Key("jit_program", name)] for name in ("dot.1", "add.1")] == [7, 7]
 
 
+def test_a_product_lasts_until_other_threads_have_done_it():
+    """XLA's products on a CPU: the thread that begins one goes on, and two thirds of its time would be nobody's."""
+    spent = trace.self_time([event(0, 10, "dot.1", done=30), event(20, 4, "add.1")])
+    assert [spent[trace.Key("jit_program", name)] for name in ("dot.1", "add.1")] == [28, 2]
+
+
 def test_many_threads_add_up_to_the_time_in_which_any_ran():
     rng = np.random.default_rng(0)
     events = [
-        event(begin, 0.7, f"add.{at % 5}", line=(1, line))
+        event(begin, 0.7, f"add.{at % 5}", line=(1, line), done=begin + 3 * (at % 2))
         for line in range(4)
         for at, begin in enumerate(np.cumsum(rng.uniform(0.8, 2, 200)))
     ]
     busy, until = 0.0, 0.0
-    for begin, end, *_ in sorted(events):
-        busy, until = busy + max(end - max(begin, until), 0), max(end, until)
+    for begin, _, done, *_ in sorted(events):
+        busy, until = busy + max(done - max(begin, until), 0), max(done, until)
     assert sum(trace.self_time(events).values()) == pytest.approx(busy)
 
 
@@ -189,6 +196,14 @@ def test_of_a_gpu_the_streams_count_and_not_the_host_that_launches():
     ]
     found = [(one.begin, one.key.name) for one in trace.operation_events(events)]
     assert found == [(10, "fusion.1"), (20, "")], "a graph is work that names no operation"
+
+
+def test_an_operation_is_done_when_its_own_end_says_so():
+    op = {"hlo_module": "jit_program", "hlo_op": "dot.1"}
+    begun = [perfetto("dot.1", begin, 701, **op) for begin in (0, 100, 200, 300)]
+    ended = [perfetto("end: dot.1", at, 701, 2) for at in (4, 190, 310)]
+    found = [(one.begin, one.done) for one in trace.operation_events([*begun, *ended])]
+    assert found == [(0, 5), (100, 190), (200, 205), (300, 310)], "the third time has no end of its own"
 
 
 def test_only_what_lies_within_an_annotation_counts():
