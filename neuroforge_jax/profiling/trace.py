@@ -5,14 +5,16 @@ https://ui.perfetto.dev opens.
 
 On a CPU an operation is an event of the thread that starts it, and lasts until the event that says it is done: a
 product may go on in other threads. On a GPU it is an event of the stream that it runs on. The time of an operation
-is that of its events less what is nested in them; a moment in which several operations run is divided among them,
-so that the times of all of them add up to the time in which any ran.
+is that of its events less what is nested in them, and of its work in other threads where nothing else runs. A
+moment in which several operations run is divided among them, so that the times of all add up to the time in which
+any ran.
 """
 
 import gzip
 import json
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,9 +151,7 @@ def _times(event: Mapping[str, Any]) -> tuple[float, float]:
 
 def sum_up(events: list[Event], attributions: Mapping[str, Mapping[str, Attribution]]) -> list[Operation]:
     """The operations of these events, the longest first. attributions: by module and instruction."""
-    counts: dict[Key, int] = {}
-    for event in events:
-        counts[event.key] = counts.get(event.key, 0) + 1
+    counts = Counter(event.key for event in events)
     untold = Attribution("", False, "")
     found = []
     for key, microseconds in self_time(events).items():
@@ -166,22 +166,23 @@ def sum_up(events: list[Event], attributions: Mapping[str, Mapping[str, Attribut
 
 def self_time(events: list[Event]) -> dict[Key, float]:
     """Microseconds of each operation; loops have none, for all that they are is within them."""
-    running: list[tuple[float, int, Key]] = []
+    # What goes on in other threads may wait there for those that run now: it counts where nothing else runs.
     elsewhere = ((event.end, event.done, event.key) for event in events)
-    for begin, end, key in (*_innermost(events), *elsewhere):
-        if begin < end and not key.name.startswith(tuple(CONTAINERS)):
-            running += [(begin, 1, key), (end, -1, key)]
-    spent: dict[Key, float] = {key: 0.0 for _, _, key in running}
-    active: dict[Key, int] = {}
+    changes: list[tuple[float, int, int, Key]] = []
+    for level, spans in enumerate((_innermost(events), elsewhere)):
+        for begin, end, key in spans:
+            if begin < end and not key.name.startswith(tuple(CONTAINERS)):
+                changes += [(begin, 1, level, key), (end, -1, level, key)]
+    spent = {key: 0.0 for *_, key in changes}
+    running: tuple[Counter[Key], Counter[Key]] = Counter(), Counter()
     before = 0.0
-    for moment, change, key in sorted(running):
-        if active:
-            each = (moment - before) / sum(active.values())
-            for one, lanes in active.items():
-                spent[one] += each * lanes
-        active[key] = active.get(key, 0) + change
-        if not active[key]:
-            del active[key]
+    for moment, change, level, key in sorted(changes):
+        now = running[0] or running[1]
+        for one, lanes in now.items():
+            spent[one] += (moment - before) * lanes / now.total()
+        running[level][key] += change
+        if not running[level][key]:
+            del running[level][key]
         before = moment
     return spent
 
