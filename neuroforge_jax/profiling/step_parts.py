@@ -131,7 +131,7 @@ def _by_trace(job: Job, run: CompiledRun) -> StepParts:
     with tempfile.TemporaryDirectory() as folder:
         trace.start(Path(folder))
         try:
-            for look in map(str, range(LOOKS)):
+            for look in (f"look {index}" for index in range(LOOKS)):
                 with jax.profiler.TraceAnnotation(look):
                     traced[look] = stopwatch.seconds()
         finally:
