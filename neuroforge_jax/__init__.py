@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from neuroforge_jax.job.pieces import evaluate, init, parts, predict, prepare, steps_per_epoch
     from neuroforge_jax.model.io import load
     from neuroforge_jax.population import PopulationResult, fit_population
+    from neuroforge_jax.profiling.step_parts import StepParts, step_parts
     from neuroforge_jax.report.callback import Report
     from neuroforge_jax.run import Result, fit
     from neuroforge_jax.system.spans import PerformanceMonitor
@@ -42,6 +43,7 @@ _HOMES = {
     "Report": "report.callback",
     "RunOptions": "config",
     "Split": "data.types",
+    "StepParts": "profiling.step_parts",
     "Streaming": "backends.executors.base",
     "TrainConfig": "config",
     "evaluate": "job.pieces",
@@ -53,6 +55,7 @@ _HOMES = {
     "parts": "job.pieces",
     "predict": "job.pieces",
     "prepare": "job.pieces",
+    "step_parts": "profiling.step_parts",
     "steps_per_epoch": "job.pieces",
     "verify_backend": "verification.checks",
 }
@@ -83,6 +86,8 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "Streaming",
     "PerformanceMonitor",
     "PerformanceProfiler",
+    "step_parts",
+    "StepParts",
 ]
 
 

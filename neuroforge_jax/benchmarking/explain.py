@@ -20,7 +20,7 @@ from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.kernels import fused
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.profiling.trace import sources_of
+from neuroforge_jax.profiling.hlo import attribute
 from neuroforge_jax.training.step import make_step
 
 QUIET = frozenset(
@@ -167,7 +167,7 @@ def program_of_step(hlo: str) -> list[Instruction]:
     computations = re.split(r"\n(?=(?:ENTRY )?%?[\w.$-]+ \(.*\) -> .* \{)", hlo)
     products = [_products(text) for text in computations]
     best = max(range(len(computations)), key=lambda index: (products[index], len(computations[index])))
-    sources = sources_of(computations[best])
+    sources = {name: told.source for name, told in attribute(hlo).items()}
     found = []
     for name, shape, kind in re.findall(
         r"^\s+(?:ROOT )?%?([\w.$-]+) = (\([^=]*?\)|\S+) ([\w-]+)\(", computations[best], re.MULTILINE

@@ -17,7 +17,7 @@ from neuroforge_jax.job.summary import seconds_rows
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.profiling import trace
 from neuroforge_jax.profiling.memory import format_profile, memory_profile, write_pprof
-from neuroforge_jax.profiling.step_parts import step_seconds
+from neuroforge_jax.profiling.step_parts import take_apart
 from neuroforge_jax.system.files import write_json
 from neuroforge_jax.system.spans import PerformanceMonitor
 
@@ -136,18 +136,14 @@ class Benchmark(Callback):
         """After all others."""
         seconds, spans = self._monitor.seconds, self._monitor.rows()
         report = self._monitor.report()
-        parts = dict(step_seconds(trainer.job))
+        parts = take_apart(trainer.job, trainer.run)
         if self._shows:
-            total = sum(parts.values())
-            shares = ", ".join(
-                f"{name} {1e6 * spent:,.0f} µs ({spent / total:.0%})" for name, spent in parts.items()
-            )
             for label, text in seconds_rows(seconds):
                 self.say(f"\n{label}: {text}")
             self.say(f"\n{report}")
-            self.say(f"\na step in parts, each on its own: {shares}")
+            self.say(f"\n{parts}")
         if self._output is not None:
             environment = trainer.job.backend.environment(trainer.job.training.batch_size)
             timed = {"seconds": dict(seconds), "spans": spans, "result": result.figures}
-            rest = {"environment": environment, "step_parts": parts, **self._measured}
+            rest = {"environment": environment, "step_parts": parts.record(), **self._measured}
             write_json(self._output, timed | rest)

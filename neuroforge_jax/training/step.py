@@ -5,7 +5,8 @@
 With loss scaling, g is the gradient of s times that loss until `optimize` divides it by s; a g that overflowed
 leaves parameters and optimizer, its count and schedule too, as they were, and only `step` and s move on.
 
-It is made of four public, pure parts, each of which can be compiled, measured and replaced on its own.
+It is made of four public, pure parts, each of which can be compiled, measured and replaced on its own. A compiled
+program tells them apart: jax names the two passes `jvp` and `transpose(jvp)`, and scopes name the rest.
 """
 
 from collections.abc import Callable
@@ -132,7 +133,8 @@ def _parts(model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: in
     gradients_of = jax.grad(loss_of, has_aux=True)
 
     def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
-        dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
+        with jax.named_scope("forward"):
+            dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
         if accumulate == 1:
             return gradients_of(state.params, state, fitted, batch, dropout)
         of_part = partial(gradients_of, state.params, state, fitted)
@@ -141,6 +143,7 @@ def _parts(model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: in
     return Parts(model.logits, metrics, backward, partial(update_state, optimizer))
 
 
+@jax.named_scope("optimizer")
 def update_state(optimizer: OptimizerSpec, state: TrainState, gradients: Params) -> TrainState:
     """The state after a step with these gradients, scaled as its losses are; as it was where one is not finite."""
     if state.loss_scale is None:
@@ -190,6 +193,7 @@ def _freeze(before: TrainState, after: TrainState, metrics: StepMetrics) -> tupl
     return after, replace(metrics, loss=jnp.where(frozen, jnp.nan, metrics.loss))
 
 
+@jax.named_scope("backward")
 def _accumulate(
     gradients_of: Callable[[Batch, Dropout | None], tuple[Params, StepMetrics]],
     parts: int,

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.job.job import Job
 from neuroforge_jax.profiling import profiler as module
-from neuroforge_jax.profiling.step_parts import step_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +54,3 @@ def test_shares_are_of_the_sum_of_medians():
     shares = [int(line.rpartition(" ")[2].rstrip("%")) for line in profiler.analyze().splitlines()[1:]]
     assert sum(shares) == pytest.approx(100, abs=1)
     assert shares[1] > 2 * shares[0]
-
-
-@pytest.mark.parametrize("backend", ["optimized", "mixed", "naive"])
-def test_a_step_comes_apart_into_its_parts(backend, blobs, small_config):
-    from dataclasses import replace
-
-    parts = step_seconds(Job.build(replace(small_config, backend=backend, dropout=0.1), blobs))
-    assert list(parts) == ["data", "forward", "backward", "optimizer"]
-    assert all(0 <= seconds < 1 for seconds in parts.values())
-    assert parts["data"] > 0 < parts["forward"]

@@ -65,13 +65,16 @@ def chunk_program(
     def program(state: TrainState, fitted: Fitted, chunk: DeviceData, segment: Segment) -> Carry:
         samples, origin, first, last = segment
         # Of the whole chunk at once: a remainder in each step would be a tenth of a small one.
-        in_epoch = (origin + jnp.arange(chunk_steps)) % steps_per_epoch(jnp.asarray(samples), batch_size)
-        masks = in_epoch[:, None] * batch_size + jnp.arange(batch_size) < samples
+        with jax.named_scope("data"):
+            in_epoch = (origin + jnp.arange(chunk_steps)) % steps_per_epoch(jnp.asarray(samples), batch_size)
+            masks = in_epoch[:, None] * batch_size + jnp.arange(batch_size) < samples
 
         def run_step(index: Array, carry: Carry) -> Carry:
             state, metrics = carry
-            mask = masks[index - origin].astype(jnp.float32)
-            state, now = step(state, fitted, neighbours(chunk, (index - origin) * batch_size, mask))
+            with jax.named_scope("data"):
+                mask = masks[index - origin].astype(jnp.float32)
+                batch = neighbours(chunk, (index - origin) * batch_size, mask)
+            state, now = step(state, fitted, batch)
             return state, jax.tree.map(lambda all_, one: all_.at[index - first].set(one), metrics, now)
 
         metrics = StepMetrics.zeros((chunk_steps,), scaled=state.loss_scale is not None)
@@ -231,6 +234,7 @@ def _move(buffer: HostBuffer, device: jax.Device) -> DeviceData:
 
 
 @jax.jit
+@jax.named_scope("data")
 def _keys_of_epochs(key_data: Array, first_epoch: Array) -> UInt32[Array, "E R"]:
     key = order_key(key_data)
     epochs = first_epoch + jnp.arange(EPOCHS_OF_KEYS, dtype=jnp.int32)

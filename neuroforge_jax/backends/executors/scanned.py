@@ -45,14 +45,17 @@ def segment_program(
 
         def run_epoch(epoch: Array, carry: Carry) -> Carry:
             positions = jnp.arange(steps_per_epoch(data.rows, batch_size) * batch_size, dtype=jnp.int32)
-            order = sample_order(carry[0].order_key, epoch, samples, positions, order_bits(data.rows))
+            with jax.named_scope("data"):
+                order = sample_order(carry[0].order_key, epoch, samples, positions, order_bits(data.rows))
 
             def run_step(index: Array, carry: Carry) -> Carry:
                 state, metrics = carry
                 in_epoch = index - epoch * per_epoch
-                indices = lax.dynamic_slice(order, (in_epoch * batch_size,), (batch_size,))
-                mask = (positions_of_step(in_epoch, batch_size) < samples).astype(jnp.float32)
-                state, now = step(state, fitted, gather(data, indices, mask))
+                with jax.named_scope("data"):
+                    indices = lax.dynamic_slice(order, (in_epoch * batch_size,), (batch_size,))
+                    mask = (positions_of_step(in_epoch, batch_size) < samples).astype(jnp.float32)
+                    batch = gather(data, indices, mask)
+                state, now = step(state, fitted, batch)
                 return state, jax.tree.map(lambda all_, one: all_.at[index - first].set(one), metrics, now)
 
             begin = jnp.maximum(first, epoch * per_epoch)

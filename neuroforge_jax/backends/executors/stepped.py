@@ -57,7 +57,9 @@ def _jit_program(step: Step, batch_size: int, options: CompileOptions) -> jax.st
         moving: TrainState, hyper: Hyper, fitted: Fitted, data: DeviceData, index: Array
     ) -> tuple[TrainState, StepMetrics]:
         state = replace(moving, hyper=hyper)
-        after, metrics = step(state, fitted, draw_batch(data, state.order_key, index, batch_size))
+        with jax.named_scope("data"):
+            batch = draw_batch(data, state.order_key, index, batch_size)
+        after, metrics = step(state, fitted, batch)
         return _take_hyper(after)[0], metrics
 
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
