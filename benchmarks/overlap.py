@@ -6,8 +6,6 @@ where a thread reads the next chunks while one computes. The ideal is the longer
 with nothing read ahead. Of some chunks a trace is taken: when each was read, and when the device was busy.
 """
 
-import gzip
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -128,11 +126,7 @@ def traced(streamed: Streamed, chunks: int) -> dict[str, list[list[float]]]:
         trace.start(Path(folder))
         streamed.train(chunks)
         trace.stop()
-        file = trace.perfetto_file(Path(folder))
-        assert file is not None
-        with gzip.open(file, "rt") as content:
-            told = json.load(content)
-    events = told["traceEvents"] if isinstance(told, dict) else told
+        events = trace.read_events(Path(folder))
     spans = [
         (1e-6 * event["ts"], 1e-6 * (event["ts"] + event["dur"]), event) for event in events if "dur" in event
     ]

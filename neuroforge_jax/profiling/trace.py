@@ -85,6 +85,16 @@ def perfetto_file(folder: Path) -> Path | None:
     return max(folder.glob("plugins/profile/*/perfetto_trace.json.gz"), default=None)
 
 
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """Those of the latest trace below the folder, as Perfetto has them; none where there is no trace."""
+    file = perfetto_file(folder)
+    if file is None:
+        return []
+    with gzip.open(file, "rt") as content:
+        told = json.load(content)
+    return list(told["traceEvents"] if isinstance(told, dict) else told)
+
+
 def operations(
     folder: Path, programs: Mapping[str, jax.stages.Compiled] | None = None, within: str | None = None
 ) -> list[Operation]:
@@ -93,13 +103,8 @@ def operations(
     programs: what tells the part and source of each. within: the name of the annotation of the host that holds the
     operations that count; unless given, all do.
     """
-    file = perfetto_file(folder)
-    if file is None:
-        return []
-    with gzip.open(file, "rt") as content:
-        told = json.load(content)
     texts = [program.as_text() or "" for program in (programs or {}).values()]
-    events = operation_events(told["traceEvents"] if isinstance(told, dict) else told, within)
+    events = operation_events(read_events(folder), within)
     return sum_up(list(events), {module_name(text): attribute(text) for text in texts})
 
 
