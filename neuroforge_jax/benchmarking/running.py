@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroforge_jax.backends.table import BACKENDS, Backend
-from neuroforge_jax.benchmarking import speedrun, startup
+from neuroforge_jax.benchmarking import fits, speedrun, startup
 from neuroforge_jax.benchmarking.claims import claims_of, published_cases
 from neuroforge_jax.benchmarking.harness import measure
 from neuroforge_jax.benchmarking.peaks import Peaks, measure_peaks, reference_of
@@ -123,6 +123,7 @@ Extra = Callable[[BenchOptions, Callable[[], float], Callable[[dict[str, Any]], 
 
 EXTRAS: dict[str, Extra] = {
     "published": lambda options, reference, keep: _keep_each(published_cases(), keep),
+    "fits": lambda options, reference, keep: _keep_each(fits.cases(reference), keep),
     "startup": lambda options, reference, keep: _keep_each(startup.cases(reference), keep),
     "speedrun": lambda options, reference, keep: speedrun.cases(
         options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
