@@ -29,19 +29,33 @@ class Conversation:
 
     def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to this order."""
+        self.send(order)
+        return self.receive()
+
+    def send(self, order: Mapping[str, Any]) -> None:
+        """Give an order, and do not wait for its answer."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
+        except OSError:
+            raise self._ended() from None
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the answer to the order before."""
+        assert self._process.stdout is not None
+        try:
             answer = json.loads(self._process.stdout.readline())
         except (OSError, ValueError):
-            self._errors.seek(0)
-            last = (self._errors.read().strip().splitlines() or ["without a word"])[-1]
-            raise DeviceError(f"{self._name}: its process ended ({last})") from None
+            raise self._ended() from None
         if "error" in answer:
             raise DeviceError(f"{self._name}: {answer['error']}")
         return dict(answer)
+
+    def _ended(self) -> DeviceError:
+        self._errors.seek(0)
+        last = (self._errors.read().strip().splitlines() or ["without a word"])[-1]
+        return DeviceError(f"{self._name}: its process ended ({last})")
 
     def close(self) -> None:
         """End the process at once: it has nothing to save, and who interrupts a benchmark does not wait."""

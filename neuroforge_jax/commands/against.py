@@ -16,8 +16,8 @@ HEADINGS = ("case", "before", "after", "ratio", "95 %", "verdict")
 
 @contextmanager
 def show_comparison(console: Console) -> Iterator[AgainstProgress]:
-    """Tells a console; where that is a terminal, a line says what is going on."""
-    with console.status("the yardstick") as status:
+    """Tells a console; where that is a terminal, a line says what is going on, too seldom to disturb it."""
+    with console.status("reading both versions", refresh_per_second=2) as status:
         yield AgainstProgress(
             versions=lambda before, after: console.print(
                 f"before: {before}\nafter:  {after}", soft_wrap=True

@@ -16,5 +16,6 @@ def ask_git(root: Path, *words: str) -> str:
 
 def ask_git_for_bytes(root: Path, *words: str) -> bytes:
     """As `ask_git`, as it comes: an archive, say."""
-    command = ["git", "-C", str(root), *words]
+    # Without its optional locks git status writes nothing into the repository.
+    command = ["git", "--no-optional-locks", "-C", str(root), *words]
     return subprocess.run(command, capture_output=True, check=True, timeout=ANSWER_SECONDS).stdout

@@ -23,7 +23,7 @@ from neuroforge_jax.benchmarking.against.pairs import (
 )
 from neuroforge_jax.benchmarking.against.process import MissingError, VersionProcess
 from neuroforge_jax.benchmarking.against.versions import Version, open_versions
-from neuroforge_jax.benchmarking.against.work import Work, plan_suite
+from neuroforge_jax.benchmarking.against.work import PROCESS_ROUNDS, Work, plan_suite
 from neuroforge_jax.benchmarking.harness import size_turn
 from neuroforge_jax.benchmarking.peaks import reference_of
 from neuroforge_jax.benchmarking.running import BUSY_CORES, BenchOptions, resolve_suite, threads
@@ -36,6 +36,9 @@ KIND = "neuroforge-jax bench --against"
 PROCESSES_AGAIN = 3
 """Pairs of new processes that a second measurement is made of, each as long as the first one: how a process happens
 to lie in memory is luck too, and stays with it."""
+
+CASE_SECONDS = 10.0
+"""Of the turns of one version: where an old one is slow, a few rounds tell as much."""
 
 SAME_LOSS = 0.02
 """Relative difference of the losses from which on it is said that two versions do not train the same: what bf16
@@ -94,22 +97,27 @@ class _Comparison:
 
     def _start(self, work: Work, before: VersionProcess, after: VersionProcess) -> Pair | None:
         """Ready to be measured; None where the commit has no such work."""
+        for process in (before, after):
+            process.begin(work)
         try:
-            loss_after = after.start(work)
+            loss_after = after.wait(work)
         except MissingError as error:
             raise DeviceError(f"the working tree does not train {work.name}: {error}") from None
         try:
-            loss_before = before.start(work)
+            loss_before = before.wait(work)
         except MissingError as error:
             self.missing[work.name] = str(error)
             return None
         if loss_before is not None and loss_after is not None:
             self.losses[work.name] = loss_before, loss_after
         turns = partial(before.turn, work), partial(after.turn, work)
-        # A process is warm after its first start; of steps there are as many in a turn of either version.
-        steps = 1 if work.arguments else min(size_turn(turn, self.turn_seconds) for turn in turns)
+        steps, rounds = 1, work.rounds
+        if not work.arguments:  # a process is warm after its first start, and has rounds of its own
+            steps = min(size_turn(turn, self.turn_seconds) for turn in turns)
+            longest = max(turn(steps) for turn in turns)
+            rounds = min(rounds, max(PROCESS_ROUNDS, int(CASE_SECONDS / longest)))
         self.steps[work.name] = steps
-        return Pair(*turns, steps, work.rounds, self.reference(work.small))
+        return Pair(*turns, steps, rounds, self.reference(work.small))
 
 
 def compare_with(

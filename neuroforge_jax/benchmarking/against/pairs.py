@@ -1,7 +1,7 @@
 """Two versions in turn: before, after, after, before, …, each pair of turns between two of the yardstick.
 
 A round holds a pair of every case, so that a minute in which the machine is busy spoils a few rounds of all cases
-and not all rounds of one. The ratio of a case is the median over its pairs, in units of the yardstick beside a pair.
+and not all rounds of one. The ratio of a case is the median over its pairs, in units of the yardstick beside each.
 Both turns have the same one, so that its own noise is not in their ratio.
 """
 

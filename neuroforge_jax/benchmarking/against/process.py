@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from neuroforge_jax.benchmarking.against.versions import PACKAGE, Version
 from neuroforge_jax.benchmarking.against.work import Work
 from neuroforge_jax.benchmarking.conversation import Conversation
-from neuroforge_jax.benchmarking.harness import time_call
 from neuroforge_jax.errors import ConfigError, DeviceError
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -26,47 +26,58 @@ class VersionProcess:
         self._version = version
         self._conversation = Conversation(version.name, _command(), environment(version))
         try:
-            file = self._conversation.ask({"import": True})["file"]
-        except DeviceError as error:
+            self._import()
+        except BaseException:  # Ctrl-C too
             self.close()
+            raise
+
+    def _import(self) -> None:
+        try:
+            file = Path(self._conversation.ask({"import": True})["file"])
+        except DeviceError as error:
             raise ConfigError(
                 f"{error}: this version cannot be imported here; choose a commit that can"
             ) from None
-        expected = version.folder / PACKAGE / "__init__.py"
-        if not expected.samefile(file):
-            self.close()
+        if file.resolve() != (self._version.folder / PACKAGE / "__init__.py").resolve():
             raise ConfigError(
-                f"{version.name}: another {PACKAGE} than this version's was imported; start Python without what "
-                "puts one in front (a .pth file, sitecustomize, an import hook)"
+                f"{self._version.name}: another {PACKAGE} than this version's was imported; start Python without "
+                "what puts one in front (a .pth file, sitecustomize, an import hook)"
             )
 
-    def start(self, work: Work) -> float | None:
-        """Make ready; a training loss, None for a whole process. Raises MissingError."""
+    def begin(self, work: Work) -> None:
+        """Let it be made ready, and do not wait: two versions can compile at a time."""
+        if not work.arguments:
+            order = {"start": work.name, "what": work.what, "config": work.config, "data": str(work.data)}
+            self._conversation.send(order)
+
+    def wait(self, work: Work) -> float | None:
+        """Until it is ready; a training loss, None for a whole process. Raises MissingError."""
         if work.arguments:
-            try:
-                self._run(work)  # the first time compiles the package to bytecode
-            except DeviceError as error:
-                raise MissingError(str(error)) from None
+            if reason := self._run(work):  # the first time compiles the package to bytecode
+                raise MissingError(reason)
             return None
-        order = {"start": work.name, "what": work.what, "config": work.config, "data": str(work.data)}
-        answer = self._conversation.ask(order)
+        answer = self._conversation.receive()
         if "missing" in answer:
             raise MissingError(answer["missing"])
         return float(answer["loss"])
 
     def turn(self, work: Work, count: int) -> float:
         """Do it so many times more; the seconds."""
-        if work.arguments:
-            return sum(time_call(lambda: self._run(work)) for _ in range(count))
-        return float(self._conversation.ask({"case": work.name, "count": count})["seconds"])
+        if not work.arguments:
+            return float(self._conversation.ask({"case": work.name, "count": count})["seconds"])
+        begun = time.perf_counter()
+        for _ in range(count):
+            if reason := self._run(work):
+                raise DeviceError(f"{self._version.name}: {work.name} failed ({reason})")
+        return time.perf_counter() - begun
 
-    def _run(self, work: Work) -> None:
-        done = subprocess.run(
-            _command(*work.arguments), env=environment(self._version), capture_output=True, text=True
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-            raise DeviceError(f"{self._version.name}: {work.name} failed ({last})")
+    def _run(self, work: Work) -> str:
+        """A whole process; why it failed, empty where it did not."""
+        command = _command(*work.arguments)
+        done = subprocess.run(command, env=environment(self._version), capture_output=True, text=True)
+        if not done.returncode:
+            return ""
+        return (done.stderr.strip().splitlines() or ["without a word"])[-1]
 
     def close(self) -> None:
         """End the process."""
