@@ -26,7 +26,7 @@ def show_comparison(console: Console) -> Iterator[AgainstProgress]:
             rounds=lambda over, rounds: status.update(f"{over} of {rounds} rounds"),
             table=lambda cases: console.print(tabulate(cases)),
             again=lambda names: console.print(
-                f"measured again, longer, by new processes: {', '.join(names)}"
+                f"measured again, longer, by new processes: {', '.join(names)}", soft_wrap=True
             ),
         )
 

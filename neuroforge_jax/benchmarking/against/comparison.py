@@ -13,6 +13,7 @@ from typing import Any
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking.against.pairs import (
     FAIL_MARGIN,
+    LEAST_PAIRS,
     MARGIN,
     Pair,
     PairedTimes,
@@ -23,7 +24,7 @@ from neuroforge_jax.benchmarking.against.pairs import (
 )
 from neuroforge_jax.benchmarking.against.process import MissingError, VersionProcess
 from neuroforge_jax.benchmarking.against.versions import Version, open_versions
-from neuroforge_jax.benchmarking.against.work import PROCESS_ROUNDS, Work, plan_suite
+from neuroforge_jax.benchmarking.against.work import Work, plan_suite
 from neuroforge_jax.benchmarking.harness import size_turn
 from neuroforge_jax.benchmarking.peaks import reference_of
 from neuroforge_jax.benchmarking.running import BUSY_CORES, BenchOptions, resolve_suite, threads
@@ -115,7 +116,7 @@ class _Comparison:
         if not work.arguments:  # a process is warm after its first start, and has rounds of its own
             steps = min(size_turn(turn, self.turn_seconds) for turn in turns)
             longest = max(turn(steps) for turn in turns)
-            rounds = min(rounds, max(PROCESS_ROUNDS, int(CASE_SECONDS / longest)))
+            rounds = min(rounds, max(LEAST_PAIRS, int(CASE_SECONDS / longest)))
         self.steps[work.name] = steps
         return Pair(*turns, steps, rounds, self.reference(work.small))
 
@@ -194,7 +195,7 @@ def _describe(
         else:
             row |= {"what": work.what if not work.arguments else "processes", "config": work.config}
             row |= {"steps_of_a_turn": comparison.steps[work.name], **times[work.name].to_json()}
-            row["verdict"] = judge(times[work.name].ratio, margins.same, margins.fail)
+            row["verdict"] = judge(times[work.name], margins.same, margins.fail)
         rows.append(row)
     return rows
 
@@ -205,7 +206,7 @@ def _add_second_measurement(
     for case in cases:
         if case["name"] in again:
             times = again[case["name"]]
-            case["again"] = {**times.to_json(), "verdict": judge(times.ratio, margins.same, margins.fail)}
+            case["again"] = {**times.to_json(), "verdict": judge(times, margins.same, margins.fail)}
 
 
 def _notes(busy: float, left_out: Sequence[str], comparison: _Comparison) -> list[str]:

@@ -35,13 +35,15 @@ class VersionProcess:
         try:
             file = Path(self._conversation.ask({"import": True})["file"])
         except DeviceError as error:
+            reason = str(error).removeprefix(f"{self._version.name}: ")
             raise ConfigError(
-                f"{error}: this version cannot be imported here; choose a commit that can"
+                f"{self._version.name} cannot be imported here ({reason}); choose another commit, or install what "
+                "it needs"
             ) from None
         if file.resolve() != (self._version.folder / PACKAGE / "__init__.py").resolve():
             raise ConfigError(
-                f"{self._version.name}: another {PACKAGE} than this version's was imported; start Python without "
-                "what puts one in front (a .pth file, sitecustomize, an import hook)"
+                f"{self._version.name} was not imported, but another {PACKAGE}; start Python without what puts one "
+                "in front (a .pth file, sitecustomize, an import hook)"
             )
 
     def begin(self, work: Work) -> None:

@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from neuroforge_jax.benchmarking.against.pairs import LEAST_PAIRS
 from neuroforge_jax.benchmarking.cases import Case
 from neuroforge_jax.benchmarking.fits import NAME as FIT_NAME
 from neuroforge_jax.benchmarking.fits import fit_case
 from neuroforge_jax.benchmarking.suites import Suite
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
-
-PROCESS_ROUNDS = 5
-"""Of whole processes, each of which takes seconds, in a first measurement."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _startup(suite: Suite, data: _Data) -> list[Work]:
         "startup/process/import": ("import",),
         "startup/process/first step": ("train", json.dumps(changes_of(config)), str(data.of(dataset))),
     }
-    rounds = min(PROCESS_ROUNDS, suite.repetitions)
+    rounds = min(LEAST_PAIRS, suite.repetitions)  # each takes seconds
     return [Work(name, False, rounds, arguments=words) for name, words in arguments.items()]
 
 

@@ -49,7 +49,7 @@ def test_a_machine_that_is_slow_for_a_few_rounds_makes_no_version_slow():
     moods = np.repeat(np.random.default_rng(0).choice([1.0, 1.7], 9), 2)
     times = PairedTimes(tuple(moods[::2]), tuple(moods[1::2]), (1.0,) * 9)
     assert times.ratio.median == pytest.approx(1)
-    assert judge(times.ratio) == "same"
+    assert judge(times) == "same"
 
 
 VERDICTS = {
@@ -63,9 +63,21 @@ VERDICTS = {
 }
 
 
+def of_two_ratios(ratios, count=10):
+    """Half of the pairs have the one, half the other: the interval reaches from the one to the other."""
+    return PairedTimes((1.0,) * count, tuple(ratios) * (count // 2), (1.0,) * count)
+
+
 @pytest.mark.parametrize(("interval", "verdict"), VERDICTS.items())
 def test_a_verdict_goes_by_the_whole_interval(interval, verdict):
-    assert judge(Ratio(sum(interval) / 2, interval)) == verdict
+    assert of_two_ratios(interval).ratio.interval == interval
+    assert judge(of_two_ratios(interval)) == verdict
+
+
+def test_a_few_pairs_say_nothing():
+    assert judge(of_two_ratios((3.0, 3.1), count=4)) == "too few"
+    assert not is_confirmed(of_two_ratios((3.0, 3.1), count=4), 0.25)
+    assert is_confirmed(of_two_ratios((3.0, 3.1), count=6), 0.25)
 
 
 def noisy(factor, *, seed, count=27, spread=0.05):
@@ -85,6 +97,6 @@ def test_a_slow_down_of_60_percent_is_suspected_and_confirmed_and_one_of_a_tenth
 def test_what_is_suspected_need_not_be_certain_and_what_is_confirmed_must_be():
     after = (0.7, 0.9, 1.1, 1.2, 1.5, 1.5, 1.6, 1.7, 2.0)
     uncertain = PairedTimes((1.0,) * 9, after, (1.0,) * 9)
-    assert judge(uncertain.ratio) == "too noisy"
+    assert judge(uncertain) == "too noisy"
     assert suspects({"case": uncertain}, 0.25) == ["case"]
     assert not is_confirmed(uncertain, 0.25)
