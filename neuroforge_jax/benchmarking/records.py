@@ -63,7 +63,8 @@ def read_record(path: Path) -> Record:
         raise ConfigError(f"{path}: no JSON, or cut off; measure it again with --output {path}") from None
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise ConfigError(
-            f"{path}: not a record of python -m neuroforge_jax.bench; give one that --output wrote"
+            f"{path}: not a record of a suite; give one that python -m neuroforge_jax.bench --output wrote, "
+            "without --against"
         )
     if record.get("format") != FORMAT:
         raise ConfigError(

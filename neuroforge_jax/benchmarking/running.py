@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.benchmarking import fits, speedrun, startup
 from neuroforge_jax.benchmarking.claims import claims_of, published_cases
@@ -80,7 +82,7 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
         raise ConfigError(
             f"--only {options.only}: no case of suite {name} has such a name: {', '.join(names)}"
         )
-    device = BACKENDS["cuda-optimized" if name == "gpu" else "optimized"].device
+    device = device_of(name)
     progress.begins("the peaks of this machine")
     peaks = measure_peaks(_backends_of(groups))
     reference = cache(lambda small: reference_of(device, small=small))
@@ -132,6 +134,11 @@ EXTRAS: dict[str, Extra] = {
         options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
     ),
 }
+
+
+def device_of(suite_name: str) -> jax.Device:
+    """What a suite runs on, and its yardstick with it."""
+    return BACKENDS["cuda-optimized" if suite_name == "gpu" else "optimized"].device
 
 
 def resolve_suite(suite: Suite, options: BenchOptions) -> Suite:

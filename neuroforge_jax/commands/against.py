@@ -42,11 +42,15 @@ def tabulate(cases: Sequence[Mapping[str, Any]]) -> Table:
             table.add_row(
                 case["name"],
                 *(format_duration(case[side]["median"]) for side in ("before", "after")),
-                f"{case['ratio']['median']:.2f}",
-                f"{low:.2f}–{high:.2f}",
+                _format_ratio(case["ratio"]["median"]),
+                f"{_format_ratio(low)}–{_format_ratio(high)}",
                 case["verdict"],
             )
     return table
+
+
+def _format_ratio(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
 
 
 def check_confirmed(record: Mapping[str, Any]) -> None:

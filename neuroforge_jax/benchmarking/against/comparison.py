@@ -27,7 +27,7 @@ from neuroforge_jax.benchmarking.against.versions import Version, open_versions
 from neuroforge_jax.benchmarking.against.work import Work, plan_suite
 from neuroforge_jax.benchmarking.harness import size_turn
 from neuroforge_jax.benchmarking.peaks import reference_of
-from neuroforge_jax.benchmarking.running import BUSY_CORES, BenchOptions, resolve_suite, threads
+from neuroforge_jax.benchmarking.running import BUSY_CORES, BenchOptions, device_of, resolve_suite, threads
 from neuroforge_jax.benchmarking.suites import SUITES
 from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.system.cpu import busy_cores
@@ -140,7 +140,7 @@ def compare_with(
                 f"suite {suite_name} has nothing named {options.only} that --against can measure; "
                 "take another --only, or --suite regression"
             )
-        device = BACKENDS["optimized"].device
+        device = device_of(suite_name)
         reference = cache(lambda small: reference_of(device, small=small))
         comparison = _Comparison(versions, suite.turn_seconds, reference, progress)
         first = comparison.measure(plan.works)
