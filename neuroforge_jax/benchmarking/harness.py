@@ -101,9 +101,17 @@ def warm_up(turn: Turn, turn_seconds: float) -> int:
 
 
 def size_turn(turn: Turn, turn_seconds: float) -> int:
-    """Take longer and longer turns; the steps of one that lasts about so long."""
+    """Take longer and longer turns; the steps of one that lasts about so long.
+
+    A turn that seems long enough is taken again: a moment in which the machine was busy must not make turns of one
+    step, which measure a dispatch.
+    """
     steps, spent = 1, turn(1)
-    while spent < turn_seconds / 2 and steps < LONGEST_TURN_STEPS:
+    while steps < LONGEST_TURN_STEPS:
+        if spent >= turn_seconds / 2:
+            spent = min(spent, turn(steps))
+        if spent >= turn_seconds / 2:
+            break
         # The first turns hold what happens once; they only have to find the size.
         growth = min(8.0, turn_seconds / max(spent, 1e-9))
         steps = min(max(steps + 1, int(steps * growth)), LONGEST_TURN_STEPS)
