@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from neuroforge_jax.errors import ConfigError, VerificationError, lookup
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from neuroforge_jax.benchmarking.running import BenchOptions
+
 PROG = "python -m neuroforge_jax.bench"
 
 
@@ -23,22 +24,26 @@ PROG = "python -m neuroforge_jax.bench"
 class BenchFlags:
     """Measure a suite of trainings side by side, or compare two records."""
 
-    suite: str = "quick"
-    """What to measure; --list shows the suites."""
+    suite: str | None = None
+    """What to measure (quick, and with --against regression); --list shows the suites."""
     list: bool = False
     """Show the suites, and measure nothing."""
     only: str = "*"
     """Measure the cases of these names alone, such as 'backends/b64/*', and the baselines that they need."""
     output: Path | None = None
-    """Write the record to this file, as JSON."""
+    """Write the record to this file, as JSON; in a folder, to MACHINE/bench_SUITE.json."""
     report: Path | None = None
     """Write a page about the record to this file, as HTML that needs nothing else."""
     explain: Path | None = None
     """Measure the ladder of backends, and write a page that explains each rung: code, program, cost, time."""
     compare: tuple[Path, Path] | None = None
     """Compare two records, OLD and NEW, and measure nothing; exit code 7 where a case is slower."""
+    against: str | None = None
+    """Measure this commit and the working tree in turn; exit code 7 where a slow-down is confirmed."""
+    fail_margin: float = 0.25
+    """Of --against: the slow-down that fails, once a second and longer measurement confirms it."""
     margin: float = 0.05
-    """Of --compare: the change that is still called the same."""
+    """Of --against and --compare: the change that is still called the same."""
     repetitions: int | None = None
     """Turns of each candidate (else the suite's own)."""
     turn_seconds: float | None = None
@@ -60,10 +65,27 @@ class BenchFlags:
             raise ConfigError(f"--turn-seconds {self.turn_seconds}: it takes a number from 0.001 to 60")
         if not 0 <= self.margin < 1:
             raise ConfigError(f"--margin {self.margin}: it takes a number from 0 to below 1")
+        if self.against is not None:
+            self._check_against()
+
+    def _check_against(self) -> None:
+        if not self.margin <= self.fail_margin <= 100:
+            raise ConfigError(
+                f"--fail-margin {self.fail_margin}: it takes a number from --margin ({self.margin}) to 100"
+            )
+        for name in ("list", "report", "explain", "compare", "peer_python", "data_dir"):
+            if getattr(self, name):
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} has no part in --against; leave one of them out")
+
+    @property
+    def suite_name(self) -> str:
+        """As it is given, or the default of what is asked for."""
+        return self.suite or ("quick" if self.against is None else "regression")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, write; returns the exit code, 7 where --compare finds a case slower."""
+    """Measure, print, write; returns the exit code, 7 where --compare or --against finds a case slower."""
     args = sys.argv[1:] if argv is None else [*argv]
     return run_command(lambda: _bench(args), debug="--debug" in args)
 
@@ -84,9 +106,12 @@ def _bench(args: Sequence[str]) -> None:
         for name, suite in SUITES.items():
             console.print(f"{name:<10} {suite.purpose}")
         return
-    lookup(SUITES, flags.suite, "suite")
+    suite = lookup(SUITES, flags.suite_name, "suite")
+    if flags.against is not None:
+        _measure_against(flags, console)
+        return
     if flags.explain is not None:
-        if flags.only != "*" or flags.suite not in ("quick", "gpu"):
+        if flags.only != "*" or flags.suite_name not in ("quick", "gpu"):
             raise ConfigError(
                 "--explain measures the ladder of this machine, or by --suite gpu that of a GPU; leave --only and "
                 "other suites out"
@@ -97,41 +122,30 @@ def _bench(args: Sequence[str]) -> None:
         from neuroforge_jax.benchmarking.explain import rungs
         from neuroforge_jax.report.explain_page import render_explain_page
 
-        cases = SUITES[flags.suite].groups()[0].cases
+        cases = suite.groups()[0].cases
         flags.explain.write_text(render_explain_page(rungs(cases, record["cases"]), record), encoding="utf-8")
         console.print(f"written to {flags.explain}", soft_wrap=True)
 
 
 def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
-    from neuroforge_jax.benchmarking.running import BenchOptions, BenchProgress, run_suite
+    from neuroforge_jax.benchmarking.running import BenchProgress, run_suite
     from neuroforge_jax.system.files import check_output
 
-    outputs = ((flags.output, "--output"), (flags.report, "--report"), (flags.explain, "--explain"))
-    for path, flag in outputs:
+    for path, flag in ((flags.report, "--report"), (flags.explain, "--explain")):
         if path is not None:
             check_output(path, flag)
-    options = BenchOptions(
-        flags.only,
-        flags.repetitions,
-        flags.turn_seconds,
-        flags.peer_python,
-        flags.data_dir,
-        flags.seeds,
-    )
+    output = _place_output(flags, f"bench_{flags.suite_name}")
     record = run_suite(
-        flags.suite,
-        options,
+        flags.suite_name,
+        _options(flags),
         BenchProgress(
             console.print,
             lambda case: console.print(_line(case), soft_wrap=True),
-            partial(_write, flags.output),
+            # A suite that is cut off leaves what it has measured.
+            lambda record: _write(record, output),
         ),
     )
-    for note in record["notes"]:
-        console.print(f"note: {note}")
-    _write(flags.output, record)
-    if flags.output is not None:
-        console.print(f"written to {flags.output}", soft_wrap=True)
+    _write_record(record, output, console)
     if flags.report is not None:
         from neuroforge_jax.report.bench_page import render_bench_page
 
@@ -140,9 +154,61 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
     return record
 
 
-def _write(output: Path | None, record: dict[str, Any]) -> None:
-    """After each case, so that a suite that is cut off leaves what it has measured."""
+def _measure_against(flags: BenchFlags, console: "Console") -> None:
+    from neuroforge_jax.benchmarking.against.comparison import Margins, compare_with
+    from neuroforge_jax.commands.against import check_confirmed, show_comparison
+
+    assert flags.against is not None
+    output = _place_output(flags, f"bench_{flags.suite_name}_against")
+    margins = Margins(flags.margin, flags.fail_margin)
+    with show_comparison(console) as progress:
+        record = compare_with(flags.against, flags.suite_name, _options(flags), margins, progress)
+    for case in record["cases"]:
+        if "skipped" in case:
+            console.print(f"{case['name']}: {case['skipped']}", soft_wrap=True)
+    _write_record(record, output, console)
+    check_confirmed(record)
+
+
+def _options(flags: BenchFlags) -> "BenchOptions":
+    from neuroforge_jax.benchmarking.running import BenchOptions
+
+    return BenchOptions(
+        flags.only,
+        flags.repetitions,
+        flags.turn_seconds,
+        flags.peer_python,
+        flags.data_dir,
+        flags.seeds,
+    )
+
+
+def _place_output(flags: BenchFlags, stem: str) -> Path | None:
+    """The file of the record. Raises ConfigError where it cannot be written, or holds one of another machine."""
+    from neuroforge_jax.backends.table import BACKENDS
+    from neuroforge_jax.benchmarking.records import place_record
+    from neuroforge_jax.system.files import check_output
+
+    if flags.output is None:
+        return None
+    if flags.output.is_dir():
+        check_output(flags.output / f"{stem}.json", "--output")
+    else:
+        check_output(flags.output, "--output")
+    return place_record(flags.output, stem, BACKENDS["optimized"].environment(batch_size=512))
+
+
+def _write_record(record: dict[str, Any], output: Path | None, console: "Console") -> None:
+    for note in record["notes"]:
+        console.print(f"note: {note}", soft_wrap=True)
+    _write(record, output)
     if output is not None:
+        console.print(f"written to {output}", soft_wrap=True)
+
+
+def _write(record: dict[str, Any], output: Path | None) -> None:
+    if output is not None:
+        output.parent.mkdir(exist_ok=True)
         output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

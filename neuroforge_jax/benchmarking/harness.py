@@ -91,17 +91,31 @@ def beside(reference: Callable[[], float], work: Callable[[], T]) -> tuple[T, fl
 
 def warm_up(turn: Turn, turn_seconds: float) -> int:
     """Take turns until two agree within 5 %, eight at most; the steps of a turn that lasts about so long."""
+    steps = size_turn(turn, turn_seconds)
+    rates: list[float] = []
+    for _ in range(WARM_UP_TURNS):
+        rates.append(turn(steps) / steps)
+        if len(rates) > 1 and _agree(rates[-2:]):
+            break
+    return steps
+
+
+def size_turn(turn: Turn, turn_seconds: float) -> int:
+    """Take longer and longer turns; the steps of one that lasts about so long.
+
+    A turn that seems long enough is taken again: a moment in which the machine was busy must not make turns of one
+    step, which measure a dispatch.
+    """
     steps, spent = 1, turn(1)
-    while spent < turn_seconds / 2 and steps < LONGEST_TURN_STEPS:
+    while steps < LONGEST_TURN_STEPS:
+        if spent >= turn_seconds / 2:
+            spent = min(spent, turn(steps))
+        if spent >= turn_seconds / 2:
+            break
         # The first turns hold what happens once; they only have to find the size.
         growth = min(8.0, turn_seconds / max(spent, 1e-9))
         steps = min(max(steps + 1, int(steps * growth)), LONGEST_TURN_STEPS)
         spent = turn(steps)
-    rates: list[float] = [spent / steps]
-    for _ in range(WARM_UP_TURNS):
-        rates.append(turn(steps) / steps)
-        if _agree(rates[-2:]):
-            break
     return steps
 
 

@@ -6,6 +6,7 @@ when the whole 95 % interval of its ratio lies beyond a margin; everything else 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ KIND = "neuroforge-jax bench"
 MARGIN = 0.05
 MACHINE = ("system", "processor", "processors", "device", "devices")
 """Of the environment, what two records must have in common to be compared."""
+
+SINCE_FORMAT_1 = ("processor_model",)
+"""The same, of records that have it: CPUs of two generations can be of one name."""
 
 Record = Mapping[str, Any]
 
@@ -59,7 +63,8 @@ def read_record(path: Path) -> Record:
         raise ConfigError(f"{path}: no JSON, or cut off; measure it again with --output {path}") from None
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise ConfigError(
-            f"{path}: not a record of python -m neuroforge_jax.bench; give one that --output wrote"
+            f"{path}: not a record of a suite; give one that python -m neuroforge_jax.bench --output wrote, "
+            "without --against"
         )
     if record.get("format") != FORMAT:
         raise ConfigError(
@@ -98,13 +103,10 @@ def _are_times(values: Any) -> bool:
 
 def compare(old: Record, new: Record, *, margin: float = MARGIN) -> Comparison:
     """Raises ConfigError for records of two machines, or without a case in common."""
-    for name in MACHINE:
-        before, after = old["environment"].get(name), new["environment"].get(name)
-        if before != after:
-            raise ConfigError(
-                f"the records are of two machines ({name} {before} and {after}), and say nothing of each other; "
-                "measure both on one"
-            )
+    if difference := difference_of_machines(old["environment"], new["environment"]):
+        raise ConfigError(
+            f"the records are of two machines ({difference}), and say nothing of each other; measure both on one"
+        )
     olds, news = _measured(old), _measured(new)
     both = [name for name in olds if name in news]
     if not both:
@@ -113,6 +115,41 @@ def compare(old: Record, new: Record, *, margin: float = MARGIN) -> Comparison:
     missing = tuple(name for name in olds if name not in news)
     added = tuple(name for name in news if name not in olds)
     return Comparison(verdicts, missing, added, tuple(_differences(old, new)))
+
+
+def difference_of_machines(before: Record, after: Record) -> str:
+    """`processor A and B`, of two environments; empty where they are of one machine."""
+    shared = (name for name in SINCE_FORMAT_1 if before.get(name) and after.get(name))
+    for name in (*MACHINE, *shared):
+        if before.get(name) != after.get(name):
+            return f"{name} {before.get(name)} and {after.get(name)}"
+    return ""
+
+
+def name_machine(environment: Record) -> str:
+    """`cpu-amd-epyc-2-cores-family-26-model-2`: a folder's name, of an environment."""
+    words = f"{environment['device']} {environment.get('processor_model') or ''}"
+    return "-".join(re.findall(r"[a-z0-9]+", words.lower()))
+
+
+def place_record(output: Path, stem: str, environment: Record) -> Path:
+    """The file that a record is written to: as it is given, or in a folder FOLDER/machine/stem.json.
+
+    Raises ConfigError where the file holds a record of another machine, which would be lost.
+    """
+    if output.is_dir():
+        return output / name_machine(environment) / f"{stem}.json"
+    try:
+        there = json.loads(output.read_text(encoding="utf-8"))["environment"]
+        difference = difference_of_machines(there, environment)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return output  # not there, or no record
+    if difference:
+        raise ConfigError(
+            f"--output {output} holds a record of another machine ({difference}); give another file, or a folder, "
+            "in which each machine has its own"
+        )
+    return output
 
 
 def _measured(record: Record) -> dict[str, Record]:

@@ -12,8 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from neuroforge_jax.backends.table import BACKENDS, Backend
-from neuroforge_jax.benchmarking import speedrun, startup
+from neuroforge_jax.benchmarking import fits, speedrun, startup
 from neuroforge_jax.benchmarking.claims import claims_of, published_cases
 from neuroforge_jax.benchmarking.harness import measure
 from neuroforge_jax.benchmarking.peaks import Peaks, measure_peaks, reference_of
@@ -83,7 +85,7 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
         raise ConfigError(
             f"--only {options.only}: no case of suite {name} has such a name: {', '.join(names)}"
         )
-    device = BACKENDS["cuda-optimized" if name == "gpu" else "optimized"].device
+    device = device_of(name)
     progress.begins("the peaks of this machine")
     peaks = measure_peaks(_backends_of(groups))
     reference = cache(lambda small: reference_of(device, small=small))
@@ -133,6 +135,7 @@ Extra = Callable[[BenchOptions, Callable[[], float], Callable[[dict[str, Any]], 
 
 EXTRAS: dict[str, Extra] = {
     "published": lambda options, reference, keep: _keep_each(published_cases(), keep),
+    "fits": lambda options, reference, keep: _keep_each(fits.cases(reference), keep),
     "startup": lambda options, reference, keep: _keep_each(startup.cases(reference), keep),
     "speedrun": lambda options, reference, keep: speedrun.cases(
         options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
@@ -141,6 +144,11 @@ EXTRAS: dict[str, Extra] = {
         options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
     ),
 }
+
+
+def device_of(suite_name: str) -> jax.Device:
+    """What a suite runs on, and its yardstick with it."""
+    return BACKENDS["cuda-optimized" if suite_name == "gpu" else "optimized"].device
 
 
 def resolve_suite(suite: Suite, options: BenchOptions) -> Suite:

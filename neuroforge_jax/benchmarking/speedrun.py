@@ -21,8 +21,9 @@ import jax
 import numpy as np
 
 from neuroforge_jax.backends.executors.base import CompiledRun
+from neuroforge_jax.benchmarking.conversation import Conversation
 from neuroforge_jax.benchmarking.harness import beside
-from neuroforge_jax.benchmarking.peers.conversation import Conversation, environment
+from neuroforge_jax.benchmarking.peers.launch import environment, launch_peer
 from neuroforge_jax.benchmarking.peers.process import absence
 from neuroforge_jax.benchmarking.statistics import Spread, paired_ratio
 from neuroforge_jax.config import TrainConfig
@@ -116,7 +117,7 @@ def cases(
                 for label, ours in _ours(config).items()
             }
             for mode in [] if reason else modes:
-                talk = Conversation(f"torch {mode}", python, "torch_speedrun", threads)
+                talk = launch_peer(f"torch {mode}", python, "torch_speedrun", threads)
                 stack.callback(talk.close)
                 version = talk.ask(_order(folder, config, mode, threads))["version"]
                 rounds = min(seeds, TORCH_SEEDS)

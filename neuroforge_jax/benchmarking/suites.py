@@ -224,6 +224,22 @@ def gpu() -> list[Group]:
     ]
 
 
+def regression() -> list[Group]:
+    """What `--against` compares in two minutes: each execution, both dtypes, three batches, an optimizer with a
+    schedule, and a network so small that what surrounds its products counts.
+    """
+    data, flagship = random_pixels(), TrainConfig(hidden=FLAGSHIP, batch_size=64)
+    adam = replace(flagship, optimizer="adam", schedule="cosine", learning_rate=0.001)
+    small = TrainConfig(hidden=(32,), batch_size=32)
+    return [
+        Group(tuple(family("regression", "b64", flagship, data, LADDER))),
+        Group(tuple(family("regression", "b8", replace(flagship, batch_size=8), data, ("optimized",)))),
+        Group(tuple(family("regression", "b512", replace(flagship, batch_size=512), data, ("mixed",)))),
+        Group(tuple(family("regression", "adam", adam, data, ("optimized",)))),
+        Group(tuple(family("regression", "small", small, random_pixels(4096, 64), ("optimized",)))),
+    ]
+
+
 def no_trainings() -> list[Group]:
     """Of a suite that has only extras."""
     return []
@@ -241,6 +257,13 @@ SUITES: Mapping[str, Suite] = {
     "startup": Suite("import, first step cold and warm", no_trainings, ("startup",)),
     "speedrun": Suite(
         "MNIST to 98.0 % and 98.5 %, over 30 seeds", no_trainings, ("speedrun", "speedrun-command")
+    ),
+    "regression": Suite(
+        "two minutes, for --against: executions, batches, fit, start",
+        regression,
+        ("fits", "startup"),
+        15,
+        0.1,
     ),
     "gpu": Suite("the ladder of an NVIDIA GPU, PyTorch and CUDA C beside it", gpu),
 }

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 from neuroforge_jax import __version__
-from neuroforge_jax.system.cpu import processor_name
+from neuroforge_jax.system.cpu import processor_model, processor_name
+from neuroforge_jax.system.git import ask_git
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax")
 
@@ -24,6 +25,7 @@ def environment(device: jax.Device) -> dict[str, Any]:
         "versions": {name: installed_version(name) for name in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
+        "processor_model": processor_model(),
         "processors": os.cpu_count(),
         "device": device_name(device),
         "devices": jax.local_device_count(backend=device.platform),
@@ -44,17 +46,10 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+        head = ask_git(root, "rev-parse", "HEAD")
+        return head + ("+" if ask_git(root, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
 
 
 def installed_version(package: str) -> str | None:

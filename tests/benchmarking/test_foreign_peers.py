@@ -12,7 +12,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
-from neuroforge_jax.benchmarking.peers.conversation import Conversation
+from neuroforge_jax.benchmarking.peers.launch import launch_peer
 from neuroforge_jax.benchmarking.peers.process import PEERS, PeerProcess, absence, make_task, our_losses
 from neuroforge_jax.benchmarking.speedrun import RECIPES, our_training, write_for_torch
 from neuroforge_jax.errors import DeviceError
@@ -65,7 +65,7 @@ def test_a_speedrun_learns_what_ours_learns(tmp_path, mode, changes):
     )
     recipe = replace(recipe, **changes)
     write_for_torch(digits, tmp_path / "digits.npz")
-    talk = Conversation("torch", PYTHON, "torch_speedrun", 1)
+    talk = launch_peer("torch", PYTHON, "torch_speedrun", 1)
     try:
         talk.ask({"data": str(tmp_path / "digits.npz"), "recipe": asdict(recipe), "mode": mode, "threads": 1})
         theirs = [talk.ask({"seed": seed})["accuracy"] for seed in range(4)]
@@ -82,7 +82,7 @@ def test_a_recipe_that_it_does_not_know_is_an_error(tmp_path):
     digits = nf.load_dataset("digits")
     write_for_torch(digits, tmp_path / "digits.npz")
     recipe = asdict(replace(RECIPES[0.98], optimizer="muon"))
-    talk = Conversation("torch", PYTHON, "torch_speedrun", 1)
+    talk = launch_peer("torch", PYTHON, "torch_speedrun", 1)
     try:
         talk.ask({"data": str(tmp_path / "digits.npz"), "recipe": recipe, "mode": "eager f32", "threads": 1})
         with pytest.raises(DeviceError, match="torch: AssertionError: muon"):

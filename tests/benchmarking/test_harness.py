@@ -25,6 +25,13 @@ def test_a_turn_lasts_about_as_long_as_asked_or_is_one_step(seconds):
     assert steps == 1 or 0.1 <= steps * seconds <= 0.4
 
 
+@pytest.mark.parametrize("at", range(4))
+def test_a_busy_moment_makes_no_turns_of_one_step(at):
+    """On a busy machine a small network was measured by turns of one step: a hundred times as long as it takes."""
+    candidate = Clockwork(0.0001, first_turns=[0.0001] * at + [0.5])
+    assert warm_up(candidate.turn, 0.2) >= 1000
+
+
 def test_warm_up_goes_on_until_two_turns_agree():
     candidate = Clockwork(0.01, first_turns=[1.0, 0.5, 0.2, 0.1, 0.05])
     warm_up(candidate.turn, 0.2)

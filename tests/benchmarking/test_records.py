@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.benchmarking.records import FORMAT, KIND, compare, read_record
+from neuroforge_jax.benchmarking.records import FORMAT, KIND, compare, place_record, read_record
 from neuroforge_jax.errors import ConfigError
 
 MACHINE = {
@@ -66,6 +66,37 @@ def test_what_only_one_has_and_what_differs_beside_the_code_is_told():
 def test_records_of_two_machines_are_refused():
     with pytest.raises(ConfigError, match=r"two machines \(device cpu .* and gpu"):
         compare(record(case("a", 1)), record(case("a", 1), device="gpu (H100)"))
+
+
+def test_cpus_of_one_name_and_two_generations_are_two_machines():
+    """A Zen 4 and a Zen 5 were both an "AMD EPYC, 2 cores", and were compared with each other."""
+    old, new = (record(case("a", 1), processor_model=f"family {family}, model 2") for family in (25, 26))
+    with pytest.raises(ConfigError, match=r"two machines \(processor_model family 25, model 2 and family 26"):
+        compare(old, new)
+    assert compare(record(case("a", 1)), new).verdicts  # of before models were recorded
+
+
+def environment(**changes):
+    return record(**changes)["environment"]
+
+
+def test_a_folder_keeps_records_by_machine(tmp_path):
+    here = environment(device="cpu (AMD EPYC, 2 cores)", processor_model="family 26, model 2")
+    place = place_record(tmp_path, "bench_quick", here)
+    assert place == tmp_path / "cpu-amd-epyc-2-cores-family-26-model-2" / "bench_quick.json"
+    gpu = environment(device="gpu (NVIDIA H200)")
+    assert place_record(tmp_path, "bench_gpu", gpu) == tmp_path / "gpu-nvidia-h200" / "bench_gpu.json"
+
+
+def test_a_record_of_another_machine_is_not_written_over(tmp_path):
+    path = tmp_path / "r.json"
+    assert place_record(path, "bench_quick", environment()) == path
+    for content in (json.dumps(record(case("a", 1))), "no record", "[1]", '{"environment": 3}'):
+        path.write_text(content)
+        assert place_record(path, "bench_quick", environment()) == path
+    path.write_text(json.dumps(record(case("a", 1), processor="Q")))
+    with pytest.raises(ConfigError, match=r"holds a record of another machine \(processor Q and P\); give"):
+        place_record(path, "bench_quick", environment())
 
 
 def test_records_with_nothing_in_common_are_refused():

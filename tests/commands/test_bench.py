@@ -91,6 +91,11 @@ REFUSED = {
     "--report .": "--report .: this file cannot be written (it is a folder)",
     "--repetitions 0": "--repetitions 0: it takes a whole number from 1 to 1000",
     "--turn-seconds nan": "--turn-seconds nan: it takes a number",
+    "--against HEAD --report r.html": "--report has no part in --against; leave one of them out",
+    "--against HEAD --compare a.json b.json": "--compare has no part in --against",
+    "--against HEAD --fail-margin 0.01": "--fail-margin 0.01: it takes a number from --margin (0.05) to 100",
+    "--against HEAD --suite quik": "unknown suite 'quik': known are quick",
+    "--against HEAD --output nowhere/r.json": "--output nowhere/r.json: this file cannot be written",
     "--compare a.json b.json": "a.json: this record cannot be read (No such file or directory)",
 }
 

@@ -15,6 +15,7 @@ REASONS = {
     "downloads",
     "needs a GPU",
     "needs a TPU",
+    "needs a git repository",
     "tested word for word by .ci/run",
     "tests/reliability does it to real processes",
 }

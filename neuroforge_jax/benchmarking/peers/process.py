@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from neuroforge_jax.benchmarking.harness import Started
-from neuroforge_jax.benchmarking.peers.conversation import Conversation
 from neuroforge_jax.benchmarking.peers.cuda_libraries import absent_library
+from neuroforge_jax.benchmarking.peers.launch import launch_peer
 from neuroforge_jax.benchmarking.peers.serving import PeerTask
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.shuffle import order_on_host, round_keys
@@ -139,7 +139,7 @@ class PeerProcess:
         self._folder = tempfile.TemporaryDirectory()
         path = Path(self._folder.name) / "problem.npz"
         problem.write(path)
-        self._conversation = Conversation(f"peer {peer.name}", python, peer.worker, threads)
+        self._conversation = launch_peer(f"peer {peer.name}", python, peer.worker, threads)
         try:
             answer = self._conversation.ask({"data": str(path), "mode": peer.mode, "threads": threads})
         except DeviceError:
