@@ -5,8 +5,8 @@
     ladder     `bench --suite gpu` at batch 64: naive → async → optimized → mixed → pallas beside NumPy by hand,
                CUDA C with cuBLAS and PyTorch on CUDA, and the nine verdicts on the original's claims
     speedrun   `bench --suite speedrun`: MNIST to 98.0 % and 98.5 %, beside PyTorch on CUDA
-    tests      `pytest -m gpu`: every backend against the oracle, every kernel against the reference, and that
-               1,000 steps allocate nothing
+    tests      `pytest -m gpu`: every backend against the oracle, every kernel against the reference, CUDA C,
+               and that 1,000 steps allocate nothing
     kernels    benchmarks/kernels.py: the kernels against XLA, tiles tuned, and measured.json for the package
     batches    the ladder at batch 512 and 4,096
 
@@ -36,7 +36,8 @@ import tyro
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "benchmarks"
 BENCH = ("-m", "neuroforge_jax.bench")
-PYTEST = ("-m", "pytest", "tests/kernels/test_on_gpu.py", "-m", "gpu", "-v", "-p", "no:cacheprovider")
+TESTS = ("tests/kernels/test_on_gpu.py", "tests/benchmarking/test_cublas_peer.py")
+PYTEST = ("-m", "pytest", *TESTS, "-m", "gpu", "-v", "-p", "no:cacheprovider")
 IN_PARALLEL = ("-n", "6", "-p", "no:benchmark")
 IN_ONE_PROCESS = ("-n", "0", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 """Which has imported what pytest would like to import itself."""
