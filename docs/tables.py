@@ -445,6 +445,34 @@ def roofline(records: Records) -> str:
     return table(["kernel", "batch × inputs × outputs", *chips], rows) + below
 
 
+def overlap(records: Records) -> str:
+    """Reading and computing one after the other, and at once, with a source as slow as the device."""
+    record = records("overlap.json")
+    rows = []
+    for name in [name for name in record if name.startswith("batch ")]:
+        seconds, reached = record[name]["seconds_of_a_chunk"], record[name]["of_the_ideal"]
+        rows.append(
+            [
+                name.removeprefix("batch "),
+                *(
+                    duration(seconds[what]["median"])
+                    for what in ("read", "compute", "one after the other", "async")
+                ),
+                *(f"{reached[what]['median']:.0%}" for what in ("one after the other", "async")),
+            ]
+        )
+    head = [
+        "batch",
+        "read",
+        "compute",
+        "one after the other",
+        "`async`",
+        "of the ideal, one after the other",
+        "`async`",
+    ]
+    return table(head, rows) + source(records, note=f"`{record['command']}`.")
+
+
 def claims(records: Records) -> str:
     """The original's ranges beside what was measured."""
     record = records("bench_peers.json")
@@ -512,6 +540,7 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "amx": amx,
     "torch-earlier": torch_earlier,
     "streaming": streaming,
+    "overlap": overlap,
     "tiny": tiny,
     "speedrun": speedrun,
     "population": population,
