@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from neuroforge_jax.errors import lookup
 from neuroforge_jax.typing import Array
 
 
@@ -78,3 +79,8 @@ FORMS: dict[str, Form] = {
     "identity": Form(lambda z: z, lambda dy, y: dy),
 }
 """By the names of ACTIVATIONS."""
+
+
+def activate(z: Array, activation: str) -> Array:
+    """φ(z) of float32, by operations that the compilers of kernels have. Raises ConfigError for an unknown name."""
+    return lookup(FORMS, activation, "activation").value(z)

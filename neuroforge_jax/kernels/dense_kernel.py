@@ -1,0 +1,228 @@
+"""A dense layer that another package brings: its function, and the dtypes and devices that it takes.
+
+    kernel = DenseKernel("tiles", dense, dtypes=("float32", "bfloat16"), devices=("cpu", "tpu"))
+
+What it does not take of dtypes and activations XLA computes; a device that it does not take is refused. Where the
+package brings no gradient, XLA computes it from what the kernel gave:
+
+    dz = dy ⊙ φ′,   dx = dz·Wᵀ,   dW = xᵀ·dz,   db = Σ_B dz
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from neuroforge_jax.errors import ConfigError, DeviceError, UserError, first_line, unknown
+from neuroforge_jax.kernels import xla
+from neuroforge_jax.kernels.forms import FORMS
+from neuroforge_jax.kernels.kernel_sets import describe_device
+from neuroforge_jax.nn.activations import ACTIVATIONS
+from neuroforge_jax.precision.policy import DTYPES, Policy, short_name
+from neuroforge_jax.typing import Array, Float
+
+PLATFORMS = {"cpu": ("cpu",), "gpu": ("gpu", "cuda", "rocm"), "cuda": ("gpu", "cuda"), "tpu": ("tpu",)}
+"""What a kernel may say that it takes → the platforms of jax's devices that are it."""
+
+GRADIENTS = ("xla", "jax")
+
+Layer = Callable[[Array, Array, Array, str], Array]
+Gradient = Callable[[Array, Array, Array, str, Array, Array], tuple[Array, Array, Array]]
+
+
+@dataclass(frozen=True)
+class DenseKernel:
+    """An implementation of the dense layer, φ(x·kernel + bias), of another package.
+
+    dense: (x [B, I], kernel [I, O], bias [O], name of φ) → y f32 [B, O]; x and kernel are of one of `dtypes`, bias is
+    float32, sums are float32, and sizes are arbitrary. dtypes: of x and kernel, out of float32, bfloat16 and float16.
+    devices: cpu, gpu, cuda and tpu, or a function of a `jax.Device` that says whether it is taken.
+    gradient: `xla` leaves it to XLA; `jax` is for a dense that jax can differentiate, with a `jax.custom_vjp` perhaps;
+    else a function (x, kernel, bias, name of φ, y, dy f32 [B, O]) → (dx, dkernel, dbias).
+    activations: names of those that it has. vmap: whether it works under `jax.vmap`, as a population asks for.
+    origin: the package that brings it. Raises ConfigError for a field that cannot be used.
+    """
+
+    name: str
+    dense: Layer
+    dtypes: tuple[DTypeLike, ...]
+    devices: tuple[str, ...] | Callable[[jax.Device], bool]
+    gradient: Gradient | str = "xla"
+    activations: tuple[str, ...] = tuple(ACTIVATIONS)
+    vmap: bool = True
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("dtypes", "activations", *(() if callable(self.devices) else ("devices",))):
+            object.__setattr__(self, field, self._names(field))
+        if not callable(self.dense):
+            raise ConfigError(f"dense is a {type(self.dense).__name__}: it is a function of x, kernel, bias, φ")
+        for name in self.activations:
+            if name not in ACTIVATIONS:
+                raise ConfigError(unknown("activation", name, ACTIVATIONS))
+        for name in () if callable(self.devices) else self.devices:
+            if name not in PLATFORMS:
+                raise ConfigError(unknown("device", name, PLATFORMS))
+        for dtype in self.dtypes:
+            if not any(_is(dtype, known) for known in DTYPES.values()):
+                known = ", ".join(jnp.dtype(known).name for known in DTYPES.values())
+                raise ConfigError(f"unknown dtype {dtype!r}: known are {known}")
+        if not callable(self.gradient) and self.gradient not in GRADIENTS:
+            raise ConfigError(f"{unknown('gradient', str(self.gradient), GRADIENTS)}; or a function")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def _names(self, field: str) -> tuple[Any, ...]:
+        """A field of several values as a tuple; one alone may stand for itself, none may not."""
+        value = getattr(self, field)
+        several = tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+        if not several:
+            raise ConfigError(f"{field} is empty: a kernel takes one at least")
+        return several
+
+    def multiplies(self, dtype: DTypeLike) -> bool:
+        """Whether it takes operands of this dtype."""
+        return any(_is(known, dtype) for known in self.dtypes)
+
+    def takes(self, device: jax.Device) -> bool:
+        """Whether it runs on this device. Raises DeviceError where its own function of it fails."""
+        if not callable(self.devices):
+            return any(device.platform in PLATFORMS[name] for name in self.devices)
+        try:
+            return bool(self.devices(device))
+        except Exception as error:
+            raise self.error(f"its function of a device fails ({first_line(error)})") from error
+
+    @property
+    def needs(self) -> str:
+        """The devices that it takes, in words."""
+        return "a device of its own choice" if callable(self.devices) else " or ".join(self.devices)
+
+    def check_device(self, device: jax.Device) -> None:
+        """Raises DeviceError where it does not take this device."""
+        if not self.takes(device):
+            raise self.error(
+                f"it needs {self.needs}, and this device is {describe_device(device)}; leave --kernels out, and "
+                "XLA computes the layers"
+            )
+
+    def error(self, reason: str) -> DeviceError:
+        """The sentence that it cannot be used."""
+        package = f" of {self.origin}" if self.origin else ""
+        return DeviceError(f"kernel {self.name!r}{package} cannot be used: {reason}")
+
+    def left_to_xla(self, dtype: DTypeLike, activation: str) -> str:
+        """For a header: what of a training it leaves to XLA; "" for nothing."""
+        if not self.multiplies(dtype):
+            return f"{self.name} multiplies no {short_name(dtype)}, and xla runs"
+        if activation not in self.activations:
+            return f"{self.name} has no {activation}, and xla runs there"
+        return ""
+
+
+def apply_dense(
+    x: Float[Array, "B I"],
+    kernel: Float[Array, "I O"],
+    bias: Float[Array, " O"],
+    activation: str,
+    policy: Policy,
+    own: DenseKernel,
+) -> Float[Array, "B O"]:
+    """The layer by a kernel of another package, in the policy's output dtype.
+
+    Raises DeviceError where its function fails or gives something else than it must.
+    """
+    layer = _by_jax if own.gradient == "jax" else _by_rule
+    return policy.to_output(layer(x, kernel, bias, activation, policy, own))
+
+
+def _by_jax(x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, own: DenseKernel) -> Array:
+    wanted = jax.ShapeDtypeStruct((len(x), len(bias)), jnp.float32)
+    operands = policy.to_compute(x), policy.to_compute(kernel), bias.astype(jnp.float32)
+    (y,) = _results(own, "dense", (own.dense, *operands, activation), (wanted,))
+    return y
+
+
+_by_rule = partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))(_by_jax)
+
+
+def _forward(
+    x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, own: DenseKernel
+) -> tuple[Array, tuple[Array, ...]]:
+    y = _by_jax(x, kernel, bias, activation, policy, own)
+    return y, (x, kernel, bias, y)
+
+
+def _backward(
+    activation: str, policy: Policy, own: DenseKernel, residuals: tuple[Array, ...], dy: Array
+) -> tuple[Array, ...]:
+    x, kernel, bias, y = residuals
+    if not callable(own.gradient):
+        return _gradient_by_xla(x, kernel, bias, activation, policy, y, dy)
+    operands = policy.to_compute(x), policy.to_compute(kernel), bias.astype(jnp.float32)
+    wanted = tuple(jax.ShapeDtypeStruct(array.shape, None) for array in (x, kernel, bias))
+    found = _results(own, "gradient", (own.gradient, *operands, activation, y, dy), wanted)
+    return tuple(each.astype(array.dtype) for each, array in zip(found, (x, kernel, bias), strict=True))
+
+
+_by_rule.defvjp(_forward, _backward)
+
+
+def _gradient_by_xla(
+    x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, y: Array, dy: Array
+) -> tuple[Array, ...]:
+    form = FORMS[activation]
+    # A product that only its derivative is asked of is never computed.
+    product, pull = jax.vjp(lambda x, kernel: xla.product(x, kernel, policy), x, kernel)
+    dz = form.gradient(dy, product + bias if form.keeps_sum else y)
+    return *pull(dz), dz.sum(axis=0).astype(bias.dtype)
+
+
+def _results(
+    own: DenseKernel, name: str, call: tuple[Any, ...], wanted: tuple[jax.ShapeDtypeStruct, ...]
+) -> tuple[Array, ...]:
+    """What a function of the package gives, which must be arrays like these, of any dtype where theirs is None.
+
+    call: the function and its arguments.
+    """
+    function, *operands = call
+    sizes = "×".join(map(str, (len(operands[0]), *operands[1].shape)))
+    where = f"{name} of {sizes} {short_name(operands[0].dtype)} {operands[3]}"
+    try:
+        found = function(*operands)
+    except UserError:
+        raise
+    except Exception as error:
+        raise own.error(f"{where} fails ({first_line(error)})") from error
+    several = found if isinstance(found, tuple | list) else (found,)
+    told = [_describe(each) for each in several]
+    fits = len(several) == len(wanted) and all(map(_is_like, several, wanted))
+    if not fits:
+        must = [_describe(each) for each in wanted]
+        raise own.error(f"{where} gives {', '.join(told) or 'nothing'}, and must give {', '.join(must)}")
+    return tuple(several)
+
+
+def _is_like(found: Any, wanted: jax.ShapeDtypeStruct) -> bool:
+    if not isinstance(found, jax.Array) or found.shape != wanted.shape:
+        return False
+    return wanted.dtype is None or found.dtype == wanted.dtype
+
+
+def _describe(array: Any) -> str:
+    shape = getattr(array, "shape", None)
+    if shape is None:
+        return f"a {type(array).__name__}"
+    return f"{array.dtype or 'numbers'} {list(shape)}"
+
+
+def _is(dtype: DTypeLike, other: DTypeLike) -> bool:
+    try:
+        return jnp.dtype(dtype) == jnp.dtype(other)
+    except TypeError:
+        return False
