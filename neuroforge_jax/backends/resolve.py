@@ -88,13 +88,15 @@ def choose(config: TrainConfig) -> Choice:
     if config.mesh is not None:
         raise NotYetError("--mesh (several devices) is not built yet; leave it out")
     reason = _reason(automatic, backend.device, backend.precision)
-    brought = ", ".join(filter(None, (backend.origin, _origin_of_kernels(backend))))
-    return Choice(backend, reason + _left_to_xla(backend, config.activation) + (brought and f", from {brought}"))
+    return Choice(backend, reason + _left_to_xla(backend, config.activation) + _origins(backend))
 
 
-def _origin_of_kernels(backend: Backend) -> str:
-    kernels = backend.kernels
-    return f"{kernels} of {kernels.origin}" if isinstance(kernels, DenseKernel) and kernels.origin else ""
+def _origins(backend: Backend) -> str:
+    """For the header: the packages that bring the backend and its kernels, where they are others."""
+    kernels, origins = backend.kernels, backend.origin and f", from {backend.origin}"
+    if isinstance(kernels, DenseKernel) and kernels.origin:
+        origins += f", layers by {kernels} of {kernels.origin}"
+    return origins
 
 
 def _left_to_xla(backend: Backend, activation: str) -> str:

@@ -32,9 +32,9 @@ EXECUTIONS = {execution.name: execution for execution in (EAGER, STEPPED, SCANNE
 class Backend:
     """A way to train.
 
-    execution: a name of EXECUTIONS, or an execution of one's own. precision: a policy's name or spec. kernels: a name
-    of KERNELS, or a dense layer of one's own. platform: a jax platform that must be there, or `any` for jax's default.
-    origin: the package that brings it, where that is another one.
+    execution: a name of EXECUTIONS, or an execution of one's own. precision: a policy's name or spec. kernels: a
+    name of KERNELS, or a dense layer of one's own. platform: a jax platform that must be there, or `any` for jax's
+    default. origin: the package that brings it, where that is another one.
     """
 
     name: str

@@ -256,7 +256,9 @@ def _because(row: "BackendRow | KernelRow") -> str:
     """The reason without the name, and without what else one could do."""
     if row.status == "unavailable":
         return row.reason.partition(" is unavailable: ")[2]
-    reason = row.reason.rpartition(" cannot be used: ")[2].removeprefix(f"backend {row.name!r} ").partition(";")[0]
+    reason = (
+        row.reason.rpartition(" cannot be used: ")[2].removeprefix(f"backend {row.name!r} ").partition(";")[0]
+    )
     return re.sub(r"^\((.*?)\) is not built yet$", r"\1", reason)
 
 

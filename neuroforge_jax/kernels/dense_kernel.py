@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from neuroforge_jax.errors import ConfigError, DeviceError, UserError, first_line, unknown
+from neuroforge_jax.errors import ConfigError, DeviceError, UserError, first_line, join_words, unknown
 from neuroforge_jax.kernels import xla
 from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.kernels.kernel_sets import describe_device
@@ -38,11 +38,11 @@ Gradient = Callable[[Array, Array, Array, str, Array, Array], tuple[Array, Array
 class DenseKernel:
     """An implementation of the dense layer, φ(x·kernel + bias), of another package.
 
-    dense: (x [B, I], kernel [I, O], bias [O], name of φ) → y f32 [B, O]; x and kernel are of one of `dtypes`, bias is
-    float32, sums are float32, and sizes are arbitrary. dtypes: of x and kernel, out of float32, bfloat16 and float16.
+    dense: (x [B, I], kernel [I, O], bias [O], name of φ) → y f32 [B, O]; x and kernel are of one of `dtypes`, bias
+    is float32, sums are float32, and sizes are arbitrary. dtypes: of x and kernel: float32, bfloat16, float16.
     devices: cpu, gpu, cuda and tpu, or a function of a `jax.Device` that says whether it is taken.
-    gradient: `xla` leaves it to XLA; `jax` is for a dense that jax can differentiate, with a `jax.custom_vjp` perhaps;
-    else a function (x, kernel, bias, name of φ, y, dy f32 [B, O]) → (dx, dkernel, dbias).
+    gradient: `xla` leaves it to XLA; `jax` is for a dense that jax can differentiate, by its `jax.custom_vjp`
+    perhaps; else a function (x, kernel, bias, name of φ, y, dy f32 [B, O]) → (dx, dkernel, dbias).
     activations: names of those that it has. vmap: whether it works under `jax.vmap`, as a population asks for.
     origin: the package that brings it. Raises ConfigError for a field that cannot be used.
     """
@@ -60,17 +60,16 @@ class DenseKernel:
         for field in ("dtypes", "activations", *(() if callable(self.devices) else ("devices",))):
             object.__setattr__(self, field, self._names(field))
         if not callable(self.dense):
-            raise ConfigError(f"dense is a {type(self.dense).__name__}: it is a function of x, kernel, bias, φ")
+            raise ConfigError(
+                f"dense is a {type(self.dense).__name__}: it is a function of x, kernel, bias, φ"
+            )
         for name in self.activations:
             if name not in ACTIVATIONS:
                 raise ConfigError(unknown("activation", name, ACTIVATIONS))
         for name in () if callable(self.devices) else self.devices:
             if name not in PLATFORMS:
                 raise ConfigError(unknown("device", name, PLATFORMS))
-        for dtype in self.dtypes:
-            if not any(_is(dtype, known) for known in DTYPES.values()):
-                known = ", ".join(jnp.dtype(known).name for known in DTYPES.values())
-                raise ConfigError(f"unknown dtype {dtype!r}: known are {known}")
+        object.__setattr__(self, "dtypes", tuple(map(_dtype, self.dtypes)))
         if not callable(self.gradient) and self.gradient not in GRADIENTS:
             raise ConfigError(f"{unknown('gradient', str(self.gradient), GRADIENTS)}; or a function")
 
@@ -87,7 +86,7 @@ class DenseKernel:
 
     def multiplies(self, dtype: DTypeLike) -> bool:
         """Whether it takes operands of this dtype."""
-        return any(_is(known, dtype) for known in self.dtypes)
+        return jnp.dtype(dtype) in self.dtypes
 
     def takes(self, device: jax.Device) -> bool:
         """Whether it runs on this device. Raises DeviceError where its own function of it fails."""
@@ -101,7 +100,7 @@ class DenseKernel:
     @property
     def needs(self) -> str:
         """The devices that it takes, in words."""
-        return "a device of its own choice" if callable(self.devices) else " or ".join(self.devices)
+        return "a device of its own choice" if callable(self.devices) else join_words(self.devices, "or")
 
     def check_device(self, device: jax.Device) -> None:
         """Raises DeviceError where it does not take this device."""
@@ -221,8 +220,9 @@ def _describe(array: Any) -> str:
     return f"{array.dtype or 'numbers'} {list(shape)}"
 
 
-def _is(dtype: DTypeLike, other: DTypeLike) -> bool:
+def _dtype(named: DTypeLike) -> jnp.dtype:
+    known = {jnp.dtype(dtype).name: jnp.dtype(dtype) for dtype in DTYPES.values()}
     try:
-        return jnp.dtype(dtype) == jnp.dtype(other)
-    except TypeError:
-        return False
+        return known[jnp.dtype(named).name]
+    except (KeyError, TypeError):
+        raise ConfigError(unknown("dtype", str(named), known)) from None

@@ -14,8 +14,12 @@ def whole_tiles(matrix, rows=TILE):  # zeros beyond its edges add nothing to a s
     return jnp.pad(matrix, [(0, -matrix.shape[0] % rows), (0, -matrix.shape[1] % TILE)])
 
 
-def fill_tile(x, kernel, bias, y, activation):  # its rows of x, its columns of kernel and bias, the tile itself
-    precision = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None  # else float32 has ten bits on a GPU
+def fill_tile(
+    x, kernel, bias, y, activation
+):  # its rows of x, its columns of kernel and bias, the tile itself
+    precision = (
+        lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+    )  # else float32 has ten bits on a GPU
 
     def add(block, total):
         terms = pl.ds(pl.multiple_of(block * TILE, TILE), TILE)
