@@ -141,9 +141,8 @@ def apply_dense(
 
 
 def _by_jax(x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, own: DenseKernel) -> Array:
-    wanted = jax.ShapeDtypeStruct((len(x), len(bias)), jnp.float32)
     operands = policy.to_compute(x), policy.to_compute(kernel), bias.astype(jnp.float32)
-    (y,) = _results(own, "dense", (own.dense, *operands, activation), (wanted,))
+    (y,) = _results(own, "dense", (own.dense, *operands, activation), ((len(x), len(bias)),))
     return y
 
 
@@ -164,8 +163,8 @@ def _backward(
     if not callable(own.gradient):
         return _gradient_by_xla(x, kernel, bias, activation, policy, y, dy)
     operands = policy.to_compute(x), policy.to_compute(kernel), bias.astype(jnp.float32)
-    wanted = tuple(jax.ShapeDtypeStruct(array.shape, None) for array in (x, kernel, bias))
-    found = _results(own, "gradient", (own.gradient, *operands, activation, y, dy), wanted)
+    shapes = x.shape, kernel.shape, bias.shape
+    found = _results(own, "gradient", (own.gradient, *operands, activation, y, dy), shapes)
     return tuple(each.astype(array.dtype) for each, array in zip(found, (x, kernel, bias), strict=True))
 
 
@@ -183,11 +182,11 @@ def _gradient_by_xla(
 
 
 def _results(
-    own: DenseKernel, name: str, call: tuple[Any, ...], wanted: tuple[jax.ShapeDtypeStruct, ...]
+    own: DenseKernel, name: str, call: tuple[Any, ...], shapes: tuple[tuple[int, ...], ...]
 ) -> tuple[Array, ...]:
-    """What a function of the package gives, which must be arrays like these, of any dtype where theirs is None.
+    """What a function of the package gives, which must be arrays of these shapes, and a dense's of float32.
 
-    call: the function and its arguments.
+    name: dense or gradient. call: the function and its arguments.
     """
     function, *operands = call
     sizes = "×".join(map(str, (len(operands[0]), *operands[1].shape)))
@@ -198,26 +197,21 @@ def _results(
         raise
     except Exception as error:
         raise own.error(f"{where} fails ({first_line(error)})") from error
-    several = found if isinstance(found, tuple | list) else (found,)
-    told = [_describe(each) for each in several]
-    fits = len(several) == len(wanted) and all(map(_is_like, several, wanted))
-    if not fits:
-        must = [_describe(each) for each in wanted]
+    arrays = tuple(found) if isinstance(found, tuple | list) else (found,)
+    told = [_describe(array, name) for array in arrays]
+    kind = "float32" if name == "dense" else "numbers"
+    must = [f"{kind} {list(shape)}" for shape in shapes]
+    if told != must:
         raise own.error(f"{where} gives {', '.join(told) or 'nothing'}, and must give {', '.join(must)}")
-    return tuple(several)
+    return arrays
 
 
-def _is_like(found: Any, wanted: jax.ShapeDtypeStruct) -> bool:
-    if not isinstance(found, jax.Array) or found.shape != wanted.shape:
-        return False
-    return wanted.dtype is None or found.dtype == wanted.dtype
-
-
-def _describe(array: Any) -> str:
-    shape = getattr(array, "shape", None)
-    if shape is None:
+def _describe(array: Any, name: str) -> str:
+    """Dtype and shape; of a gradient any floating-point dtype is one of numbers."""
+    if not isinstance(array, jax.Array):
         return f"a {type(array).__name__}"
-    return f"{array.dtype or 'numbers'} {list(shape)}"
+    numbers = name == "gradient" and jnp.issubdtype(array.dtype, jnp.floating)
+    return f"{'numbers' if numbers else array.dtype} {list(array.shape)}"
 
 
 def _dtype(named: DTypeLike) -> jnp.dtype:

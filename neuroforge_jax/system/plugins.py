@@ -4,7 +4,7 @@
     unrolled = "neuroforge_unrolled:backend"
 
     [project.entry-points."neuroforge_jax.kernels"]
-    tiles = "neuroforge_tiles:kernel"
+    tiles = "neuroforge_tiles:tiles"
 
 Finding them reads what the installed packages declare and imports none of them. A plugin is imported when it
 is loaded: because a user named it, or asked the doctor for a list.

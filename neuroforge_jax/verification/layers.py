@@ -34,6 +34,9 @@ SIZES = (
 COMMON = (33, 50, 21)
 """The size at which every activation is tried."""
 
+SQUARE = (128, 128, 128)
+"""Where y is as large as x and the kernel, so that it could lie in their memory."""
+
 TILES = (8, 16, 32, 64, 128, 256, 512)
 
 
@@ -85,7 +88,7 @@ class Layer:
             yield "the bias is added after the activation", self._phi(self._sum) + bias
             yield "the bias is left out", self._phi(self._sum)
             yield "the activation is left out", self._z
-            for tile in TILES:
+            for tile in reversed(TILES):  # the largest that it can be
                 whole = x.shape[1] // tile * tile
                 if 0 < whole < x.shape[1]:
                     cut = self._phi(x[:, :whole] @ kernel[:whole] + bias)

@@ -7,31 +7,28 @@ from jax.experimental import pallas as pl
 
 import neuroforge_jax as nf
 
-TILE = 128  # rows and columns of a tile of the result, and terms of its sum that are multiplied at a time
+TILE = 128  # rows and columns of a tile of y, and terms of its sum that are multiplied at a time
 
 
-def whole_tiles(matrix, rows=TILE):  # zeros beyond its edges add nothing to a sum
+def whole_tiles(matrix, rows=TILE):  # padded with zeros, which add nothing to a sum
     return jnp.pad(matrix, [(0, -matrix.shape[0] % rows), (0, -matrix.shape[1] % TILE)])
 
 
-def fill_tile(
-    x, kernel, bias, y, activation
-):  # its rows of x, its columns of kernel and bias, the tile itself
-    precision = (
-        lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
-    )  # else float32 has ten bits on a GPU
+def fill_tile(x, kernel, bias, y, activation):
+    # x, kernel, bias, y: references to the rows and the columns of one tile of y
+    exact = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None  # a GPU would take TF32
 
-    def add(block, total):
+    def add_block(block, total):
         terms = pl.ds(pl.multiple_of(block * TILE, TILE), TILE)
-        return total + jnp.dot(
-            x[:, terms], kernel[terms, :], precision=precision, preferred_element_type=jnp.float32
-        )
+        a, b = x[:, terms], kernel[terms, :]
+        return total + jnp.dot(a, b, precision=exact, preferred_element_type=jnp.float32)
 
-    total = lax.fori_loop(0, x.shape[1] // TILE, add, jnp.zeros((TILE, TILE), jnp.float32))
+    zeros = jnp.zeros((TILE, TILE), jnp.float32)
+    total = lax.fori_loop(0, x.shape[1] // TILE, add_block, zeros)
     y[...] = nf.activate(total + bias[...], activation)
 
 
-def multiply(x, kernel, bias, activation, interpret):
+def fill_all(x, kernel, bias, activation, interpret):
     (rows, terms), columns = x.shape, kernel.shape[1]
     return pl.pallas_call(
         partial(fill_tile, activation=activation),
@@ -48,15 +45,11 @@ def multiply(x, kernel, bias, activation, interpret):
 
 
 def dense(x, kernel, bias, activation):
-    layer = partial(multiply, activation=activation)
-    y = lax.platform_dependent(  # a CPU has no compiler of kernels: there it is plain jax
-        whole_tiles(x),
-        whole_tiles(kernel),
-        whole_tiles(bias[None], rows=1),
-        cpu=partial(layer, interpret=True),
-        default=partial(layer, interpret=False),
-    )
-    return y[: len(x), : len(bias)]  # what the zeros made of the result is cut off
+    operands = whole_tiles(x), whole_tiles(kernel), whole_tiles(bias[None], rows=1)
+    fill = partial(fill_all, activation=activation)
+    interpreted, compiled = partial(fill, interpret=True), partial(fill, interpret=False)
+    y = lax.platform_dependent(*operands, cpu=interpreted, default=compiled)
+    return y[: len(x), : len(bias)]  # without the rows and columns that the padding made
 
 
-kernel = nf.DenseKernel("tiles", dense, dtypes=("float32", "bfloat16"), devices=("cpu", "gpu", "tpu"))
+tiles = nf.DenseKernel("tiles", dense, dtypes=("float32", "bfloat16"), devices=("cpu", "gpu", "tpu"))
