@@ -107,7 +107,7 @@ def _verify_plugins(name: str, output: Path | None) -> None:
     for plugin in load_plugins(name):
         console.print(f"{plugin.name} of {plugin.origin}: {describe_plugin(plugin)}", style="bold cyan")
         outcomes.append(verify_plugin(plugin, tell=partial(_show_finding, console)))
-        console.print(f"{outcomes[-1].sentence()}, {outcomes[-1].seconds:.0f} s")
+        console.print(f"{outcomes[-1].count()}, {outcomes[-1].seconds:.0f} s")
     if output is not None:
         record = {
             "passed": all(outcome.passed for outcome in outcomes),

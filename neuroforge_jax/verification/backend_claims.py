@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -62,7 +62,11 @@ def backend_claims(backend: Backend) -> Iterator[Claim]:
     yield Claim("gives the same bits wherever a run is cut", trial.cuts_anywhere)
     yield Claim("compiles nothing after its first run", trial.compiles_once)
     yield Claim("goes on from a saved state as if it had never stopped", trial.resumes)
+    if not trial.follows:
+        return  # a wrong step is told once
     yield Claim("weighs samples by their weights", trial.weighs_samples)
+    if backend.executor.trains_many:
+        yield Claim("trains each member of a population as it trains one network", trial.trains_many)
     for name in ORACLE:
         yield Claim(f"trains as the oracle does: {name}", partial(_trains, backend, name))
 
@@ -82,11 +86,14 @@ def _trains(backend: Backend, name: str) -> Check:
     return verdict.worst
 
 
-@dataclass(frozen=True)
 class Trial:
-    """One small training by a backend, and by `stepped` of the same precision and kernels, which is its measure."""
+    """One small training by a backend, and by `stepped` of the same precision and kernels, which is its measure.
 
-    backend: Backend
+    follows: whether each of its steps is found to be that of `stepped`.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.follows = backend, False
 
     @cached_property
     def job(self) -> Job:
@@ -171,6 +178,7 @@ class Trial:
                 worst = check if worst is None or check.share > worst.share else worst
             state = _on_device(jax.device_get(after), self.job.device)
         assert worst is not None
+        self.follows = True
         return worst
 
     def _checks(
@@ -321,6 +329,21 @@ class Trial:
         if not check.passed:
             raise ClaimError(
                 str(check), "hand on batch.weight beside batch.mask, as nf.draw_batch does", check
+            )
+        return check
+
+    def trains_many(self) -> Check:
+        """Two networks of other seeds, the first of them that of the training."""
+        job = replace(self.job, seeds=(CONFIG.seed, CONFIG.seed + 1))
+        many, _ = job.compile()(job.start(), 0, 3)
+        one, _ = self.run(self.job.start(), 0, 3)
+        first = jax.tree.map(lambda leaf: leaf[0], many.params)
+        bound = 3 * Bounds(unit_roundoff(self.backend.policy), 2, BATCH).gradient
+        error = relative_error(_numbers(first), _numbers(one.params))
+        check = Check("parameters", "3 steps", "parameters of the first of two networks", error, bound)
+        if not check.passed:
+            raise ClaimError(
+                str(check), "map the step by jax.vmap over the state alone, or leave trains_many out", check
             )
         return check
 

@@ -38,13 +38,15 @@ class Conformance:
         """What does not hold."""
         return tuple(finding for finding in self.findings if not finding.passed)
 
-    def sentence(self) -> str:
-        """The outcome in a line."""
+    def count(self) -> str:
+        """How many checks hold."""
         count = len(self.findings)
-        if self.passed:
-            return f"{self.kind} {self.name!r} holds all {count} checks"
-        first = self.failed[0]
-        return f"{self.kind} {self.name!r} fails {len(self.failed)} of {count} checks: {first.claim}: {first.wrong}"
+        return f"all {count} checks hold" if self.passed else f"{len(self.failed)} of {count} checks fail"
+
+    def sentence(self) -> str:
+        """The outcome in a line, with the first check that fails."""
+        whole = f"{self.kind} {self.name!r}: {self.count()}"
+        return f"{whole}; {self.failed[0].claim}: {self.failed[0].wrong}" if self.failed else whole
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.findings), self.sentence()])

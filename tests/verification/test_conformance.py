@@ -237,7 +237,7 @@ def test_a_right_kernel_holds_every_check(monkeypatch):
     kernel = nf.DenseKernel("right", right, "float32", "cpu", gradient="jax", activations="tanh")
     outcome = nf.verify_plugin(kernel, tell=told.append)
     assert outcome.passed, str(outcome)
-    assert outcome.sentence() == f"kernel 'right' holds all {len(told)} checks"
+    assert outcome.sentence() == f"kernel 'right': all {len(told)} checks hold"
     assert all(line.startswith("✓ ") for line in str(outcome).splitlines()[:-1])
 
 
@@ -495,7 +495,7 @@ def test_the_command_names_what_is_wrong_and_records_it(site, capsys):
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "half of wrong 1.0: f32 on cpu, gradient: xla"
     assert "  ✓ takes this device, cpu\n  ✗ runs under jax.jit" in out
-    assert err.startswith("error: kernel 'half' fails 1 of 2 checks: runs under jax.jit")
+    assert err.startswith("error: kernel 'half': 1 of 2 checks fail; runs under jax.jit")
     assert "must give float32 [33, 21]" in err
     assert len(err.splitlines()) == 1
     (plugin,) = json.loads((site / "half.json").read_text())["plugins"]
