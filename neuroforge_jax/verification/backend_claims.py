@@ -51,10 +51,10 @@ def backend_claims(backend: Backend) -> Iterator[Claim]:
     trial = Trial(backend)
     yield Claim(f"finds its device ({backend.platform})", partial(_finds_device, backend), needed=True)
     yield Claim("prepares a training, and runs all of its steps", trial.run_all, needed=True)
+    yield Claim("keeps the structure of the state", trial.keeps_structure, needed=True)
     yield Claim("gives the metrics of every step", trial.gives_metrics)
     yield Claim("trains on each batch once, in its order, the smaller last one too", trial.follows_stepped)
     yield Claim("counts each step once", trial.counts_steps)
-    yield Claim("keeps the structure of the state", trial.keeps_structure)
     yield Claim(
         "leaves the values of the training (state.hyper) and the seed's key alone", trial.keeps_values
     )
@@ -173,7 +173,7 @@ class Trial:
             for check in self._checks(step, (state, metrics), (after, wanted)):
                 if not check.passed:
                     raise ClaimError(
-                        f"{_place(step, self.job)}: {check}", self._advice(step, before, state), check
+                        f"{_place(step, self.job)}: {_off(check)}", self._advice(step, before, state), check
                     )
                 worst = check if worst is None or check.share > worst.share else worst
             state = _on_device(jax.device_get(after), self.job.device)
@@ -185,9 +185,14 @@ class Trial:
         self, step: int, found: tuple[TrainState, SegmentMetrics], wanted: tuple[TrainState, SegmentMetrics]
     ) -> Iterator[Check]:
         bounds = Bounds(unit_roundoff(self.backend.policy), 2, BATCH)
-        case, numbers = f"step {step}", [_numbers(state.params) for state, _ in (found, wanted)]
-        error = relative_error(numbers[0], numbers[1])
-        yield Check("parameters", case, "parameters", error, bounds.gradient)
+        case, params = f"step {step}", [named_leaves(state.params) for state, _ in (found, wanted)]
+        off = {
+            name: relative_error(leaf, _numbers(params[1][name]).reshape(leaf.shape))
+            for name, leaf in params[0].items()
+        }
+        what = f"parameters, {max(off, key=lambda name: off[name])} most of all,"
+        error = relative_error(*map(_numbers, params))
+        yield Check("parameters", case, what, error, bounds.gradient)
         error = relative_error(found[1].loss, wanted[1].loss.astype(np.float64))
         yield Check("metrics", case, "loss", error, bounds.logits)
         # One sample whose two best classes are within rounding of each other may count or not.
@@ -328,7 +333,7 @@ class Trial:
         )
         if not check.passed:
             raise ClaimError(
-                str(check), "hand on batch.weight beside batch.mask, as nf.draw_batch does", check
+                _off(check), "hand on batch.weight beside batch.mask, as nf.draw_batch does", check
             )
         return check
 
@@ -343,7 +348,7 @@ class Trial:
         check = Check("parameters", "3 steps", "parameters of the first of two networks", error, bound)
         if not check.passed:
             raise ClaimError(
-                str(check), "map the step by jax.vmap over the state alone, or leave trains_many out", check
+                _off(check), "map the step by jax.vmap over the state alone, or leave trains_many out", check
             )
         return check
 
@@ -364,6 +369,10 @@ def _place(step: int, job: Job) -> str:
     if (step + 1) % job.steps_per_epoch:
         return f"step {step}"
     return f"step {step}, an epoch's last batch, of {RAGGED} samples"
+
+
+def _off(check: Check) -> str:
+    return f"{check.what} off by {check.error:.1e}, and {check.bound:.1e} is allowed"
 
 
 def _first_that_differs(found: np.ndarray, wanted: np.ndarray) -> int | None:

@@ -166,13 +166,11 @@ def _distance(found: Array, right: Array) -> float:
 def _edge(found: Array, right: Array, bound: float) -> str:
     """Whether only the last rows or columns are wrong, from a multiple of a tile on."""
     scale = np.abs(right).max() * max(10 * bound, 1e-5)
-    wrong = ~(np.abs(found.astype(np.float64) - right) <= scale)
-    for axis, name in enumerate(("rows", "columns")[: right.ndim] if right.ndim == 2 else ("numbers",)):
-        length = right.shape[axis]
-        first = int(np.nonzero(wrong.any(axis=1 - axis) if right.ndim == 2 else wrong)[0].min(initial=length))
-        tile = max((tile for tile in TILES if first and first < length and first % tile == 0), default=0)
-        if tile and length % tile:
-            return f"only {name} from {first} on are wrong, which do not fill a tile of {tile}"
+    wrong = np.atleast_2d(~(np.abs(found.astype(np.float64) - right) <= scale))
+    for axis, name in ((0, "rows"), (1, "columns" if right.ndim == 2 else "numbers")):
+        length, places = wrong.shape[axis], np.nonzero(wrong.any(axis=1 - axis))[0]
+        if len(places) and places[0] and any(places[0] % tile == 0 and length % tile for tile in TILES):
+            return f"only the last {name} are wrong, those that do not fill a tile"
     return ""
 
 
