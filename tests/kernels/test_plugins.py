@@ -16,6 +16,7 @@ from neuroforge_jax.backends.resolve import choose, find
 from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.kernels import reference
 from neuroforge_jax.kernels.plugins import discover_kernels, load_kernel
+from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.system.plugins import Plugin
 from neuroforge_jax.train import main
@@ -257,6 +258,15 @@ def test_a_population_refuses_a_kernel_without_vmap(site, blobs, small_config):
     offer(site, "alone", {"alone": ":kernel"}, code, "kernel")
     with pytest.raises(DeviceError, match=r"it does not work under jax.vmap, which trains a population"):
         nf.fit_population(replace(small_config, kernels="alone"), blobs, seeds=range(2))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_for_kernels_has_a_slope_that_no_sum_makes_nan(name):
+    z = jnp.asarray([-1e30, -3.0, -0.5, 0.7, 4.0, 1e30])
+    found = jax.vmap(jax.grad(lambda z: nf.activate(z, name)))(z)
+    wanted = jax.vmap(jax.grad(ACTIVATIONS[name].function))(z[1:-1])
+    np.testing.assert_allclose(found[1:-1], wanted, atol=1.2e-3)
+    assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("example", [BACKEND_EXAMPLE, KERNEL_EXAMPLE], ids=lambda path: path.name)

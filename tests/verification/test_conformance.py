@@ -231,10 +231,26 @@ def test_every_mistake_in_a_kernel_is_named_by_its_line(name):
     assert_a_mistake_in_a_kernel_is_named(name)
 
 
-def test_a_right_kernel_holds_every_check(monkeypatch):
+def right_kernel(**fields):
+    plain = {"dtypes": "float32", "devices": "cpu", "gradient": "jax", "activations": "tanh"}
+    return nf.DenseKernel("right", right, **plain | fields)
+
+
+def test_a_right_kernel_holds_the_checks_of_layers(monkeypatch):
     monkeypatch.setattr(layers, "SIZES", layers.SIZES[:2])
+    claims = (claim for claim in kernel_claims(right_kernel()) if not claim.text.startswith("trains"))
+    assert first_failure(claims) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gradient", "dtypes"),
+    [("xla", ("float32", "float16")), ("jax", "float32"), (gradient_with(lambda *operands: {}), "bfloat16")],
+    ids=["xla", "jax", "its own"],
+)
+def test_a_right_kernel_holds_every_check(gradient, dtypes):
     told = []
-    kernel = nf.DenseKernel("right", right, "float32", "cpu", gradient="jax", activations="tanh")
+    kernel = right_kernel(gradient=gradient, dtypes=dtypes, activations=("relu", "gelu", "silu"))
     outcome = nf.verify_plugin(kernel, tell=told.append)
     assert outcome.passed, str(outcome)
     assert outcome.sentence() == f"kernel 'right': all {len(told)} checks hold"
@@ -283,6 +299,17 @@ def shifts_the_order(spec, run):
     def wrong(state, first, last):
         state, metrics = run(state, first + 1, last + 1)
         return state, replace(metrics, first_step=first, last_step=last)
+
+    return wrong
+
+
+def swaps_two_batches(spec, run):
+    def wrong(state, first, last):
+        chunks = []
+        for step in range(first, last):
+            state, metrics = run(state, step + (1, -1, 0)[step % 3], step + (2, 0, 1)[step % 3])
+            chunks += metrics.chunks
+        return state, SegmentMetrics(tuple(chunks), first, last)
 
     return wrong
 
@@ -368,6 +395,11 @@ BACKEND_MISTAKES = {
         "gives the metrics of every step",
         "step 1 has 47 samples, and should have 67",
     ),
+    "swaps two batches": (
+        swaps_two_batches,
+        "trains on each batch once, in its order, the smaller last one too",
+        "it trains on the batch of step 1",
+    ),
     "counts each step twice": (
         changes_the_state(lambda state, first, last: replace(state, step=state.step + last - first)),
         "counts each step once",
@@ -447,10 +479,38 @@ def test_a_mistake_in_a_backend_is_named_by_its_line(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stepped", "optimized", "async"])
+@pytest.mark.parametrize("name", ["optimized", "async"])
 def test_the_executions_of_the_table_hold_every_check(name):
     outcome = nf.verify_plugin(BACKENDS[name])
     assert outcome.passed, str(outcome)
+
+
+def run_module(module, path, *args):
+    """A command in a process of its own, with these folders to import from."""
+    return subprocess.run(
+        [sys.executable, "-m", f"neuroforge_jax.{module}", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT])), "JAX_PLATFORMS": "cpu"},
+    )
+
+
+TOGETHER = (
+    *(
+        "--dataset",
+        "digits",
+        "--hidden",
+        "32",
+        "--batch-size",
+        "64",
+        "--epochs",
+        "5",
+        "--learning-rate",
+        "0.3",
+    ),
+    *("--backend", "unrolled", "--kernels", "tiles"),
+)
 
 
 @pytest.mark.slow
@@ -458,23 +518,26 @@ def test_both_examples_hold_every_check_once_they_are_installed(tmp_path):
     path = [install(example, tmp_path / example.name) for example in (BACKEND_EXAMPLE, KERNEL_EXAMPLE)]
     for name, kind in (("unrolled", "backend"), ("tiles", "kernel")):
         record = tmp_path / f"{name}.json"
-        done = subprocess.run(
-            [sys.executable, "-m", "neuroforge_jax.verify", "--plugin", name, "--output", str(record)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT])),
-                "JAX_PLATFORMS": "cpu",
-            },
-        )
+        done = run_module("verify", path, "--plugin", name, "--output", str(record))
         assert (done.returncode, done.stderr) == (0, "")
         assert "✗" not in done.stdout
         outcome = json.loads(record.read_text())
         assert outcome["passed"]
         assert outcome["plugins"][0]["kind"] == kind
         assert outcome["plugins"][0]["origin"] == f"neuroforge-{name} 0.1.0"
+
+
+@pytest.mark.slow
+def test_both_examples_train_together(tmp_path):
+    path = [install(example, tmp_path / example.name) for example in (BACKEND_EXAMPLE, KERNEL_EXAMPLE)]
+    done = run_module("train", path, *TOGETHER, "--run-dir", str(tmp_path / "run"))
+    assert (done.returncode, done.stderr) == (0, "")
+    named = "(as named, from neuroforge-unrolled 0.1.0, layers by tiles of neuroforge-tiles 0.1.0): unrolled"
+    assert named in " ".join(done.stdout.split())
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["plugin"] == "neuroforge-unrolled 0.1.0"
+    assert environment["kernels_plugin"] == "neuroforge-tiles 0.1.0"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test_accuracy"] > 0.8
 
 
 @pytest.fixture
