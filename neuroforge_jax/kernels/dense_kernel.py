@@ -136,23 +136,25 @@ def apply_dense(
 
     Raises DeviceError where its function fails or gives something else than it must.
     """
-    layer = _by_jax if own.gradient == "jax" else _by_rule
+    layer = _compute if own.gradient == "jax" else _compute_with_rule
     return policy.to_output(layer(x, kernel, bias, activation, policy, own))
 
 
-def _by_jax(x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, own: DenseKernel) -> Array:
+def _compute(
+    x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, own: DenseKernel
+) -> Array:
     operands = policy.to_compute(x), policy.to_compute(kernel), bias.astype(jnp.float32)
     (y,) = _results(own, "dense", (own.dense, *operands, activation), ((len(x), len(bias)),))
     return y
 
 
-_by_rule = partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))(_by_jax)
+_compute_with_rule = partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))(_compute)
 
 
 def _forward(
     x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, own: DenseKernel
 ) -> tuple[Array, tuple[Array, ...]]:
-    y = _by_jax(x, kernel, bias, activation, policy, own)
+    y = _compute(x, kernel, bias, activation, policy, own)
     return y, (x, kernel, bias, y)
 
 
@@ -168,7 +170,7 @@ def _backward(
     return tuple(each.astype(array.dtype) for each, array in zip(found, (x, kernel, bias), strict=True))
 
 
-_by_rule.defvjp(_forward, _backward)
+_compute_with_rule.defvjp(_forward, _backward)
 
 
 def _gradient_by_xla(

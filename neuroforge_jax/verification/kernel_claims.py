@@ -48,8 +48,6 @@ OVERFLOWS = (
     "as neuroforge_jax/kernels/forms.py does"
 )
 
-BATCHES = 3
-
 
 def kernel_claims(kernel: DenseKernel) -> Iterator[Claim]:
     """Claims on a kernel, on jax's default device; what others need comes first."""
@@ -224,6 +222,11 @@ def _same(kernel: DenseKernel, layer: Layer, found: Found, told: tuple[str, str]
     return max(checks, key=lambda check: check.share)
 
 
+def _three(operand: jax.Array | np.ndarray) -> jax.Array:
+    """Three operands in one array, no two alike; the last of them as it is."""
+    return jnp.stack([-0.5 * operand, 2 * operand, jnp.asarray(operand)])
+
+
 def _without_jit(kernel: DenseKernel, layer: Layer) -> Check:
     found = _dense(kernel, layer)(*map(jnp.asarray, layer.operands))
     told = "outside of jax.jit it gives something else", "let nothing depend on being traced"
@@ -236,13 +239,13 @@ def _in_scan(kernel: DenseKernel, layer: Layer) -> Check:
     def body(carry: jax.Array, part: jax.Array) -> tuple[jax.Array, jax.Array]:
         return carry + 1, _dense(kernel, layer)(part, weights, bias)
 
-    _, found = jax.jit(partial(lax.scan, body))(jnp.zeros(()), jnp.stack([x] * BATCHES))
+    _, found = jax.jit(partial(lax.scan, body))(jnp.zeros(()), _three(x))
     told = "the last of three batches in a lax.scan is another", "keep nothing between two calls"
     return _same(kernel, layer, {"y": np.asarray(found[-1])}, told)
 
 
 def _under_vmap(kernel: DenseKernel, layer: Layer) -> Check:
-    several = (jnp.stack([jnp.asarray(each)] * BATCHES) for each in (*layer.operands, layer.dy))
+    several = map(_three, (*layer.operands, layer.dy))
     hint = "give the kernel a rule for batches, or say vmap=False: then it trains no population"
     try:
         values = jax.jit(jax.vmap(_program(kernel, layer)))(*several)

@@ -97,6 +97,16 @@ def without_vmap(x, kernel, bias, activation):
     return right(x, kernel, bias, activation) + zero
 
 
+@jax.custom_batching.custom_vmap
+def of_the_first(x):
+    return x
+
+
+@of_the_first.def_vmap
+def of_the_first_alone(size, batched, x):
+    return jnp.broadcast_to(x[:1], x.shape), True
+
+
 KERNEL_MISTAKES = {
     "a bias after the activation": (
         {"dense": lambda x, kernel, bias, activation: nf.activate(product(x, kernel), activation) + bias},
@@ -177,6 +187,11 @@ KERNEL_MISTAKES = {
         {"dense": without_vmap},
         "works under jax.vmap, its gradients too",
         "or say vmap=False: then it trains no population",
+    ),
+    "a batch that is taken for its first": (
+        {"dense": lambda x, *rest: right(of_the_first(x), *rest)},
+        "works under jax.vmap, its gradients too",
+        "the last of three networks is another: y[",
     ),
     "other bits each time": (
         {"dense": differs_each_time},
