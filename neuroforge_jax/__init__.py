@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from neuroforge_jax.backends.executors.base import Streaming
+    from neuroforge_jax.backends.executors.base import Execution, ExecutorSpec, SegmentMetrics, Streaming
+    from neuroforge_jax.backends.table import BACKENDS, Backend
     from neuroforge_jax.callbacks.base import Callback
     from neuroforge_jax.callbacks.console import Console
     from neuroforge_jax.config import RunOptions, TrainConfig
+    from neuroforge_jax.data.batch import draw_batch, to_device
     from neuroforge_jax.data.datasets import load_dataset
     from neuroforge_jax.data.stream import ArraySource, IteratorSource
     from neuroforge_jax.data.types import Dataset, Split
     from neuroforge_jax.job.pieces import evaluate, init, parts, predict, prepare, steps_per_epoch
+    from neuroforge_jax.kernels.dense_kernel import DenseKernel
+    from neuroforge_jax.kernels.forms import activate
     from neuroforge_jax.model.io import load
     from neuroforge_jax.population import PopulationResult, fit_population
     from neuroforge_jax.profiling.step_parts import StepParts, step_parts
@@ -29,12 +33,18 @@ if TYPE_CHECKING:
     from neuroforge_jax.run import Result, fit
     from neuroforge_jax.system.spans import PerformanceMonitor
     from neuroforge_jax.verification.checks import verify_backend
+    from neuroforge_jax.verification.conformance import verify_plugin
 
 _HOMES = {
     "ArraySource": "data.stream",
+    "BACKENDS": "backends.table",
+    "Backend": "backends.table",
     "Callback": "callbacks.base",
     "Console": "callbacks.console",
     "Dataset": "data.types",
+    "DenseKernel": "kernels.dense_kernel",
+    "Execution": "backends.executors.base",
+    "ExecutorSpec": "backends.executors.base",
     "IteratorSource": "data.stream",
     "PerformanceMonitor": "system.spans",
     "PerformanceProfiler": "profiling.profiler",
@@ -42,10 +52,13 @@ _HOMES = {
     "Result": "run",
     "Report": "report.callback",
     "RunOptions": "config",
+    "SegmentMetrics": "backends.executors.base",
     "Split": "data.types",
     "StepParts": "profiling.step_parts",
     "Streaming": "backends.executors.base",
     "TrainConfig": "config",
+    "activate": "kernels.forms",
+    "draw_batch": "data.batch",
     "evaluate": "job.pieces",
     "fit": "run",
     "fit_population": "population",
@@ -57,7 +70,9 @@ _HOMES = {
     "prepare": "job.pieces",
     "step_parts": "profiling.step_parts",
     "steps_per_epoch": "job.pieces",
+    "to_device": "data.batch",
     "verify_backend": "verification.checks",
+    "verify_plugin": "verification.conformance",
 }
 
 __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
@@ -84,6 +99,16 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "ArraySource",
     "IteratorSource",
     "Streaming",
+    "BACKENDS",
+    "Backend",
+    "Execution",
+    "ExecutorSpec",
+    "SegmentMetrics",
+    "draw_batch",
+    "to_device",
+    "DenseKernel",
+    "activate",
+    "verify_plugin",
     "PerformanceMonitor",
     "PerformanceProfiler",
     "step_parts",

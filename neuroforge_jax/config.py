@@ -81,7 +81,7 @@ class TrainConfig:
     async_ops: bool = False
     """Replace the backend's execution by the pipelined one."""
     kernels: str | None = None
-    """xla, pallas or interpret; the backend's own unless given."""
+    """xla, pallas or interpret, or a kernel of another package; the backend's own unless given."""
     mesh: str | None = None
     """Spread over devices, for example data=4,model=2."""
     seed: int = 0

@@ -79,3 +79,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}: known are {', '.join(names)}{hint}"
+
+
+def join_words(words: Iterable[str], last: str) -> str:
+    """`a, b or c`. last: the word before the last of them."""
+    *others, final = words
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line; with its kind, where it is none of ours."""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return f"{kind}{str(error).partition(chr(10))[0]}"

@@ -23,6 +23,7 @@ from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, DivergedError
 from neuroforge_jax.job.job import Job, select_rows
 from neuroforge_jax.job.trainer import Trainer
+from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.precision.loss_scale import PERMANENT
 from neuroforge_jax.training.best import BestEpoch
@@ -96,6 +97,9 @@ def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]
             f"backend {job.backend.name!r} ({job.backend.executor.name} execution) trains one network at a time; a "
             "population needs one whose data lie on the device, such as optimized or mixed"
         )
+    kernels = job.backend.kernels
+    if isinstance(kernels, DenseKernel) and not kernels.vmap:
+        raise kernels.error("it does not work under jax.vmap, which trains a population; use --kernels xla")
     return replace(job, seeds=chosen)
 
 

@@ -1,4 +1,7 @@
-"""Compare backends with a float64 oracle: `python -m neuroforge_jax.verify [--backend NAME ...]`."""
+"""Compare backends with a float64 oracle: `python -m neuroforge_jax.verify [--backend NAME ...]`.
+
+With `--plugin NAME` everything is checked that the backend or the kernel of another package has to do.
+"""
 
 import json
 import sys
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from neuroforge_jax.backends.table import Backend
     from neuroforge_jax.verification.faults import Fault
+    from neuroforge_jax.verification.findings import Finding
     from neuroforge_jax.verification.verdict import Verdict
 
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 class VerifyFlags:
     """Compare backends with a float64 NumPy oracle: logits, loss, gradients, 1 and 20 steps."""
 
+    plugin: str | None = None
+    """Check all that this backend or kernel of an installed package has to do, instead, and say what is wrong."""
     backend: tuple[str, ...] = ()
     """Backends to verify (every one that is available here unless given)."""
     precision: str | None = None
@@ -49,6 +55,13 @@ class VerifyFlags:
     def __post_init__(self) -> None:
         if self.tolerance is not None:
             RunOptions(verify=True, tolerance=self.tolerance)
+        if self.plugin is not None:
+            for name in ("backend", "precision", "kernels", "tolerance", "config", "break_"):
+                if getattr(self, name) not in (None, ()):
+                    flag = f"--{name.removesuffix('_')}"
+                    raise ConfigError(
+                        f"--plugin checks a plugin as it is, and {flag} is for backends; leave it out"
+                    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +74,9 @@ def _verify(args: Sequence[str]) -> None:
     flags = tyro.cli(VerifyFlags, args=args, prog="python -m neuroforge_jax.verify")
     if flags.output is not None and not flags.output.parent.is_dir():
         raise ConfigError(f"--output {flags.output}: there is no folder {flags.output.parent}; make it first")
+    if flags.plugin is not None:
+        _verify_plugins(flags.plugin, flags.output)
+        return
     config = None
     if flags.config is not None:
         from neuroforge_jax.commands.config_files import load_config
@@ -77,6 +93,40 @@ def _verify(args: Sequence[str]) -> None:
     planted = None if flags.break_ is None else lookup(FAULTS, flags.break_, "fault")
     backends, skipped = _backends(flags, config)
     _carry_out(flags, config, backends, skipped, planted)
+
+
+def _verify_plugins(name: str, output: Path | None) -> None:
+    """A line for each check of the plugins of this name. Raises VerificationError with the first that fails."""
+    from rich.console import Console
+
+    from neuroforge_jax.backends.table import BACKENDS
+    from neuroforge_jax.verification.conformance import describe_plugin, load_plugins, verify_plugin
+
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    outcomes = []
+    for plugin in load_plugins(name):
+        console.print(f"{plugin.name} of {plugin.origin}: {describe_plugin(plugin)}", style="bold cyan")
+        outcomes.append(verify_plugin(plugin, tell=partial(_show_finding, console)))
+        console.print(f"{outcomes[-1].count()}, {outcomes[-1].seconds:.0f} s")
+    if output is not None:
+        record = {
+            "passed": all(outcome.passed for outcome in outcomes),
+            "environment": BACKENDS["optimized"].environment(67),
+            "plugins": [outcome.record() for outcome in outcomes],
+        }
+        _write(output, record, console)
+    for outcome in outcomes:
+        if not outcome.passed:
+            raise VerificationError(outcome.sentence())
+
+
+def _show_finding(console: "Console", finding: "Finding") -> None:
+    console.print(f"  {finding}", style="" if finding.passed else "bold red")
+
+
+def _write(path: Path, record: Mapping[str, Any], console: "Console") -> None:
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    console.print(f"every check is in {path}")
 
 
 def _backends(flags: VerifyFlags, config: TrainConfig | None) -> tuple[list["Backend"], dict[str, str]]:
@@ -139,8 +189,7 @@ def _carry_out(
     console.print(_note(flags, config))
     if flags.output is not None:
         record = _record(verdicts, backends[0], skipped, flags)
-        flags.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        console.print(f"every check is in {flags.output}")
+        _write(flags.output, record, console)
     _raise_if_failed(verdicts, planted)
 
 

@@ -7,12 +7,22 @@ import jax.numpy as jnp
 
 from neuroforge_jax.backends.compiler import bf16_is_fast, why_bf16_is_slow
 from neuroforge_jax.backends.executors.base import Execution
-from neuroforge_jax.backends.plugins import Plugin, discover
 from neuroforge_jax.backends.table import BACKENDS, EXECUTIONS, KERNELS, Backend
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import ConfigError, NotYetError, UserError, unknown
+from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS
+from neuroforge_jax.kernels.plugins import find_kernel
 from neuroforge_jax.precision.policy import policy, short_name
+from neuroforge_jax.system.plugins import Plugin, discover
+
+BUILT_IN = ("auto", *BACKENDS)
+"""Names that no package can take."""
+
+
+def discover_backends() -> list[Plugin]:
+    """The backends that installed packages declare; none is imported."""
+    return discover("backend", BUILT_IN)
 
 
 def find(name: str) -> Backend:
@@ -22,9 +32,9 @@ def find(name: str) -> Backend:
     """
     if name in BACKENDS:
         return BACKENDS[name]
-    plugins = {plugin.name: plugin for plugin in discover(("auto", *BACKENDS))}
+    plugins = {plugin.name: plugin for plugin in discover_backends()}
     if name not in plugins:
-        raise ConfigError(unknown("backend", name, ("auto", *BACKENDS, *plugins)))
+        raise ConfigError(unknown("backend", name, (*BUILT_IN, *plugins)))
     return load_backend(plugins[name])
 
 
@@ -37,13 +47,19 @@ def load_backend(plugin: Plugin) -> Backend:
         raise plugin.error(f"its Backend has the name {made.name!r}; give it that of the entry point")
     if not isinstance(made.execution, Execution) and made.execution not in EXECUTIONS:
         raise plugin.error(unknown("execution", str(made.execution), EXECUTIONS))
-    if made.kernels not in KERNELS:
-        raise plugin.error(unknown("kernels", made.kernels, KERNELS))
     try:
         policy(made.precision)
+        return replace(made, kernels=find_kernels(made.kernels), origin=plugin.origin)
     except UserError as error:
         raise plugin.error(str(error)) from None
-    return replace(made, origin=plugin.origin)
+
+
+def find_kernels(named: str | DenseKernel) -> str | DenseKernel:
+    """The kernels of a backend: a name of KERNELS as it is, else the kernel of that name of an installed package.
+
+    Raises ConfigError for an unknown name, DeviceError for a plugin that cannot be used.
+    """
+    return named if isinstance(named, DenseKernel) or named in KERNELS else find_kernel(named, KERNELS)
 
 
 @dataclass(frozen=True)
@@ -68,25 +84,34 @@ def choose(config: TrainConfig) -> Choice:
     if config.async_ops:
         backend = replace(backend, execution="pipelined")
     if config.kernels:
-        if config.kernels not in KERNELS:
-            raise ConfigError(unknown("kernels", config.kernels, KERNELS))
-        backend = replace(backend, kernels=config.kernels)
+        backend = replace(backend, kernels=find_kernels(config.kernels))
     if config.mesh is not None:
         raise NotYetError("--mesh (several devices) is not built yet; leave it out")
     reason = _reason(automatic, backend.device, backend.precision)
-    origin = backend.origin and f", from {backend.origin}"
-    return Choice(backend, reason + _left_to_xla(backend) + origin)
+    return Choice(backend, reason + _left_to_xla(backend, config.activation) + _origins(backend))
 
 
-def _left_to_xla(backend: Backend) -> str:
-    """For the header: that there are kernels for the device, and none for this precision.
+def _origins(backend: Backend) -> str:
+    """For the header: the packages that bring the backend and its kernels, where they are others."""
+    kernels, origins = backend.kernels, backend.origin and f", from {backend.origin}"
+    if isinstance(kernels, DenseKernel) and kernels.origin:
+        origins += f", layers by {kernels} of {kernels.origin}"
+    return origins
+
+
+def _left_to_xla(backend: Backend, activation: str) -> str:
+    """For the header: that there are kernels for the device, and none for this precision or activation.
 
     Raises DeviceError where kernels are asked for and there are none for the device.
     """
-    kernel_set = KERNEL_SETS.get(backend.implementation)
-    if kernel_set is None or kernel_set.multiplies(backend.policy.compute):
+    runs, dtype = backend.implementation, backend.policy.compute
+    if isinstance(runs, DenseKernel):
+        left = runs.left_to_xla(dtype, activation)
+        return left and f"; {left}"
+    kernel_set = KERNEL_SETS.get(runs)
+    if kernel_set is None or kernel_set.multiplies(dtype):
         return ""
-    return f"; the {kernel_set.name} kernels multiply no {short_name(backend.policy.compute)}, and xla runs"
+    return f"; the {kernel_set.name} kernels multiply no {short_name(dtype)}, and xla runs"
 
 
 def _reason(automatic: bool, device: jax.Device, precision: str) -> str:

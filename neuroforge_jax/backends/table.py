@@ -12,6 +12,7 @@ from neuroforge_jax.backends.executors.pipelined import PIPELINED
 from neuroforge_jax.backends.executors.scanned import SCANNED
 from neuroforge_jax.backends.executors.stepped import STEPPED
 from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, describe_device, kernels_for
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.precision.policy import Policy, policy
@@ -31,14 +32,15 @@ EXECUTIONS = {execution.name: execution for execution in (EAGER, STEPPED, SCANNE
 class Backend:
     """A way to train.
 
-    execution: a name of EXECUTIONS, or an execution of one's own. platform: a jax platform that must be there,
-    or `any` for jax's default. origin: the package that brings it, where that is another one.
+    execution: a name of EXECUTIONS, or an execution of one's own. precision: a policy's name or spec. kernels: a
+    name of KERNELS, or a dense layer of one's own. platform: a jax platform that must be there, or `any` for jax's
+    default. origin: the package that brings it, where that is another one.
     """
 
     name: str
     execution: str | Execution
     precision: str
-    kernels: str = "xla"
+    kernels: str | DenseKernel = "xla"
     platform: str = "any"
     origin: str = ""
 
@@ -48,8 +50,11 @@ class Backend:
         return EXECUTIONS[self.execution] if isinstance(self.execution, str) else self.execution
 
     @property
-    def implementation(self) -> str:
+    def implementation(self) -> str | DenseKernel:
         """Of the layers, as `kernels.dense` takes it. Raises DeviceError where its device has no kernels."""
+        if isinstance(self.kernels, DenseKernel):
+            self.kernels.check_device(self.device)
+            return self.kernels
         if self.kernels != "pallas":
             return self.kernels
         device = self.device
@@ -88,6 +93,7 @@ class Backend:
         return {
             **environment(self.device),
             "plugin": self.origin or None,
+            "kernels_plugin": self.kernels.origin or None if isinstance(self.kernels, DenseKernel) else None,
             "products": self.policy.path(self.device.platform),
             "compile_options": dict(self.options(batch_size)),
         }

@@ -101,7 +101,7 @@ def explain_case(case: Case) -> dict[str, Any]:
         "name": case.candidate,
         "execution": backend.executor.name,
         "precision": str(backend.policy),
-        "kernels": backend.kernels,
+        "kernels": str(backend.kernels),
         "does": lesson.does,
         "next": lesson.next,
         "code": [{"where": where_of(function), "lines": source_of(function)} for function in lesson.code],

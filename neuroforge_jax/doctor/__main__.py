@@ -17,7 +17,7 @@ from neuroforge_jax.errors import ConfigError, DeviceError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from neuroforge_jax.doctor.diagnosis import BackendRow, Device, Diagnosis
+    from neuroforge_jax.doctor.diagnosis import BackendRow, Device, Diagnosis, KernelRow
 
 PROG = "python -m neuroforge_jax.doctor"
 STYLES = {"ready": "green", "not yet": "yellow", "absent": "dim", "unavailable": "red"}
@@ -238,20 +238,28 @@ def _notes(seen: "Diagnosis") -> Iterator[tuple[str, str]]:
     for row in seen.backends:
         if row.origin and row.status == "ready":
             yield "plugin", f"{row.name} comes from {row.origin}"
+    for kernel in seen.kernel_plugins:
+        if kernel.status == "ready":
+            yield "plugin", f"--kernels {kernel.name} ({', '.join(kernel.dtypes)}) comes from {kernel.origin}"
     names: dict[tuple[str, str], list[str]] = {}
     for row in seen.backends:
         if row.status != "ready":
             name = f"{row.name} of {row.origin}" if row.origin else row.name
             names.setdefault((row.status, _because(row)), []).append(name)
+    for kernel in seen.kernel_plugins:
+        if kernel.status != "ready":
+            names[kernel.status, _because(kernel)] = [f"--kernels {kernel.name} of {kernel.origin}"]
     for (status, reason), those in names.items():
         yield status, f"{', '.join(those)}: {reason}"
 
 
-def _because(row: "BackendRow") -> str:
+def _because(row: "BackendRow | KernelRow") -> str:
     """The reason without the name, and without what else one could do."""
     if row.status == "unavailable":
         return row.reason.partition(" is unavailable: ")[2]
-    reason = row.reason.removeprefix(f"backend {row.name!r} ").partition(";")[0]
+    reason = (
+        row.reason.rpartition(" cannot be used: ")[2].removeprefix(f"backend {row.name!r} ").partition(";")[0]
+    )
     return re.sub(r"^\((.*?)\) is not built yet$", r"\1", reason)
 
 

@@ -6,7 +6,7 @@ Looking changes nothing; what would help is a pure function of what was seen, in
 import os
 import platform as host
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,13 @@ import jax.numpy as jnp
 from neuroforge_jax import __version__
 from neuroforge_jax.backends.compilation_cache import Place, place
 from neuroforge_jax.backends.compiler import bf16_is_fast, why_bf16_is_slow
-from neuroforge_jax.backends.plugins import discover
-from neuroforge_jax.backends.resolve import BF16_MIN_STEP_FLOPS, bf16_is_measured, choose, load_backend
+from neuroforge_jax.backends.resolve import (
+    BF16_MIN_STEP_FLOPS,
+    bf16_is_measured,
+    choose,
+    discover_backends,
+    load_backend,
+)
 from neuroforge_jax.backends.table import BACKENDS, Backend, local_devices
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import DATASETS, data_folder, find_files
@@ -26,7 +31,8 @@ from neuroforge_jax.data.download import ARCHIVES
 from neuroforge_jax.errors import NotYetError, UserError
 from neuroforge_jax.kernels.choice import entries_of
 from neuroforge_jax.kernels.kernel_sets import kernels_for
-from neuroforge_jax.precision.policy import POLICIES
+from neuroforge_jax.kernels.plugins import discover_kernels, load_kernel
+from neuroforge_jax.precision.policy import POLICIES, short_name
 from neuroforge_jax.system.accelerators import Accelerator, accelerators
 from neuroforge_jax.system.cpu import Cores, bf16_pays, bf16_units, cores, cpu_flags, processor_name
 from neuroforge_jax.system.memory import Memory, memory
@@ -106,6 +112,18 @@ class Kernels:
 
 
 @dataclass(frozen=True)
+class KernelRow:
+    """A dense layer of another package and whether it can be used. status: ready, absent or unavailable."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    devices: str
+    origin: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Files:
     """The files of a dataset. state: embedded, present, absent, or `3 of 4 files`."""
 
@@ -133,6 +151,7 @@ class Diagnosis:
     compile_options: tuple[CompileOptionsRow, ...]
     precision: Precision
     kernels: Kernels
+    kernel_plugins: tuple[KernelRow, ...]
     data_folder: Path
     datasets: tuple[Files, ...]
     compilation_cache: Place
@@ -157,7 +176,7 @@ def diagnose(data_dir: Path | None = None) -> Diagnosis:
         memory=memory(),
         accelerators=accelerators(),
         devices=tuple(map(_device, devices)),
-        backends=(*map(_row, BACKENDS.values()), *_plugins()),
+        backends=(*map(_row, BACKENDS.values()), *_backend_plugins()),
         auto=choose(TrainConfig(backend="auto")).backend.name,
         compile_options=tuple(
             CompileOptionsRow(backend.precision, batch_size, dict(backend.options(batch_size)))
@@ -166,6 +185,7 @@ def diagnose(data_dir: Path | None = None) -> Diagnosis:
         ),
         precision=_precision(devices[0]),
         kernels=_kernels(devices[0]),
+        kernel_plugins=tuple(_kernel_plugins(devices[0])),
         data_folder=folder,
         datasets=tuple(_files(name, folder) for name in DATASETS if name != "auto"),
         compilation_cache=place(devices[0]),
@@ -203,19 +223,35 @@ def _row(backend: Backend) -> BackendRow:
     except UserError as error:
         status, reason = "not yet" if isinstance(error, NotYetError) else "absent", str(error)
     return BackendRow(
-        backend.name, backend.executor.name, backend.precision, backend.kernels, backend.platform,
+        backend.name, backend.executor.name, backend.precision, str(backend.kernels), backend.platform,
         backend.origin, status, reason,
     )  # fmt: skip
 
 
-def _plugins() -> list[BackendRow]:
+def _backend_plugins() -> list[BackendRow]:
     rows = []
-    for plugin in discover(("auto", *BACKENDS)):
+    for plugin in discover_backends():
         try:
             rows.append(_row(load_backend(plugin)))
         except UserError as error:
             rows.append(BackendRow(plugin.name, "", "", "", "", plugin.origin, "unavailable", str(error)))
     return rows
+
+
+def _kernel_plugins(device: jax.Device) -> Iterator[KernelRow]:
+    for plugin in discover_kernels():
+        try:
+            kernel = load_kernel(plugin)
+        except UserError as error:
+            yield KernelRow(plugin.name, (), "", plugin.origin, "unavailable", str(error))
+            continue
+        status, reason = "ready", ""
+        try:
+            kernel.check_device(device)
+        except UserError as error:
+            status, reason = "absent", str(error)
+        dtypes = tuple(short_name(dtype) for dtype in kernel.dtypes)
+        yield KernelRow(kernel.name, dtypes, kernel.needs, kernel.origin, status, reason)
 
 
 def _precision(device: jax.Device) -> Precision:

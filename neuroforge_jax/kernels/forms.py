@@ -13,9 +13,12 @@ and silu keep the sum itself.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 
+from neuroforge_jax.errors import lookup
 from neuroforge_jax.typing import Array
 
 
@@ -78,3 +81,18 @@ FORMS: dict[str, Form] = {
     "identity": Form(lambda z: z, lambda dy, y: dy),
 }
 """By the names of ACTIVATIONS."""
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def activate(z: Array, activation: str) -> Array:
+    """φ(z) of float32, by operations that the compilers of kernels have; jax differentiates it by the form's slope,
+    which no sum makes NaN. Raises ConfigError for an unknown name.
+    """
+    return lookup(FORMS, activation, "activation").value(z)
+
+
+@activate.defjvp
+def _activate_tangent(activation: str, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (z,), (dz,), form = primals, tangents, FORMS[activation]
+    y = activate(z, activation)
+    return y, form.gradient(dz, z if form.keeps_sum else y)

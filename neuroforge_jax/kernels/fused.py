@@ -8,8 +8,10 @@
     xla         left to XLA, with the products in the form that it multiplies fastest (`xla.py`)
     tpu         Pallas kernels for TPUs (`tpu.py`)
     hopper      Pallas kernels for NVIDIA GPUs of compute capability 9.0 (`hopper.py`)
+    triton      Pallas kernels for NVIDIA GPUs of compute capability 8.0 and more (`triton.py`)
     interpret   the TPU's kernels as plain jax: for tests and teaching, on any device
     auto        the kernel that was measured to be the fastest on this device at about this size, else xla
+    NAME        a dense layer that another package brings, or a `DenseKernel` itself (`dense_kernel.py`)
 
 What a set of kernels has nothing for, such as fp16 on a TPU, runs XLA. A kernel's derivative is more kernels: the
 pass forward keeps its operands and y or the sum z (`forms.py`); the pass backward reads dy and that once for dx
@@ -25,9 +27,11 @@ from jax.typing import DTypeLike
 
 import neuroforge_jax.kernels.reference as reference
 import neuroforge_jax.kernels.xla as xla
-from neuroforge_jax.errors import ConfigError, lookup, unknown
+from neuroforge_jax.errors import lookup
 from neuroforge_jax.kernels.choice import default_kind, find_measurement
-from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, NARROW_MLP, KernelSet, check_device
+from neuroforge_jax.kernels.dense_kernel import DenseKernel, apply_dense
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, NARROW_MLP, KernelSet
+from neuroforge_jax.kernels.plugins import find_kernel
 from neuroforge_jax.kernels.reference import Layers
 from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.nn.activations import ACTIVATIONS
@@ -36,6 +40,9 @@ from neuroforge_jax.typing import Array, Float
 
 IMPLEMENTATIONS = ("auto", "reference", "xla", *KERNEL_SETS)
 
+Implementation = str | DenseKernel
+"""A name of IMPLEMENTATIONS or of another package's kernel, or such a kernel."""
+
 
 def dense(
     x: Float[Array, "B I"],
@@ -43,7 +50,7 @@ def dense(
     bias: Float[Array, " O"],
     activation: str = "identity",
     policy: Policy = POLICIES["f32"],
-    implementation: str = "auto",
+    implementation: Implementation = "auto",
 ) -> Float[Array, "B O"]:
     """φ(x·kernel + bias) in the policy's output dtype; sizes are arbitrary, and so is the batch's.
 
@@ -53,25 +60,27 @@ def dense(
     lookup(ACTIVATIONS, activation, "activation")
     _check_layer(x, kernel, bias)
     size = (len(x), kernel.shape[1], x.shape[1])
-    kernel_set = _kernel_set(implementation, "dense", policy.compute, size, x)
-    if isinstance(kernel_set, KernelSet):
-        return _dense(x, kernel, bias, activation, policy, kernel_set)
-    return (reference if kernel_set == "reference" else xla).dense(x, kernel, bias, activation, policy)
+    runs = _choose(implementation, "dense", policy.compute, size, x)
+    if isinstance(runs, KernelSet):
+        return _dense(x, kernel, bias, activation, policy, runs)
+    if isinstance(runs, DenseKernel) and activation in runs.activations:
+        return apply_dense(x, kernel, bias, activation, policy, runs)
+    return (reference if runs == "reference" else xla).dense(x, kernel, bias, activation, policy)
 
 
 def bias_activation(
     z: Float[Array, "B O"],
     bias: Float[Array, " O"],
     activation: str,
-    implementation: str = "auto",
+    implementation: Implementation = "auto",
 ) -> Float[Array, "B O"]:
     """φ(z + bias) in one pass, computed in float32, in the dtype of z. Raises as `dense` does."""
     lookup(ACTIVATIONS, activation, "activation")
     if bias.shape != z.shape[1:]:
         raise ValueError(f"a bias {bias.shape} does not fit sums {z.shape}: it has a number for each column")
-    kernel_set = _kernel_set(implementation, "bias_activation", z.dtype, (len(z), len(bias), 1), z)
-    if isinstance(kernel_set, KernelSet):
-        return _bias_activation(z, bias, activation, kernel_set)
+    runs = _choose(implementation, "bias_activation", z.dtype, (len(z), len(bias), 1), z)
+    if isinstance(runs, KernelSet):
+        return _bias_activation(z, bias, activation, runs)
     return reference.bias_activation(z, bias, activation)
 
 
@@ -80,7 +89,7 @@ def mlp(
     layers: Layers,
     activation: str,
     policy: Policy = POLICIES["f32"],
-    implementation: str = "auto",
+    implementation: Implementation = "auto",
 ) -> Float[Array, "B C"]:
     """The logits of an MLP; with kernels one alone, which keeps weights and activations on chip.
 
@@ -92,20 +101,19 @@ def mlp(
         _check_layer(jax.ShapeDtypeStruct((len(x), width), x.dtype), kernel, bias)
         width = kernel.shape[1]
     widest = max(x.shape[1], *(kernel.shape[1] for kernel, _ in layers))
-    kernel_set = _kernel_set(implementation, "mlp", policy.compute, (len(x), widest, len(layers)), x)
-    if isinstance(kernel_set, KernelSet):
+    runs = _choose(implementation, "mlp", policy.compute, (len(x), widest, len(layers)), x)
+    if isinstance(runs, KernelSet):
         if widest > NARROW_MLP:
             raise ValueError(
                 f"an MLP of width {widest} does not fit on chip: one kernel takes widths up to {NARROW_MLP}; "
                 "use dense for each layer, or implementation='xla'"
             )
         kernels, biases = zip(*layers, strict=True)
-        return _mlp(x, kernels, biases, activation, policy, kernel_set)
-    layer = (reference if kernel_set == "reference" else xla).dense
+        return _mlp(x, kernels, biases, activation, policy, runs)
     *hidden, (kernel, bias) = layers
     for hidden_kernel, hidden_bias in hidden:
-        x = layer(x, hidden_kernel, hidden_bias, activation, policy)
-    return layer(x, kernel, bias, "identity", policy)
+        x = dense(x, hidden_kernel, hidden_bias, activation, policy, runs)
+    return dense(x, kernel, bias, "identity", policy, runs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -215,23 +223,29 @@ def _mlp_backward(
 _mlp.defvjp(_mlp_forward, _mlp_backward)
 
 
-def _kernel_set(
-    implementation: str, part: str, dtype: DTypeLike, size: tuple[int, int, int], operand: Array
-) -> KernelSet | str:
-    """What runs: a set of kernels, or "xla" or "reference"."""
+def _choose(
+    implementation: Implementation, part: str, dtype: DTypeLike, size: tuple[int, int, int], operand: Array
+) -> KernelSet | Implementation:
+    """What runs: kernels of ours, another package's, or "xla" or "reference"."""
     if implementation == "auto":
         choice = find_measurement(default_kind(), part, dtype, size)
         implementation = choice.implementation if choice else "xla"
     if implementation in ("reference", "xla"):
         return implementation
-    if implementation not in KERNEL_SETS:
-        raise ConfigError(unknown("implementation", implementation, IMPLEMENTATIONS))
-    kernel_set = KERNEL_SETS[implementation]
+    runs = _find(implementation)
     if isinstance(operand, jax.Array) and not isinstance(operand, jax.core.Tracer):
-        check_device(kernel_set, next(iter(operand.devices())))
+        runs.check_device(next(iter(operand.devices())))
+    if isinstance(runs, DenseKernel):
+        return runs if runs.multiplies(dtype) and part != "bias_activation" else "xla"
     # Wherever there are vectors they are float32.
-    able = kernel_set.multiplies(dtype) or (part == "bias_activation" and dtype == jnp.float32)
-    return kernel_set if able and part in kernel_set.parts else "xla"
+    able = runs.multiplies(dtype) or (part == "bias_activation" and dtype == jnp.float32)
+    return runs if able and part in runs.parts else "xla"
+
+
+def _find(implementation: Implementation) -> KernelSet | DenseKernel:
+    if isinstance(implementation, DenseKernel):
+        return implementation
+    return KERNEL_SETS.get(implementation) or find_kernel(implementation, IMPLEMENTATIONS)
 
 
 def _tiles(kernel_set: KernelSet, part: str, policy: Policy, size: tuple[int, int, int]) -> Tiles | None:

@@ -152,6 +152,19 @@ class KernelSet:
         """Whether there are kernels for operands of this dtype."""
         return any(jnp.dtype(dtype) == jnp.dtype(known) for known in self.dtypes)
 
+    def check_device(self, device: jax.Device) -> None:
+        """Raises DeviceError where this device cannot run these kernels."""
+        if self.interpret:
+            return
+        able = kernels_for(device)
+        runs = able is self or (self.name == "triton" and able is not None and able.name == "hopper")
+        if not runs:
+            instead = f"the {able.name} kernels" if able else "xla"
+            raise DeviceError(
+                f"the {self.name} kernels need {self.device}, and this device is {describe_device(device)}; "
+                f"here {instead} would run, and --kernels interpret runs kernels as plain jax"
+            )
+
 
 F32, BF16, FP16 = jnp.float32, jnp.bfloat16, jnp.float16
 
@@ -183,21 +196,6 @@ def kernels_for(device: jax.Device) -> KernelSet | None:
         if major >= 8:
             return KERNEL_SETS["triton"]
     return None
-
-
-def check_device(kernel_set: KernelSet, device: jax.Device) -> None:
-    """Raises DeviceError where this device cannot run these kernels."""
-    if kernel_set.interpret:
-        return
-    able = kernels_for(device)
-    runs = able is kernel_set or (kernel_set.name == "triton" and able is not None and able.name == "hopper")
-    if not runs:
-        instead = f"the {able.name} kernels" if able else "xla"
-        raise DeviceError(
-            f"the {kernel_set.name} kernels need {kernel_set.device}, and this device is "
-            f"{describe_device(device)}; here {instead} would run, and --kernels interpret "
-            "runs kernels as plain jax"
-        )
 
 
 def describe_device(device: jax.Device) -> str:

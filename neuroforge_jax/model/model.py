@@ -24,7 +24,7 @@ class Model:
     It holds no arrays: equal models are one to the programs that are compiled for them (`program_cache.py`), and
     parameters and what was fitted to the data are given to it.
     classes: names by index; empty for a regression. columns: of the table it was trained on, if it was one.
-    implementation: of its layers, a name of `kernels.IMPLEMENTATIONS`.
+    implementation: of its layers, as `kernels.dense` takes it.
     """
 
     mlp: MLP
@@ -33,7 +33,7 @@ class Model:
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
-    implementation: str = "xla"
+    implementation: kernels.Implementation = "xla"
 
     def __post_init__(self) -> None:
         loss = lookup(LOSSES, self.loss, "loss")
@@ -76,7 +76,7 @@ class Model:
     def _is_one_kernel(self) -> bool:
         """Whether there is a kernel of all its layers together."""
         plain = self.mlp.normalization == "none" and not self.mlp.residual
-        kernel_set = KERNEL_SETS.get(self.implementation)
+        kernel_set = KERNEL_SETS.get(self.implementation) if isinstance(self.implementation, str) else None
         widths = self.mlp.inputs, *self.mlp.hidden, self.mlp.outputs
         return plain and kernel_set is not None and "mlp" in kernel_set.parts and max(widths) <= NARROW_MLP
 

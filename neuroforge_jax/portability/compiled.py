@@ -20,13 +20,14 @@ from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding, Part
 from jax.stages import Compiled
 
 from neuroforge_jax.backends.executors.scanned import segment_program
-from neuroforge_jax.backends.resolve import find
+from neuroforge_jax.backends.resolve import find, find_kernels
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch, DeviceData, bucket, words_wide
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, NotYetError
 from neuroforge_jax.job.job import Job
+from neuroforge_jax.kernels import DenseKernel, Implementation
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import train_flops
 from neuroforge_jax.portability.targets import Target
@@ -168,7 +169,7 @@ def make_programs(
     config: TrainConfig,
     dataset: Dataset | None = None,
     target: Target | None = None,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
 ) -> Programs:
     """The programs of a training as they are on a target, with hand-written kernels where the config takes them.
 
@@ -177,7 +178,9 @@ def make_programs(
     """
     dataset = dataset or mnist_like()
     backend = find("optimized" if config.backend == "auto" else config.backend)
-    kernels = config.kernels or backend.kernels
+    kernels = find_kernels(config.kernels or backend.kernels)
+    if implementation is None and isinstance(kernels, DenseKernel):
+        implementation = kernels
     if implementation is None:
         implementation = target.chip.kernels if target and kernels == "pallas" else "xla"
     precision = config.precision or ("bf16" if config.mixed_precision else backend.precision)

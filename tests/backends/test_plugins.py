@@ -3,43 +3,30 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import neuroforge_jax as nf
-from neuroforge_jax.backends import plugins
-from neuroforge_jax.backends.resolve import choose, find, load_backend
+from neuroforge_jax.backends.resolve import choose, discover_backends, find, load_backend
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.errors import ConfigError, DeviceError
+from neuroforge_jax.system.plugins import Plugin
 from neuroforge_jax.train import main
+from tests.plugins import BACKEND_EXAMPLE, ROOT, install, offer
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "tests" / "plugin_package"
 QUICK = ["--dataset", "digits", "--hidden", "16", "--batch-size", "64", "--epochs", "2", "--seed", "3"]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder into which pip has built and installed the example package."""
-    folder = tmp_path_factory.mktemp("plugin")
-    source, target = folder / "source", folder / "installed"
-    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-index", "--no-deps", "--no-build-isolation", "--target", str(target), str(source)),
-        ],
-        check=True,
-    )
-    return target
+    return install(BACKEND_EXAMPLE, tmp_path_factory.mktemp("plugin"))
 
 
 def train(args, folder, path):
@@ -50,17 +37,6 @@ def train(args, folder, path):
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "JAX_PLATFORMS": "cpu"},
     )
-
-
-def offer(folder, package, entries, code=""):
-    """An installed package, as its metadata tell it: entries is its table of backends."""
-    module = package.replace("-", "_")
-    (folder / f"{module}.py").write_text(code)
-    metadata = folder / f"{module}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    lines = [f"{name} = {module}{value}" for name, value in entries.items()]
-    (metadata / "entry_points.txt").write_text("\n".join([f"[{plugins.GROUP}]", *lines]))
 
 
 @pytest.fixture
@@ -95,7 +71,7 @@ def test_flags_replace_the_axes_of_a_plugin_too(installed, monkeypatch):
 
 def test_auto_never_takes_a_plugin(installed, monkeypatch):
     monkeypatch.syspath_prepend(str(installed))
-    monkeypatch.setattr(plugins.Plugin, "load", pytest.fail)
+    monkeypatch.setattr(Plugin, "load", pytest.fail)
     assert choose(nf.TrainConfig()).backend == BACKENDS["optimized"]
 
 
@@ -104,7 +80,7 @@ def test_a_plugin_may_be_a_function_or_take_a_built_in_execution(site):
         site,
         "made",
         {"made": ":make", "plain": ":plain"},
-        "from neuroforge_jax.backends.table import Backend\n"
+        "from neuroforge_jax import Backend\n"
         "def make(): return Backend('made', 'stepped', 'f32')\n"
         "plain = Backend('plain', 'scanned', 'bf16')",
     )
@@ -120,7 +96,7 @@ def test_an_unknown_name_lists_plugins_and_imports_none(site):
     assert "loud" not in sys.modules
 
 
-BACKEND = "from neuroforge_jax.backends.table import Backend\nbackend = Backend"
+BACKEND = "from neuroforge_jax import Backend\nbackend = Backend"
 BROKEN = {
     "import nothing_of_this_name": "ModuleNotFoundError: No module named 'nothing_of_this_name'",
     "raise ValueError('first line\\nsecond line')": "ValueError: first line",
@@ -169,7 +145,7 @@ def test_two_plugins_of_one_name_are_both_refused_with_both_packages(site, capsy
 def test_a_built_in_name_cannot_be_replaced(name, site):
     offer(site, f"thief-of-{name}", {name: ":backend"}, f"{BACKEND}({name!r}, 'stepped', 'f32')")
     assert choose(nf.TrainConfig(backend=name)).backend.origin == ""
-    (plugin,) = plugins.discover(("auto", *BACKENDS))
+    (plugin,) = discover_backends()
     with pytest.raises(DeviceError, match=f"which thief-of-{name} 1.0 cannot replace"):
         load_backend(plugin)
 
@@ -193,6 +169,6 @@ def test_an_execution_of_a_plugin_is_cut_anywhere(installed, blobs, small_config
 def test_the_documentation_shows_the_example_as_it_is():
     section = (ROOT / "docs/backends.md").read_text().partition("## Write a backend")[2].partition("\n## ")[0]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
-    assert code == (EXAMPLE / "neuroforge_unrolled.py").read_text()
+    assert code == (BACKEND_EXAMPLE / "neuroforge_unrolled.py").read_text()
     declared = re.search(r"```toml\n(.*?)```", section, re.DOTALL).group(1)
-    assert declared in (EXAMPLE / "pyproject.toml").read_text()
+    assert declared in (BACKEND_EXAMPLE / "pyproject.toml").read_text()

@@ -14,7 +14,7 @@ from neuroforge_jax.doctor.diagnosis import Device, Kernels, diagnose, to_json
 from neuroforge_jax.system.accelerators import Accelerator
 from neuroforge_jax.system.cpu import Cores
 from neuroforge_jax.system.memory import Memory
-from tests.backends.test_plugins import offer
+from tests.plugins import offer
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,31 @@ def test_plugins_are_listed_the_broken_ones_too(tmp_path, monkeypatch):
     assert "listed 1.0 and rival 1.0 have one name for it" in rows[1].reason
     assert "which listed 1.0 cannot replace" in rows[3].reason
     assert "rival" not in sys.modules
+
+
+def test_kernels_of_packages_are_listed_with_what_they_take(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = (
+        "from neuroforge_jax import DenseKernel\n"
+        "fine = DenseKernel('fine', print, dtypes='bfloat16', devices='cpu')\n"
+        "far = DenseKernel('far', print, dtypes='float32', devices='tpu')"
+    )
+    entries = {"fine": ":fine", "far": ":far", "gone": ":gone", "xla": ":fine"}
+    offer(tmp_path, "listed-layers", entries, code, "kernel")
+    rows = {row.name: row for row in diagnose(tmp_path).kernel_plugins}
+    assert {name: row.status for name, row in rows.items()} == {
+        "fine": "ready",
+        "far": "absent",
+        "gone": "unavailable",
+        "xla": "unavailable",
+    }
+    assert (rows["fine"].dtypes, rows["fine"].devices, rows["fine"].origin) == (
+        ("bf16",),
+        "cpu",
+        "listed-layers 1.0",
+    )
+    assert "it needs tpu, and this device is cpu" in rows["far"].reason
+    assert "which listed-layers 1.0 cannot replace" in rows["xla"].reason
 
 
 def test_a_machine_with_nothing_to_mend_gets_no_advice(seen):

@@ -9,7 +9,7 @@ from neuroforge_jax import kernels
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.kernels import choice, tpu
 from neuroforge_jax.kernels.choice import Measured, entry_name, find_measurement
-from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, check_device, kernels_for
+from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, kernels_for
 from neuroforge_jax.kernels.tiling import Tiles
 
 pytestmark = pytest.mark.smoke
@@ -129,7 +129,7 @@ def test_a_gpu_that_cannot_run_the_kernels_named_says_its_capability():
         r"the hopper kernels need .* 9.0, and this device is Tesla T4 \(capability 7.5\); here xla would run"
     )
     with pytest.raises(DeviceError, match=told):
-        check_device(KERNEL_SETS["hopper"], Device("gpu", "Tesla T4", "7.5"))
+        KERNEL_SETS["hopper"].check_device(Device("gpu", "Tesla T4", "7.5"))
     with pytest.raises(DeviceError, match="here the triton kernels would run"):
-        check_device(KERNEL_SETS["hopper"], Device("gpu", "NVIDIA A100", "8.0"))
-    check_device(KERNEL_SETS["triton"], Device("gpu", "NVIDIA H200", "9.0"))
+        KERNEL_SETS["hopper"].check_device(Device("gpu", "NVIDIA A100", "8.0"))
+    KERNEL_SETS["triton"].check_device(Device("gpu", "NVIDIA H200", "9.0"))

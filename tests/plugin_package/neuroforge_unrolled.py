@@ -1,17 +1,16 @@
 import jax
 import numpy as np
 
-from neuroforge_jax.backends import Backend, Execution, SegmentMetrics
-from neuroforge_jax.data.batch import draw_batch, to_device
+import neuroforge_jax as nf
 
 
 def prepare(spec):
-    data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
+    data, fitted = nf.to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
 
     def program(state, fitted, data, indices):  # a step for each index, written out: XLA sees no loop
         each = []
         for index in indices:
-            batch = draw_batch(data, state.order_key, index, spec.batch_size)
+            batch = nf.draw_batch(data, state.order_key, index, spec.batch_size)
             state, metrics = spec.step(state, fitted, batch)
             each.append(metrics)
         return state, each
@@ -26,9 +25,9 @@ def prepare(spec):
             count = 8 if at + 8 <= last_step else 1
             state, each = compiled[count](state, fitted, data, np.arange(at, at + count, dtype=np.int32))
             chunks += [(metrics, 1) for metrics in each]
-        return state, SegmentMetrics(tuple(chunks), first_step, last_step)
+        return state, nf.SegmentMetrics(tuple(chunks), first_step, last_step)
 
     return run
 
 
-backend = Backend("unrolled", Execution("unrolled", prepare), precision="f32")
+backend = nf.Backend("unrolled", nf.Execution("unrolled", prepare), precision="f32")

@@ -1,9 +1,12 @@
 """Trainings lowered for accelerators, as far as jax takes them without a compiler."""
 
+import importlib
 import re
 from dataclasses import replace
 from importlib.util import find_spec
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from neuroforge_jax.config import TrainConfig
@@ -12,6 +15,7 @@ from neuroforge_jax.nn.mlp import train_flops
 from neuroforge_jax.portability.compiled import lower_function, make_programs
 from neuroforge_jax.training.optimizer import OPTIMIZERS
 from tests.conftest import make_blobs
+from tests.plugins import KERNEL_EXAMPLE
 
 pytestmark = pytest.mark.portability
 
@@ -103,3 +107,15 @@ def test_the_epoch_with_hand_written_kernels_lowers(platform, kernels, hidden):
     dataset = make_blobs(inputs=61) if hidden == (64,) else None
     exported = lowered_epoch(platform, config, dataset, implementation=kernels)
     assert "custom_call" in exported.mlir_module()
+
+
+@on_each_platform
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+def test_the_kernel_that_the_documentation_shows_lowers(platform, dtype, monkeypatch):
+    monkeypatch.syspath_prepend(str(KERNEL_EXAMPLE))
+    tiles = importlib.import_module("neuroforge_tiles").tiles
+    sizes = {(128, 784): dtype, (784, 512): dtype, (512,): "float32"}
+    like = [jax.ShapeDtypeStruct(size, jnp.dtype(of)) for size, of in sizes.items()]
+    exported = lower_function(platform, lambda x, kernel, bias: tiles.dense(x, kernel, bias, "gelu"), *like)
+    assert {"tpu": "tpu_custom_call", "cuda": "__gpu"}[platform] in exported.mlir_module()

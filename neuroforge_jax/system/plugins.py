@@ -1,7 +1,10 @@
-"""Backends of other packages: entry points of the group `neuroforge_jax.backends`.
+"""What other packages bring: entry points of a group for each kind of plugin.
 
     [project.entry-points."neuroforge_jax.backends"]
     unrolled = "neuroforge_unrolled:backend"
+
+    [project.entry-points."neuroforge_jax.kernels"]
+    tiles = "neuroforge_tiles:tiles"
 
 Finding them reads what the installed packages declare and imports none of them. A plugin is imported when it
 is loaded: because a user named it, or asked the doctor for a list.
@@ -12,15 +15,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from neuroforge_jax.errors import DeviceError, UserError
+from neuroforge_jax.errors import DeviceError, first_line
 
-GROUP = "neuroforge_jax.backends"
+GROUPS = {"backend": "neuroforge_jax.backends", "kernel": "neuroforge_jax.kernels"}
+"""Kind of plugin → the group of its entry points."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A backend that a package offers. origin: the package and its version; clash: why the name is not its own."""
+    """What a package offers under a name. kind: of GROUPS; origin: the package and its version; clash: why the name
+    is not its own.
+    """
 
+    kind: str
     name: str
     origin: str
     entry: EntryPoint
@@ -36,25 +43,24 @@ class Plugin:
         try:
             return _made(self.entry)
         except (Exception, SystemExit) as error:
-            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            raise self.error(f"{kind}{str(error).partition(chr(10))[0]}") from error
+            raise self.error(first_line(error)) from error
 
     def error(self, reason: str) -> DeviceError:
         """The sentence that it cannot be used."""
-        return DeviceError(f"backend {self.name!r} of {self.origin} is unavailable: {reason}")
+        return DeviceError(f"{self.kind} {self.name!r} of {self.origin} is unavailable: {reason}")
 
 
-def discover(built_in: Collection[str]) -> list[Plugin]:
-    """The plugins of the installed packages by name; none can take a built-in name or another plugin's."""
-    found = sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, _origin(entry)))
+def discover(kind: str, built_in: Collection[str]) -> list[Plugin]:
+    """The plugins of a kind by name; none can take a built-in name or another plugin's."""
+    found = sorted(entry_points(group=GROUPS[kind]), key=lambda entry: (entry.name, _origin(entry)))
     plugins = []
     for entry in found:
         clash, rivals = "", [_origin(other) for other in found if other.name == entry.name]
         if entry.name in built_in:
-            clash = f"neuroforge-jax has a backend of this name, which {_origin(entry)} cannot replace"
+            clash = f"neuroforge-jax has a {kind} of this name, which {_origin(entry)} cannot replace"
         elif len(rivals) > 1:
             clash = f"{' and '.join(rivals)} have one name for it; uninstall all but one"
-        plugins.append(Plugin(entry.name, _origin(entry), entry, clash))
+        plugins.append(Plugin(kind, entry.name, _origin(entry), entry, clash))
     return plugins
 
 
