@@ -1,6 +1,7 @@
-"""The notebooks run from top to bottom, and are kept without outputs."""
+"""The notebooks run from top to bottom, show what their text says, and are kept without outputs."""
 
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -9,9 +10,39 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def check_ladder(printed):
+    """A compiled step is faster than its operations one by one, and uses its memory again."""
+    ratios = re.findall(r"naive → stepped +([\d.]+) ×.* (faster|slower|no difference shown)$", printed, re.M)
+    assert len(ratios) == 2
+    assert all(told == "faster" for _, told in ratios)
+    weights = dict(re.findall(r"^(\w+) +old weights (used up|still there)", printed, re.M))
+    assert weights.pop("naive") == "still there"
+    assert set(weights.values()) == {"used up"}
+    assert "'stepped': 128, 'optimized': 1" in printed
+
+
+def check_precision(printed):
+    """Every rounding takes place, vanished gradients come back with a loss scale, and bf16 weights stand still."""
+    rows = re.findall(r"^(f32|bf16|fp16) +(none|\d+) (.+)$", printed, re.M)
+    error = {(name, scale != "none"): float(numbers.split()[-1]) for name, scale, numbers in rows}
+    assert 10 * error["f32", False] < error["fp16", True]
+    assert 3 * error["fp16", True] < error["bf16", False]
+    off = {(name, scale != "none"): float(numbers.split()[-2].rstrip("%")) for name, scale, numbers in rows}
+    assert 2 * off["fp16", True] < off["fp16", False]
+    losses = dict(re.findall(r"^(\w+) weights +last epoch's loss ([\d.]+)", printed, re.M))
+    assert float(losses["bf16"]) > 2 * float(losses["float32"])
+    skipped, first = re.search(r"^(\d+) of [\d,]+ steps skipped, (\d+) of them", printed, re.M).groups()
+    assert int(skipped) > int(first) > 0
+
+
+CHECKS = {"ladder": check_ladder, "precision": check_precision}
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each_notebook
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv(
@@ -24,9 +55,19 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
     assert any("image/png" in output.get("data", {}) for output in shown)
     accuracies = [output["data"]["text/plain"] for output in shown if output.output_type == "execute_result"]
     assert float(accuracies[-1]) > 0.95
+    streams = [output for output in shown if output.output_type == "stream"]
+    assert {output.name for output in streams} <= {"stdout"}
+    CHECKS.get(path.stem, lambda printed: None)("".join(output.text for output in streams))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each_notebook
 def test_a_notebook_is_kept_clean(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+
+
+@each_notebook
+def test_every_link_of_a_notebook_leads_to_a_file(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    links = [link for cell in cells for link in re.findall(r"\]\(([^)\s]+)\)", cell.source)]
+    assert all("://" in link or (path.parent / link).exists() for link in links), links
