@@ -121,17 +121,20 @@ def operation_events(events: list[dict[str, Any]], within: str | None = None) ->
     devices = {pid for (kind, pid, _), name in names.items() if kind == "process_name" and "/device:" in name}
     spans = [event for event in events if event.get("ph") == "X"]
     windows = [_times(event) for event in spans if event["name"] == within]
+    if within is None:
+        windows = [(-math.inf, math.inf)]
     begins = _begins_by_name(spans)
     for event in spans:
         line, args, (begin, end) = (event["pid"], event["tid"]), event.get("args") or {}, _times(event)
         if devices and line[0] not in devices:
             continue
-        if within is not None and not any(first <= begin and end <= last for first, last in windows):
+        last = next((last for first, last in windows if first <= begin and end <= last), None)
+        if last is None:
             continue
         on_stream = names.get(("thread_name", *line), "").startswith("Stream")
         if "hlo_op" in args or (on_stream and not event["name"].startswith(COPIES)):
             done, again = (_next(begins, f"{before}{event['name']}", begin) for before in (DONE, ""))
-            done = max(end, done) if done < again else end  # else it is of another time
+            done = max(end, min(done, last)) if done < again else end  # else it is of another time
             yield Event(begin, end, done, line, Key(args.get("hlo_module", ""), args.get("hlo_op", "")))
 
 

@@ -217,6 +217,17 @@ def test_only_what_lies_within_an_annotation_counts():
     assert [one.begin for one in trace.operation_events(events, "look")] == [110, 140]
 
 
+def test_what_other_threads_do_after_an_annotation_is_not_of_it():
+    """On a busy machine they come to it late, and the rows of a step would be longer than the step."""
+    op = {"hlo_module": "jit_program", "hlo_op": "dot.1"}
+    events = [
+        {**perfetto("look", 100, 701), "dur": 50},
+        perfetto("dot.1", 140, 701, 2, **op),
+        perfetto("end: dot.1", 400, 701, 3),
+    ]
+    assert [(one.begin, one.done) for one in trace.operation_events(events, "look")] == [(140, 150)]
+
+
 def test_the_table_has_the_longest_first_and_says_where_each_comes_from():
     rows = [
         trace.Operation(f"op.{index}", 1.0 / (index + 1), 10, "dot_general", "forward", index == 1)
