@@ -133,12 +133,12 @@ def carry_out(
         stopping = EarlyStopping(config.patience, config.target_accuracy)
         team = stack.enter_context(Callbacks([Divergence(), stopping, *callbacks]))
         monitor = stack.enter_context(_watch_time(options))
-        compiled_with = choice.backend.device, choice.backend.options(config.batch_size)
-        stack.enter_context(keep_programs(*compiled_with, team.note))
         pool = describe_pool(options, choice.backend.device.platform, in_time=starts_in_time)
         for sentence in filter(None, (pool, _describe_signals(options))):
             team.note(sentence)
         job = _build(config, dataset, options, choice)
+        stack.enter_context(keep_programs(job.device, job.compile_options, team.note))
+        check_fits(job.memory, job.device)
         if options.verify:
             team.note(_verify(job, options.tolerance))
         # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
@@ -192,7 +192,7 @@ def _describe_signals(options: RunOptions) -> str:
 def _build(
     config: TrainConfig, dataset: Dataset | LoadData | None, options: RunOptions, choice: Choice
 ) -> Job:
-    """The job of a run: its data loaded, cut and held out as the config says, and its memory checked."""
+    """The job of a run: its data loaded, cut and held out as the config says."""
     if not isinstance(dataset, Dataset):
         named = partial(load_dataset, config.dataset, data_dir=options.data_dir, target=config.target)
         with span("load"):
@@ -201,9 +201,7 @@ def _build(
             config = replace(config, dataset=dataset.name)  # what is continued must not choose again
     skips = options.on_divergence == "skip"
     job = Job.build(config, select_rows(config, dataset), choice, skips_non_finite=skips)
-    job = replace(job, streaming=Streaming(options.chunk_steps, options.read_ahead))
-    check_fits(job.memory, job.device)
-    return job
+    return replace(job, streaming=Streaming(options.chunk_steps, options.read_ahead))
 
 
 def _verify(job: Job, tolerance: float | None) -> str:

@@ -6,6 +6,7 @@ not a working one, though: on a CPU without those units bf16 through oneDNN is a
 of itself decides, never a try; where it has no such units, bf16 operands are multiplied in float32.
 """
 
+import math
 import platform as host
 from functools import cache
 
@@ -48,10 +49,23 @@ to batch 128); at batch 32 it depends on the widths, and at batch 8 it is 2.5 ti
 gains 7 % at batch 96, 28 % at 128 and 100 % at 512 over XLA alone, float32 3 to 4 %, as it does without AMX."""
 
 
-def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOptions:
+REPAYS_FROM_FLOPS = {
+    # by bf16
+    False: 2.5e12,
+    True: 0.7e12,
+}
+"""Operations of all products of a training from which on oneDNN is used. A program through it cannot be kept, and
+to compile one anew takes 0.6 s; it saves 0.1 to 0.4 s for 1e12 operations in float32, and 0.8 to 1.7 s in bf16 (two
+cores of a Zen 5; layers from 784-144-10 to 784-1024-512-10 at batch 8 to 512)."""
+
+
+def compile_options(
+    platform: str, policy: Policy, batch_size: int, flops: float = math.inf
+) -> CompileOptions:
     """The options for `jax.jit(compiler_options=dict(…))` on this platform, for batches of this size.
 
-    Empty where nothing is known to help; options that this jax does not know are left out.
+    flops: of all products of the training, or of what is compiled. Empty where nothing is known to help; options
+    that this jax does not know are left out.
     """
     if platform != "cpu" or host.machine().lower() not in ("x86_64", "amd64"):
         return ()
@@ -60,10 +74,11 @@ def compile_options(platform: str, policy: Policy, batch_size: int) -> CompileOp
         wanted[VECTOR_WIDTH] = 512
     multiplied_in = policy.multiplied_in(platform)
     if multiplied_in in (jnp.float32, jnp.bfloat16):
-        case = cpu.cpu_maker() == "GenuineIntel", multiplied_in == jnp.bfloat16
-        if batch_size not in XLA_ALONE[case]:
+        in_bf16 = multiplied_in == jnp.bfloat16
+        case, repays = (cpu.cpu_maker() == "GenuineIntel", in_bf16), flops >= REPAYS_FROM_FLOPS[in_bf16]
+        if repays and batch_size not in XLA_ALONE[case]:
             wanted[ONEDNN] = True
-        if batch_size >= ONEDNN_ALONE[case]:
+        if repays and batch_size >= ONEDNN_ALONE[case]:
             wanted[YNN_FUSIONS] = ""
     if multiplied_in != policy.compute:
         wanted[EXCESS_PRECISION] = False

@@ -1,5 +1,6 @@
 """The table of backends: each is four choices, execution, precision, kernels and platform."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,12 +85,12 @@ class Backend:
         except RuntimeError:
             raise DeviceError(self._absence(here)) from None
 
-    def options(self, batch_size: int) -> CompileOptions:
-        """The XLA compile options in force for batches of this size."""
-        return compile_options(self.device.platform, self.policy, batch_size)
+    def options(self, batch_size: int, flops: float = math.inf) -> CompileOptions:
+        """The XLA compile options for batches of this size in a training of so many operations."""
+        return compile_options(self.device.platform, self.policy, batch_size, flops)
 
     def environment(self, batch_size: int) -> dict[str, Any]:
-        """The contents of environment.json; the compile options are those for batches of this size."""
+        """Machine, versions and the compile options for long trainings with batches of this size."""
         return {
             **environment(self.device),
             "plugin": self.origin or None,

@@ -78,10 +78,12 @@ class Case:
 
     @cached_property
     def job(self) -> Job:
-        """The training, resolved."""
+        """The training, resolved, and compiled as a long one is."""
         if self.networks == 1:
-            return Job.build(self.config, self.dataset)
-        return build_population(self.config, self.dataset, range(self.networks))
+            job = Job.build(self.config, self.dataset)
+        else:
+            job = build_population(self.config, self.dataset, range(self.networks))
+        return replace(job, compile_options=job.backend.options(self.config.batch_size))
 
     @property
     def dtype(self) -> str:

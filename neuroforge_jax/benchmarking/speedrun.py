@@ -31,7 +31,7 @@ from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.job.job import Job
-from neuroforge_jax.job.pieces import evaluate, init, prepare, steps_per_epoch
+from neuroforge_jax.job.pieces import evaluate, init
 from neuroforge_jax.profiling import trace
 from neuroforge_jax.system.files import write_json
 
@@ -211,11 +211,16 @@ def race(
     return found
 
 
+def build_for_many_seeds(config: TrainConfig, dataset: Dataset) -> Job:
+    """The job of a recipe, compiled as a long training is: its program trains every seed."""
+    job = Job.build(config, dataset)
+    return replace(job, compile_options=job.backend.options(config.batch_size))
+
+
 def our_training(config: TrainConfig, dataset: Dataset) -> Callable[[int], Outcome]:
     """Train and evaluate by a seed; the seconds are those of the training, from a state that lies ready."""
-    steps = config.epochs * steps_per_epoch(config, dataset)
-    model, _ = init(config, dataset)
-    run, test = prepare(config, model, dataset), test_split(dataset)
+    job = build_for_many_seeds(config, dataset)
+    model, run, steps, test = job.model, job.compile(), job.training.steps, test_split(dataset)
 
     def train(seed: int) -> Outcome:
         _, state = init(replace(config, seed=seed), dataset)
@@ -231,7 +236,7 @@ def our_training(config: TrainConfig, dataset: Dataset) -> Callable[[int], Outco
 
 def operations_of(config: TrainConfig, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     """Where the time of a step goes: its longest operations, from a trace of some steps, which slows them down."""
-    job = Job.build(config, dataset)
+    job = build_for_many_seeds(config, dataset)
     run, state = job.compile(), job.start()
     state, _ = run(state, 0, 1)
     jax.block_until_ready(state)

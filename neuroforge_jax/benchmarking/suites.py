@@ -228,7 +228,8 @@ def regression() -> list[Group]:
     """What `--against` compares in two minutes: each execution, both dtypes, three batches, an optimizer with a
     schedule, and a network so small that what surrounds its products counts.
     """
-    data, flagship = random_pixels(), TrainConfig(hidden=FLAGSHIP, batch_size=64)
+    # So many epochs that they are compiled as long trainings are.
+    data, flagship = random_pixels(), TrainConfig(hidden=FLAGSHIP, batch_size=64, epochs=100)
     adam = replace(flagship, optimizer="adam", schedule="cosine", learning_rate=0.001)
     small = TrainConfig(hidden=(32,), batch_size=32)
     return [

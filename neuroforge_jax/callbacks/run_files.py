@@ -25,7 +25,7 @@ class RunFiles(Callback):
     def start(self, job: Job, progress: TrainProgress) -> None:
         """What the run is."""
         self._folder.write_config(job.config, self._options)
-        self._folder.write_json("environment.json", job.backend.environment(job.training.batch_size))
+        self._folder.write_json("environment.json", job.environment)
 
     def finish(self, trainer: Trainer, result: Any) -> None:
         """What came out."""

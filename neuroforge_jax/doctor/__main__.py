@@ -168,10 +168,15 @@ def _cache(seen: "Diagnosis") -> str:
     folder, reason = seen.compilation_cache.folder, seen.compilation_cache.reason
     if folder is None:
         return f"compiled programs are not kept: {reason}"
-    from neuroforge_jax.backends.compiler import ONEDNN  # with jax
+    from neuroforge_jax.backends.compiler import ONEDNN, REPAYS_FROM_FLOPS  # with jax
 
     onednn = any(ONEDNN in row.options for row in seen.compile_options)
-    but = "; those through oneDNN cannot be kept" if onednn else ""
+    f32, bf16 = (f"{REPAYS_FROM_FLOPS[in_bf16] / 1e12:g}" for in_bf16 in (False, True))
+    but = (
+        f"; those through oneDNN cannot be, so that only trainings of {f32} TFLOP and more ({bf16} in bf16) use it"
+        if onednn
+        else ""
+    )
     return f"compiled programs are kept in {folder}{f' ({reason})' if reason else ''}{but}"
 
 

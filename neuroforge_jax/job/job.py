@@ -9,6 +9,7 @@ Nothing below it sees the config or asks for a name again.
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,16 +91,17 @@ class Job:
                 "train from a source use --backend async, or --async-ops"
             )
         model = make_model(config, dataset, backend)
+        training = make_training(config, dataset, model.spec, source, skips_non_finite=skips_non_finite)
         return Job(
             config,
             backend,
             choice.reason,
             backend.device,
             backend.policy,
-            backend.options(config.batch_size),
+            backend.options(config.batch_size, training_flops(training, model.mlp)),
             dataset,
             model,
-            make_training(config, dataset, model.spec, source, skips_non_finite=skips_non_finite),
+            training,
             source,
         )
 
@@ -190,6 +192,12 @@ class Job:
     def _many(self) -> bool:
         return self.seeds is not None
 
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The contents of environment.json: machine, versions, compile options."""
+        about = self.backend.environment(self.training.batch_size)
+        return about | {"compile_options": dict(self.compile_options)}
+
     def evaluator(self, split: Split) -> Evaluator:
         """A function of one network's parameters that evaluates a split; it is being compiled."""
         assert not self._many, "a population is evaluated by `prepare_evaluation`, a network at a time"
@@ -202,6 +210,11 @@ class Job:
         others = [split for split in (self.dataset.validation, self.dataset.test) if split is not None]
         executor, accumulate = self.backend.executor, self.training.accumulate
         return estimate(self.spec(), executor, self.model.mlp, others, accumulate)
+
+
+def training_flops(training: Training, mlp: MLP) -> float:
+    """Operations of all products of a training of one network."""
+    return float(nn.train_flops(mlp)) * training.batch_size * training.steps
 
 
 def select_rows(config: TrainConfig, dataset: Dataset) -> Dataset:

@@ -143,7 +143,7 @@ class Benchmark(Callback):
             self.say(f"\n{report}")
             self.say(f"\n{parts}")
         if self._output is not None:
-            environment = trainer.job.backend.environment(trainer.job.training.batch_size)
+            environment = trainer.job.environment
             timed = {"seconds": dict(seconds), "spans": spans, "result": result.figures}
             rest = {"environment": environment, "step_parts": parts.record(), **self._measured}
             write_json(self._output, timed | rest)

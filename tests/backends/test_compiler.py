@@ -43,6 +43,18 @@ def test_a_cpu_with_bf16_units_takes_both_options_for_both_policies(x86):
 
 
 @native_bf16
+def test_a_short_training_leaves_onednn_out_so_that_its_program_can_be_kept(x86):
+    x86("avx512f", "avx512_bf16")
+    for policy, enough in ((F32, 2.5e12), (BF16, 0.7e12)):
+        short, long = (
+            {name for name, _ in compiler.compile_options("cpu", policy, 512, flops)}
+            for flops in (0.99 * enough, enough)
+        )
+        assert short == {compiler.VECTOR_WIDTH}
+        assert compiler.ONEDNN in long
+
+
+@native_bf16
 def test_large_bf16_batches_leave_every_product_to_onednn(x86):
     """At batch 8 that would be 2.5 times slower."""
     x86("avx512f", "avx512_bf16")
