@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from claims import original
 from figures import FIGURES
 from records import (
     Case,
@@ -551,6 +552,7 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "regression": regression,
     "roofline": roofline,
     "claims": claims,
+    "original": original,
     "gpu": gpu,
     "gpu-kernels": gpu_kernels,
     "gpu-loop": gpu_loop,
