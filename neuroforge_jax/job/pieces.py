@@ -21,6 +21,7 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data import shuffle
 from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
@@ -53,10 +54,11 @@ def prepare(
     given is donated and must not be used again. Of its metrics, `loss` and `correct` are f32 [S], a number for each
     step; reading them waits for the device. source: samples to train on in the place of `dataset.train`, and
     streaming: how far ahead they are read; both are for pipelined execution. Raises ConfigError for a batch larger
-    than the data and for a source with another execution, DeviceError where the backend's platform is absent.
+    than the data, for a source with another execution and for a model of another precision than the config's,
+    DeviceError where the backend's platform is absent.
     """
     job = Job.build(config, dataset, source=source)
-    return replace(job, model=model, streaming=streaming or Streaming()).compile()
+    return replace(_with_model(job, model), streaming=streaming or Streaming()).compile()
 
 
 def parts(config: TrainConfig, model: FittedModel, dataset: Dataset) -> Parts:
@@ -65,9 +67,19 @@ def parts(config: TrainConfig, model: FittedModel, dataset: Dataset) -> Parts:
     forward: (params, fitted, inputs as stored [B, I], dropout or None) → logits f32 [B, C]. metrics: (logits,
     batch, hyper) → the loss that is minimised, and how many samples are classified correctly. backward: (state,
     fitted, batch) → the gradients of that loss times the loss scale, and the metrics. optimize: (state,
-    gradients) → the next state. `fitted` is `model.fitted`, and `hyper` is `state.hyper`.
+    gradients) → the next state. `fitted` is `model.fitted`, and `hyper` is `state.hyper`. Raises as `prepare`.
     """
-    return replace(Job.build(config, dataset), model=model).parts
+    return _with_model(Job.build(config, dataset), model).parts
+
+
+def _with_model(job: Job, model: FittedModel) -> Job:
+    """The job of this model. What a network multiplies in is the model's, so that it must be the config's."""
+    if model.policy != job.policy:
+        raise ConfigError(
+            f"the config asks for precision {job.policy}, and the model has {model.policy}; make the model by "
+            "nf.init of this config"
+        )
+    return replace(job, model=model)
 
 
 def steps_per_epoch(config: TrainConfig, data: Dataset | Source) -> int:

@@ -132,6 +132,7 @@ def final_figures(
         "dataset": job.dataset.name,
         "dataset_origin": job.dataset.origin,
         "backend": job.backend.name,
+        "backend_reason": job.reason,
         "precision": str(job.policy),
         "products": job.policy.path(job.device.platform),
         "loss_scale": history[-1].get("loss_scale"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax.errors import ConfigError
 
 pytestmark = pytest.mark.full_effort
 
@@ -32,3 +33,13 @@ def test_the_pieces_do_what_fit_does(config, blobs):
     assert nf.evaluate(model, state.params, blobs.test).accuracy == whole.test_accuracy
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_of_another_precision_is_refused_and_not_trained_in_silence(blobs, small_config):
+    model, _ = nf.init(small_config, blobs)
+    other = dataclasses.replace(small_config, precision="fp16")
+    for function in (nf.prepare, nf.parts):
+        with pytest.raises(
+            ConfigError, match=r"asks for precision p=f32,c=f16,o=f32, and the model has p=f32,c=f32"
+        ):
+            function(other, model, blobs)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
 
 import neuroforge_jax as nf
 
@@ -28,7 +29,7 @@ def fill_tile(x, kernel, bias, y, activation):
     y[...] = nf.activate(total + bias[...], activation)
 
 
-def fill_all(x, kernel, bias, activation, interpret):
+def fill_all(x, kernel, bias, activation, **how):
     (rows, terms), columns = x.shape, kernel.shape[1]
     return pl.pallas_call(
         partial(fill_tile, activation=activation),
@@ -40,15 +41,15 @@ def fill_all(x, kernel, bias, activation, interpret):
         ],
         out_specs=pl.BlockSpec((TILE, TILE), lambda i, j: (i, j)),
         out_shape=jax.ShapeDtypeStruct((rows, columns), jnp.float32),
-        interpret=interpret,
+        **how,
     )(x, kernel, bias)
 
 
 def dense(x, kernel, bias, activation):
     operands = whole_tiles(x), whole_tiles(kernel), whole_tiles(bias[None], rows=1)
     fill = partial(fill_all, activation=activation)
-    interpreted, compiled = partial(fill, interpret=True), partial(fill, interpret=False)
-    y = lax.platform_dependent(*operands, cpu=interpreted, default=compiled)
+    on_gpu = partial(fill, compiler_params=triton.CompilerParams(num_warps=8))
+    y = lax.platform_dependent(*operands, cpu=partial(fill, interpret=True), tpu=fill, default=on_gpu)
     return y[: len(x), : len(bias)]  # without the rows and columns that the padding made
 
 
