@@ -380,6 +380,22 @@ def startup(records: Records) -> str:
     return table(head, rows) + source(records, "startup", rounds=False)
 
 
+def start(records: Records) -> str:
+    """From the command to an accuracy: when each line is seen, and what is imported until the end."""
+    record = records("start.json")["start"]
+    until, packages = record["seconds_until"], record["import_seconds"]
+    rows, before = [], 0.0
+    for name, seconds in until.items():
+        rows.append([name, f"{seconds['median']:.2f} s", f"{seconds['median'] - before:.2f} s"])
+        before = seconds["median"]
+    shown = ", ".join(f"{package} {seconds:.2f} s" for package, seconds in [*packages.items()][:8])
+    runs = next(iter(until.values()))["n"]
+    note = (
+        f"Medians of {runs} runs. Imports of one more, each package without those that it imports: {shown}."
+    )
+    return table(["seen", "after", "of which since the line before"], rows) + source(records, note=note)
+
+
 def reliability(records: Records) -> str:
     """What was done to runs, and how many survived."""
     record = records("reliability.json")
@@ -548,6 +564,7 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "scaling": scaling,
     "peaks": peaks,
     "startup": startup,
+    "start": start,
     "reliability": reliability,
     "regression": regression,
     "roofline": roofline,

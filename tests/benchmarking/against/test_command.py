@@ -40,11 +40,21 @@ def checkout(tmp_path):
     return root
 
 
+BENCH = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from neuroforge_jax.bench import main
+from neuroforge_jax.commands.outcome import leave
+leave(main(sys.argv[1:]))
+"""
+"""A shell's background job ignores Ctrl-C, and so would all that it starts."""
+
+
 def start(checkout, *words):
     temporary = checkout.parent / "temporary"
     temporary.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "neuroforge_jax.bench", *words],
+        [sys.executable, "-c", BENCH, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
