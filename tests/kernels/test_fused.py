@@ -229,7 +229,7 @@ def test_what_does_not_fit_together_is_named_before_tracing():
         kernels.dense(x.astype(jnp.int32), kernel, bias)
     with pytest.raises(ConfigError, match="unknown activation 'rleu': known are relu"):
         kernels.dense(x, kernel, bias, "rleu")
-    with pytest.raises(ConfigError, match="unknown implementation 'tpus': known are auto, reference"):
+    with pytest.raises(ConfigError, match="unknown kernels 'tpus': known are auto, reference"):
         kernels.dense(x, kernel, bias, implementation="tpus")
     with pytest.raises(ValueError, match="an MLP of width 129 does not fit on chip"):
         kernels.mlp(normal(4, 129), [layer(1, 129, 3)[1:]], "relu", implementation="interpret")
