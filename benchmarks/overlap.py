@@ -101,11 +101,11 @@ def overlap(options: Options, batch: int) -> dict[str, Any]:
     waiting.wait_for(seconds)
     waiting.train(2)
 
-    def in_turn(chunks: int) -> float:
+    def alternate(chunks: int) -> float:
         return sum(waiting.read(1) + instant.train(1) for _ in range(chunks))
 
     candidates: dict[str, Callable[[int], float]] = {
-        "compute": instant.train, "read": waiting.read, "one after the other": in_turn, "async": waiting.train,
+        "compute": instant.train, "read": waiting.read, "one after the other": alternate, "async": waiting.train,
     }  # fmt: skip
     rates = interleaved(
         {name: lambda go=go: options.chunks / go(options.chunks) for name, go in candidates.items()},
@@ -116,11 +116,11 @@ def overlap(options: Options, batch: int) -> dict[str, Any]:
         "steps_of_a_chunk": steps,
         "seconds_of_a_chunk": {name: spread([1 / rate for rate in values]) for name, values in rates.items()},
         "of_the_ideal": {name: ratios(rates[name], ideal) for name in ("one after the other", "async")},
-        "trace": traced(waiting, options.traced_chunks) if batch == 64 else None,
+        "trace": trace_chunks(waiting, options.traced_chunks) if batch == 64 else None,
     }
 
 
-def traced(streamed: Streamed, chunks: int) -> dict[str, list[list[float]]]:
+def trace_chunks(streamed: Streamed, chunks: int) -> dict[str, list[list[float]]]:
     """Of so many chunks, from when to when each was read and the device was busy, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         trace.start(Path(folder))
@@ -133,14 +133,14 @@ def traced(streamed: Streamed, chunks: int) -> dict[str, list[list[float]]]:
     begun = min(begin for begin, _, _ in spans)
     of = {
         "read": [(a - begun, b - begun) for a, b, event in spans if event["name"] == "read a chunk"],
-        "compute": joined(
+        "compute": join_spans(
             [(a - begun, b - begun) for a, b, event in spans if "hlo_op" in event.get("args", {})]
         ),
     }
     return {name: [[round(a, 6), round(b, 6)] for a, b in sorted(pairs)] for name, pairs in of.items()}
 
 
-def joined(spans: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+def join_spans(spans: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """Spans that overlap or follow each other at once, as one."""
     begin = end = None
     for a, b in sorted(spans):

@@ -3,7 +3,8 @@
     python -m neuroforge_jax.train --config configs/speedrun.py
 
 MNIST: 98.08 % on average over 30 seeds, in 0.30 s of training each (median 0.26 s).
-On two cores of an AMD EPYC (Zen 4), Python 3.13, jax 0.12.
+On two cores of an AMD EPYC (Zen 4), Python 3.13, jax 0.12; all seeds by one program, which goes through oneDNN. One
+command leaves oneDNN out, so that its program is kept: from the second time on 1.5 s in all (two cores of a Zen 5).
 """
 
 from neuroforge_jax import TrainConfig

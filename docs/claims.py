@@ -27,7 +27,7 @@ class Claim(NamedTuple):
     verdict: Callable[[Records], Verdict]
 
 
-def held_by(found: str, *tests: str) -> Callable[[Records], Verdict]:
+def by_tests(found: str, *tests: str) -> Callable[[Records], Verdict]:
     """A claim about behaviour, which these tests hold."""
     for test in tests:
         if not (ROOT / test).exists():
@@ -136,17 +136,21 @@ CLAIMS = (
     Claim(
         "one interface over CPU, CUDA and future accelerators",
         "python -m pytest -m portability",
-        held_by("compiled for TPU v5e, v6e, H200 and A100 from one source", "tests/portability/test_compiled.py"),
+        by_tests("compiled for TPU v5e, v6e, H200 and A100 from one source", "tests/portability/test_compiled.py"),
     ),
     Claim(
         "memory-safe",
         "python -m pytest tests/backends/test_executions.py",
-        held_by("a donated state is deleted, and jax refuses it", "tests/backends/test_executions.py"),
+        by_tests("a donated state is deleted, and jax refuses it", "tests/backends/test_executions.py"),
     ),
     Claim(
         "plugins for own backends and accelerators",
         "python -m neuroforge_jax.verify --plugin NAME",
-        held_by("backends and kernels, each checked", "tests/verification/test_conformance.py"),
+        by_tests(
+            "backends and kernels, each checked",
+            "tests/verification/test_backend_claims.py",
+            "tests/verification/test_kernel_claims.py",
+        ),
     ),
     Claim("training in 0.5 to 2 s", GPU_RUN, speed_claim("training in 0.5 to 2 s")),
     Claim("the best memory efficiency", "python -m neuroforge_jax.bench --suite peers", memory_efficiency),
@@ -158,12 +162,12 @@ CLAIMS = (
     Claim(
         "a script downloads MNIST; one build command",
         "python -m neuroforge_jax.data get mnist",
-        held_by("mirrors in turn, digests checked", "tests/data/test_download.py"),
+        by_tests("mirrors in turn, digests checked", "tests/data/test_download.py"),
     ),
     Claim(
         "`cpu`: development and CI",
         "python -m neuroforge_jax.train --backend cpu",
-        held_by("the same", "tests/backends/test_table.py"),
+        by_tests("the same", "tests/backends/test_table.py"),
     ),
     Claim("`cuda-naive` 10 to 50 ×", GPU_RUN, speed_claim("naive on CUDA, 10 to 50 ×")),
     Claim("`cuda-optimized` 50 to 200 ×", GPU_RUN, speed_claim("library products on CUDA, 50 to 200 ×")),
@@ -187,12 +191,12 @@ CLAIMS = (
     Claim(
         "every flag with its default",
         "python -m neuroforge_jax.train --help",
-        held_by("the same but `--backend`, which is `auto`", "tests/test_config.py"),
+        by_tests("the same but `--backend`, which is `auto`", "tests/test_config.py"),
     ),
     Claim(
         "persistent buffers, memory pooling",
         "python -m pytest -m slow tests/reliability/test_allocations.py",
-        held_by(
+        by_tests(
             "1,000 steps more hold as much and ask malloc as often; on a GPU rehearsed",
             "tests/reliability/test_allocations.py",
             "tests/kernels/test_on_gpu.py",
@@ -204,29 +208,29 @@ CLAIMS = (
     Claim(
         "four operations of a backend",
         "nf.parts(config, model, dataset)",
-        held_by("the same, as pure functions", "tests/backends/test_table.py"),
+        by_tests("the same, as pure functions", "tests/backends/test_table.py"),
     ),
     Claim(
         "`PerformanceProfiler`",
         "python -m neuroforge_jax.train --benchmark",
-        held_by("the same; a step is taken apart within its program", "tests/profiling/test_step_parts.py"),
+        by_tests("the same; a step is taken apart within its program", "tests/profiling/test_step_parts.py"),
     ),
     Claim("`PerformanceMonitor`", "python -m neuroforge_jax.train --benchmark", monitoring),
     Claim(
         "the pipeline in code",
         "python -m pytest -m docs",
-        held_by("runs as this page shows it", "tests/docs/test_blocks.py"),
+        by_tests("runs as this page shows it", "tests/docs/test_blocks.py"),
     ),
     Claim(
         "automatic correctness checks",
         "python -m neuroforge_jax.verify",
-        held_by("a float64 oracle; planted faults are found", "tests/verification/test_checks.py"),
+        by_tests("a float64 oracle; planted faults are found", "tests/verification/test_checks.py"),
     ),
     Claim("regression tests", "python -m neuroforge_jax.bench --against REV", regressions),
     Claim(
         "benchmarks with statistics",
         "python -m neuroforge_jax.bench",
-        held_by("interleaved rounds, bootstrap intervals", "tests/benchmarking/test_statistics.py"),
+        by_tests("interleaved rounds, bootstrap intervals", "tests/benchmarking/test_statistics.py"),
     ),
 )  # fmt: skip
 

@@ -16,6 +16,12 @@ from neuroforge_jax.kernels.plugins import find_kernel
 from neuroforge_jax.precision.policy import policy, short_name
 from neuroforge_jax.system.plugins import Plugin, discover
 
+LADDER_MEASURED = ("cpu",)
+"""Platforms on which the ladder of backends was measured, with a record in benchmarks/."""
+
+BF16_MEASURED = ("NVIDIA H200",)
+"""Kinds of accelerator on which bf16 was measured to be faster, with a record in benchmarks/."""
+
 BUILT_IN = ("auto", *BACKENDS)
 """Names that no package can take."""
 
@@ -122,12 +128,6 @@ def _reason(automatic: bool, device: jax.Device, precision: str) -> str:
         return f"auto: the fastest on {device.platform} that {kept}"
     return f"auto, chosen by rule: {kept}; no backends were compared on {device.device_kind} yet"
 
-
-LADDER_MEASURED = ("cpu",)
-"""Platforms on which the ladder of backends was measured, with a record in benchmarks/."""
-
-BF16_MEASURED = ("NVIDIA H200",)
-"""Kinds of accelerator on which bf16 was measured to be faster, with a record in benchmarks/."""
 
 BF16_MIN_STEP_FLOPS = 50e6
 """From about here on bf16 was measured faster than float32, by a tenth and more, on a CPU with bf16 units."""

@@ -24,6 +24,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jax.typing import DTypeLike
 
 from neuroforge_jax.kernels.forms import FORMS, Form
+from neuroforge_jax.kernels.gradients import compose_gradients
 from neuroforge_jax.kernels.tiling import TILES, Tiles, blocks, fitted
 from neuroforge_jax.typing import Array, Float
 
@@ -90,21 +91,6 @@ def _forward_kernel(x: Ref, kernel: Ref, bias: Ref, y: Ref, *rest: Ref, form: Fo
         y[...] = form.value(added).astype(y.dtype)
         for kept in z:
             kept[...] = added.astype(kept.dtype)
-
-
-def gradients(
-    x: Float[Array, "B I"],
-    kernel: Float[Array, "I O"],
-    dy: Float[Array, "B O"],
-    kept: Float[Array, "B O"],
-    activation: str,
-    *,
-    tiles: tuple[Tiles | None, Tiles | None] = (None, None),
-    interpret: Any = False,
-) -> tuple[Float[Array, "B I"], Float[Array, "I O"], Float[Array, " O"]]:
-    """Gradients of x, in the compute dtype, of W and of b, in float32; tiles: of the first and of the second."""
-    dx = input_gradient(dy, kept, kernel, activation, tiles=tiles[0], interpret=interpret)
-    return dx, *weight_gradient(x, dy, kept, activation, tiles=tiles[1], interpret=interpret)
 
 
 def input_gradient(
@@ -192,6 +178,9 @@ def _weight_gradient_kernel(
     def _sum_over_batch() -> None:
         before = jnp.where(first_term, 0.0, dbias[...])
         dbias[...] = before + dz.sum(axis=0, keepdims=True)
+
+
+gradients = compose_gradients(input_gradient, weight_gradient)
 
 
 def bias_activation(

@@ -22,6 +22,7 @@ from jax.experimental.pallas import triton as plgpu
 from jax.typing import DTypeLike
 
 from neuroforge_jax.kernels.forms import FORMS, Form
+from neuroforge_jax.kernels.gradients import compose_gradients
 from neuroforge_jax.kernels.tiling import Tiles, blocks, whole_tiles
 from neuroforge_jax.typing import Array, Float
 
@@ -77,21 +78,6 @@ def forward(
         name="dense_forward",
     )(x, kernel, whole_tiles(bias[None], 1, t.columns))
     return y[:rows, :columns], z[0][:rows, :columns] if z else None
-
-
-def gradients(
-    x: Float[Array, "B I"],
-    kernel: Float[Array, "I O"],
-    dy: Float[Array, "B O"],
-    kept: Float[Array, "B O"],
-    activation: str,
-    *,
-    tiles: tuple[Tiles | None, Tiles | None] = (None, None),
-    interpret: Any = False,
-) -> tuple[Float[Array, "B I"], Float[Array, "I O"], Float[Array, " O"]]:
-    """Gradients of x, in the compute dtype, of W and of b, in float32; tiles: of the first and of the second."""
-    dx = input_gradient(dy, kept, kernel, activation, tiles=tiles[0], interpret=interpret)
-    return dx, *weight_gradient(x, dy, kept, activation, tiles=tiles[1], interpret=interpret)
 
 
 def input_gradient(
@@ -175,6 +161,9 @@ def weight_gradient(
         name="dense_weight_gradient",
     )(x, dy, kept)
     return dkernel[:rows, :columns], dbias[0, :columns]
+
+
+gradients = compose_gradients(input_gradient, weight_gradient)
 
 
 def bias_activation(

@@ -192,8 +192,8 @@ def _by_host(job: Job, run: Run) -> StepParts:
     step = stopwatch.fastest()
     parts = replace(
         job.parts,
-        backward=_waited_for("forward_and_backward", job.parts.backward),
-        optimize=_waited_for("optimizer", job.parts.optimize),
+        backward=_wait_after("forward_and_backward", job.parts.backward),
+        optimize=_wait_after("optimizer", job.parts.optimize),
     )
     stopwatch.run, looks = job.compile(parts), []
     for _ in range(LOOKS):
@@ -210,7 +210,7 @@ def _by_host(job: Job, run: Run) -> StepParts:
     return StepParts(seconds, step, measured, stopwatch.steps, "on the host, each part waited for")
 
 
-def _waited_for(name: str, work: Callable[..., Result]) -> Callable[..., Result]:
+def _wait_after(name: str, work: Callable[..., Result]) -> Callable[..., Result]:
     """The same, in a span that ends when the device has done it."""
 
     def timed(*args: Any) -> Result:
