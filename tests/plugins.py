@@ -1,4 +1,4 @@
-"""Packages that bring plugins: the two examples, and packages that are made up; what their checks say first."""
+"""Packages that bring plugins: the two examples, and packages that are made up."""
 
 import shutil
 import subprocess
@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from neuroforge_jax.system.plugins import GROUPS
-from neuroforge_jax.verification.findings import judge
 
 ROOT = Path(__file__).parents[1]
 BACKEND_EXAMPLE, KERNEL_EXAMPLE = ROOT / "tests" / "plugin_package", ROOT / "tests" / "plugin_kernel"
@@ -35,8 +34,3 @@ def offer(folder, package, entries, code="", kind="backend"):
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     lines = [f"{name} = {module}{value}" for name, value in entries.items()]
     (metadata / "entry_points.txt").write_text("\n".join([f"[{GROUPS[kind]}]", *lines]))
-
-
-def first_failure(claims):
-    """The first finding that does not hold; what comes after it is not tried."""
-    return next((finding for finding in judge(claims) if not finding.passed), None)

@@ -12,7 +12,7 @@ from neuroforge_jax.backends.executors.base import SegmentMetrics
 from neuroforge_jax.backends.executors.stepped import STEPPED
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.verification.backend_claims import backend_claims
-from tests.plugins import first_failure
+from tests.verification.findings import first_failure
 
 pytestmark = pytest.mark.full_effort
 

@@ -11,7 +11,7 @@ from jax import lax
 import neuroforge_jax as nf
 from neuroforge_jax.verification import layers
 from neuroforge_jax.verification.kernel_claims import kernel_claims
-from tests.plugins import first_failure
+from tests.verification.findings import first_failure
 
 pytestmark = pytest.mark.full_effort
 
