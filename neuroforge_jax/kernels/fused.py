@@ -7,7 +7,7 @@
     reference   jax.numpy, differentiated by jax: what the others must agree with (`reference.py`)
     xla         left to XLA, with the products in the form that it multiplies fastest (`xla.py`)
     tpu         Pallas kernels for TPUs (`tpu.py`)
-    hopper      Pallas kernels for NVIDIA GPUs of compute capability 9.0 (`hopper.py`)
+    hopper      Pallas kernels for NVIDIA GPUs of compute capability 9.0 (`hopper/`)
     triton      Pallas kernels for NVIDIA GPUs of compute capability 8.0 and more (`triton.py`)
     interpret   the TPU's kernels as plain jax: for tests and teaching, on any device
     auto        the kernel that was measured to be the fastest on this device at about this size, else xla

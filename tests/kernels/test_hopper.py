@@ -8,6 +8,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from neuroforge_jax import kernels
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.kernels import hopper, reference
+from neuroforge_jax.kernels.hopper import narrow_mlp, product, work
 from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.portability.compiled import lower_function
 from neuroforge_jax.precision.policy import POLICIES
@@ -55,8 +56,8 @@ def test_bias_and_activation_in_one_pass_each_way(shape, activation):
 @pytest.mark.parametrize("steps", [4, 5])
 def test_a_sum_over_the_batch_is_divided_where_processors_would_be_idle(steps, monkeypatch):
     """In two parts, of which the last may be shorter; the elementwise kernel's rows too."""
-    monkeypatch.setattr(hopper, "_processors", lambda: 2)
-    monkeypatch.setattr(hopper, "LEAST_STEPS", 1)
+    monkeypatch.setattr(work, "processors", lambda: 2)
+    monkeypatch.setattr(product, "LEAST_STEPS", 1)
     x, dy, y = normal(64 * steps, 10), normal(64 * steps, 7), normal(64 * steps, 7)
     x = x.astype(jnp.bfloat16)
     dkernel, dbias = hopper.weight_gradient(x, dy, y, "relu", tiles=SMALL, interpret=True)
@@ -67,8 +68,8 @@ def test_a_sum_over_the_batch_is_divided_where_processors_would_be_idle(steps, m
 @interpreted
 @pytest.mark.parametrize("held", [True, False])
 def test_a_narrow_mlp_and_its_gradients(held, monkeypatch):
-    monkeypatch.setattr(hopper, "_processors", lambda: 2)
-    monkeypatch.setattr(hopper, "WEIGHT_BYTES", hopper.WEIGHT_BYTES if held else 0)
+    monkeypatch.setattr(work, "processors", lambda: 2)
+    monkeypatch.setattr(narrow_mlp, "WEIGHT_BYTES", narrow_mlp.WEIGHT_BYTES if held else 0)
     chosen = POLICIES["bf16"]
     layers = [layer(1, *pair)[1:] for pair in ((50, 30), (30, 10))]
     x, dy = normal(150, 50), normal(150, 10)  # three tiles for two processors
