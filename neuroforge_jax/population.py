@@ -21,7 +21,7 @@ from neuroforge_jax.backends.memory_estimate import check_fits, explain_out_of_m
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, DivergedError
-from neuroforge_jax.job.job import Job, select_rows, training_flops
+from neuroforge_jax.job.job import Job, select_rows
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.model.model import FittedModel
@@ -100,8 +100,8 @@ def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]
     kernels = job.backend.kernels
     if isinstance(kernels, DenseKernel) and not kernels.vmap:
         raise kernels.error("it does not work under jax.vmap, which trains a population; use --kernels xla")
-    flops = len(chosen) * training_flops(job.training, job.model.mlp)
-    return replace(job, seeds=chosen, compile_options=job.backend.options(config.batch_size, flops))
+    job = replace(job, seeds=chosen)
+    return replace(job, compile_options=job.backend.options(config.batch_size, job.flops))
 
 
 def member(tree: Params, index: int) -> Params:

@@ -209,7 +209,7 @@ def _verify(job: Job, tolerance: float | None) -> str:
     from neuroforge_jax.verification.checks import verify_backend, verify_training
 
     with span("verify"):
-        standard = verify_backend(job.backend, tolerance)
+        standard = verify_backend(job.backend, tolerance, flops=job.flops)
         own = verify_training(job.backend, job.config, job.dataset)
     for verdict in (standard, own):
         if not verdict.passed:

@@ -5,6 +5,7 @@ With `--plugin NAME` everything is checked that the backend or the kernel of ano
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -75,7 +76,7 @@ def _verify(args: Sequence[str]) -> None:
     if flags.output is not None and not flags.output.parent.is_dir():
         raise ConfigError(f"--output {flags.output}: there is no folder {flags.output.parent}; make it first")
     if flags.plugin is not None:
-        _verify_plugins(flags.plugin, flags.output)
+        _verify_plugins(flags)
         return
     config = None
     if flags.config is not None:
@@ -95,8 +96,12 @@ def _verify(args: Sequence[str]) -> None:
     _carry_out(flags, config, backends, skipped, planted)
 
 
-def _verify_plugins(name: str, output: Path | None) -> None:
-    """A line for each check of the plugins of this name. Raises VerificationError with the first that fails."""
+def _verify_plugins(flags: VerifyFlags) -> None:
+    """A line for each check of the plugins of a name, with --debug the traceback of what fails by an exception.
+
+    Raises VerificationError with the first that fails.
+    """
+    assert flags.plugin is not None
     from rich.console import Console
 
     from neuroforge_jax.backends.table import BACKENDS
@@ -104,24 +109,26 @@ def _verify_plugins(name: str, output: Path | None) -> None:
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     outcomes = []
-    for plugin in load_plugins(name):
+    for plugin in load_plugins(flags.plugin):
         console.print(f"{plugin.name} of {plugin.origin}: {describe_plugin(plugin)}", style="bold cyan")
-        outcomes.append(verify_plugin(plugin, tell=partial(_show_finding, console)))
+        outcomes.append(verify_plugin(plugin, tell=partial(_show_finding, console, flags.debug)))
         console.print(f"{outcomes[-1].count()}, {outcomes[-1].seconds:.0f} s")
-    if output is not None:
+    if flags.output is not None:
         record = {
             "passed": all(outcome.passed for outcome in outcomes),
             "environment": BACKENDS["optimized"].environment(67),
             "plugins": [outcome.record() for outcome in outcomes],
         }
-        _write(output, record, console)
+        _write(flags.output, record, console)
     for outcome in outcomes:
         if not outcome.passed:
             raise VerificationError(outcome.sentence())
 
 
-def _show_finding(console: "Console", finding: "Finding") -> None:
+def _show_finding(console: "Console", debug: bool, finding: "Finding") -> None:
     console.print(f"  {finding}", style="" if finding.passed else "bold red")
+    if debug and finding.cause is not None:
+        console.print("".join(traceback.format_exception(finding.cause)), end="")
 
 
 def _write(path: Path, record: Mapping[str, Any], console: "Console") -> None:

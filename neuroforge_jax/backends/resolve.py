@@ -1,5 +1,6 @@
 """From the names of a config to a backend, a plugin's too, with the reason why it is this one."""
 
+import platform as host
 from dataclasses import dataclass, replace
 
 import jax
@@ -16,8 +17,8 @@ from neuroforge_jax.kernels.plugins import find_kernel
 from neuroforge_jax.precision.policy import policy, short_name
 from neuroforge_jax.system.plugins import Plugin, discover
 
-LADDER_MEASURED = ("cpu",)
-"""Platforms on which the ladder of backends was measured, with a record in benchmarks/."""
+LADDER_MEASURED = {"cpu": ("x86_64", "amd64")}
+"""Platforms on which the ladder of backends was measured, with a record in benchmarks/, and their architectures."""
 
 BF16_MEASURED = ("NVIDIA H200",)
 """Kinds of accelerator on which bf16 was measured to be faster, with a record in benchmarks/."""
@@ -94,27 +95,36 @@ def choose(config: TrainConfig) -> Choice:
     if config.mesh is not None:
         raise NotYetError("--mesh (several devices) is not built yet; leave it out")
     reason = _reason(automatic, backend.device, backend.precision)
-    return Choice(backend, reason + _left_to_xla(backend, config.activation) + _origins(backend))
+    activations = _activations_of_layers(config)
+    return Choice(backend, reason + _describe_fallback(backend, activations) + _origins(backend, activations))
 
 
-def _origins(backend: Backend) -> str:
+def _activations_of_layers(config: TrainConfig) -> tuple[str, ...]:
+    """What the layers of a network apply to their sums: where these are normalized first, nothing."""
+    hidden = (config.activation,) if config.hidden and config.normalization == "none" else ()
+    return tuple(dict.fromkeys((*hidden, "identity")))
+
+
+def _origins(backend: Backend, activations: tuple[str, ...]) -> str:
     """For the header: the packages that bring the backend and its kernels, where they are others."""
     kernels, origins = backend.kernels, backend.origin and f", from {backend.origin}"
-    if isinstance(kernels, DenseKernel) and kernels.origin:
-        origins += f", layers by {kernels} of {kernels.origin}"
-    return origins
+    if not isinstance(kernels, DenseKernel) or not kernels.origin:
+        return origins
+    if kernels.computes_any(backend.policy.compute, activations):
+        return f"{origins}, layers by {kernels} of {kernels.origin}"
+    return f"{origins}; {kernels} is of {kernels.origin}"
 
 
-def _left_to_xla(backend: Backend, activation: str) -> str:
+def _describe_fallback(backend: Backend, activations: tuple[str, ...]) -> str:
     """For the header: that there are kernels for the device, and none for this precision or activation.
 
     Raises DeviceError where kernels are asked for and there are none for the device.
     """
-    runs, dtype = backend.implementation, backend.policy.compute
-    if isinstance(runs, DenseKernel):
-        left = runs.left_to_xla(dtype, activation)
-        return left and f"; {left}"
-    kernel_set = KERNEL_SETS.get(runs)
+    implementation, dtype = backend.implementation, backend.policy.compute
+    if isinstance(implementation, DenseKernel):
+        fallback = implementation.describe_fallback(dtype, activations)
+        return fallback and f"; {fallback}"
+    kernel_set = KERNEL_SETS.get(implementation)
     if kernel_set is None or kernel_set.multiplies(dtype):
         return ""
     return f"; the {kernel_set.name} kernels multiply no {short_name(dtype)}, and xla runs"
@@ -124,9 +134,15 @@ def _reason(automatic: bool, device: jax.Device, precision: str) -> str:
     if not automatic:
         return "as named"
     kept = "keeps float32" if precision == "f32" else f"takes {precision}, as named"
-    if device.platform in LADDER_MEASURED:
+    if ladder_is_measured(device):
         return f"auto: the fastest on {device.platform} that {kept}"
-    return f"auto, chosen by rule: {kept}; no backends were compared on {device.device_kind} yet"
+    kind = f"{host.machine()} CPUs" if device.platform == "cpu" else device.device_kind
+    return f"auto, chosen by rule: {kept}; no backends were compared on {kind} yet"
+
+
+def ladder_is_measured(device: jax.Device) -> bool:
+    """Whether a record says which backend is the fastest on devices like this one."""
+    return host.machine().lower() in LADDER_MEASURED.get(device.platform, ())
 
 
 BF16_MIN_STEP_FLOPS = 50e6

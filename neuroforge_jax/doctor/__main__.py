@@ -253,7 +253,8 @@ def _notes(seen: "Diagnosis") -> Iterator[tuple[str, str]]:
             names.setdefault((row.status, _because(row)), []).append(name)
     for kernel in seen.kernel_plugins:
         if kernel.status != "ready":
-            names[kernel.status, _because(kernel)] = [f"--kernels {kernel.name} of {kernel.origin}"]
+            name = f"--kernels {kernel.name} of {kernel.origin}"
+            names.setdefault((kernel.status, _because(kernel)), []).append(name)
     for (status, reason), those in names.items():
         yield status, f"{', '.join(those)}: {reason}"
 

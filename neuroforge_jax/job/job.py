@@ -189,6 +189,11 @@ class Job:
             return self.backend.executor.prepare(self.spec(parts))
 
     @property
+    def flops(self) -> float:
+        """Operations of all products of the training, of all its networks."""
+        return len(self.seeds or (0,)) * training_flops(self.training, self.model.mlp)
+
+    @property
     def _many(self) -> bool:
         return self.seeds is not None
 

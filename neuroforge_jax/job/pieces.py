@@ -54,8 +54,8 @@ def prepare(
     given is donated and must not be used again. Of its metrics, `loss` and `correct` are f32 [S], a number for each
     step; reading them waits for the device. source: samples to train on in the place of `dataset.train`, and
     streaming: how far ahead they are read; both are for pipelined execution. Raises ConfigError for a batch larger
-    than the data, for a source with another execution and for a model of another precision than the config's,
-    DeviceError where the backend's platform is absent.
+    than the data, for a source with another execution and for a model of another network, loss or precision than
+    the config's, DeviceError where the backend's platform is absent.
     """
     job = Job.build(config, dataset, source=source)
     return replace(_with_model(job, model), streaming=streaming or Streaming()).compile()
@@ -73,13 +73,19 @@ def parts(config: TrainConfig, model: FittedModel, dataset: Dataset) -> Parts:
 
 
 def _with_model(job: Job, model: FittedModel) -> Job:
-    """The job of this model. What a network multiplies in is the model's, so that it must be the config's."""
-    if model.policy != job.policy:
-        raise ConfigError(
-            f"the config asks for precision {job.policy}, and the model has {model.policy}; make the model by "
-            "nf.init of this config"
-        )
-    return replace(job, model=model)
+    """The job of this model, which must be the config's but for its kernels: those are how, and not what."""
+    own, asked = model.spec, job.model.spec
+    for name, has, wants in (
+        ("precision", own.policy, asked.policy),
+        ("loss", own.loss, asked.loss),
+        ("network", own.mlp, asked.mlp),
+    ):
+        if has != wants:
+            raise ConfigError(
+                f"the config asks for {name} {wants}, and the model has {has}; make the model by nf.init of this "
+                "config"
+            )
+    return replace(job, model=replace(model, spec=replace(own, implementation=asked.implementation)))
 
 
 def steps_per_epoch(config: TrainConfig, data: Dataset | Source) -> int:

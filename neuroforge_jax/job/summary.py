@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.backends.peak import matmul_peak_flops, share_of_peak
+from neuroforge_jax.backends.peak import matmul_peak_flops
 from neuroforge_jax.backends.resolve import precision_advice
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
@@ -105,6 +105,9 @@ def final_figures(
     """The contents of result.json. peak: FLOP/s of the machine, where they were measured."""
     job, progress, model = trainer.job, trainer.progress, trainer.job.model
     pace, history = progress.throughput, progress.history
+    flops = pace.samples_per_second * train_flops(model.mlp)
+    # A training that was faster than all that was measured before it is itself the peak.
+    peak = peak and max(peak, flops)
     selected, shown = best.params is not None, next(iter(trainer.evaluators), "train")
     rate = pace.samples_per_second
     of_best = best.evaluation
@@ -124,10 +127,10 @@ def final_figures(
         "epochs": len(history),
         "parameters": count(model.mlp),
         "train_flops_per_sample": train_flops(model.mlp),
-        "flops_per_second": rate * train_flops(model.mlp),
+        "flops_per_second": flops,
         "matmul_peak_flops_per_second": peak,
         "matmul_peak_dtype": short_name(job.policy.multiplied_in(job.device.platform)),
-        "share_of_peak": peak and share_of_peak(rate * train_flops(model.mlp), peak),
+        "share_of_peak": peak and flops / peak,
         "peak_memory_bytes": memory.peak_device_bytes(job.device) or memory.peak_resident_bytes(),
         "dataset": job.dataset.name,
         "dataset_origin": job.dataset.origin,

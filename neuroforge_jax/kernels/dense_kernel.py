@@ -2,13 +2,13 @@
 
     kernel = DenseKernel("tiles", dense, dtypes=("float32", "bfloat16"), devices=("cpu", "tpu"))
 
-What it does not take of dtypes and activations XLA computes; a device that it does not take is refused. Where the
+XLA computes the dtypes and activations that it does not take; a device that it does not take is refused. Where the
 package brings no gradient, XLA computes it from what the kernel gave:
 
     dz = dy ⊙ φ′,   dx = dz·Wᵀ,   dW = xᵀ·dz,   db = Σ_B dz
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ PLATFORMS = {"cpu": ("cpu",), "gpu": ("gpu", "cuda", "rocm"), "cuda": ("gpu", "c
 
 GRADIENTS = ("xla", "jax")
 
-Layer = Callable[[Array, Array, Array, str], Array]
+DenseFunction = Callable[[Array, Array, Array, str], Array]
 Gradient = Callable[[Array, Array, Array, str, Array, Array], tuple[Array, Array, Array]]
 
 
@@ -48,7 +48,7 @@ class DenseKernel:
     """
 
     name: str
-    dense: Layer
+    dense: DenseFunction
     dtypes: tuple[DTypeLike, ...]
     devices: tuple[str, ...] | Callable[[jax.Device], bool]
     gradient: Gradient | str = "xla"
@@ -64,11 +64,11 @@ class DenseKernel:
                 f"dense is a {type(self.dense).__name__}: it is a function of x, kernel, bias, φ"
             )
         for name in self.activations:
-            if name not in ACTIVATIONS:
-                raise ConfigError(unknown("activation", name, ACTIVATIONS))
+            if not isinstance(name, str) or name not in ACTIVATIONS:
+                raise ConfigError(unknown("activation", str(name), ACTIVATIONS))
         for name in () if callable(self.devices) else self.devices:
-            if name not in PLATFORMS:
-                raise ConfigError(unknown("device", name, PLATFORMS))
+            if not isinstance(name, str) or name not in PLATFORMS:
+                raise ConfigError(unknown("device", str(name), PLATFORMS))
         object.__setattr__(self, "dtypes", tuple(map(_dtype, self.dtypes)))
         if not callable(self.gradient) and self.gradient not in GRADIENTS:
             raise ConfigError(f"{unknown('gradient', str(self.gradient), GRADIENTS)}; or a function")
@@ -88,6 +88,10 @@ class DenseKernel:
         """Whether it takes operands of this dtype."""
         return jnp.dtype(dtype) in self.dtypes
 
+    def does(self, part: str, dtype: DTypeLike) -> bool:
+        """Whether it computes `dense`, or an `mlp` layer by layer, of operands of this dtype."""
+        return part != "bias_activation" and self.multiplies(dtype)
+
     def takes(self, device: jax.Device) -> bool:
         """Whether it runs on this device. Raises DeviceError where its own function of it fails."""
         if not callable(self.devices):
@@ -106,8 +110,8 @@ class DenseKernel:
         """Raises DeviceError where it does not take this device."""
         if not self.takes(device):
             raise self.error(
-                f"it needs {self.needs}, and this device is {describe_device(device)}; leave --kernels out, and "
-                "XLA computes the layers"
+                f"it needs {self.needs}, and this device is {describe_device(device)}; --kernels xla "
+                "computes the layers anywhere"
             )
 
     def error(self, reason: str) -> DeviceError:
@@ -115,13 +119,16 @@ class DenseKernel:
         package = f" of {self.origin}" if self.origin else ""
         return DeviceError(f"kernel {self.name!r}{package} cannot be used: {reason}")
 
-    def left_to_xla(self, dtype: DTypeLike, activation: str) -> str:
-        """For a header: what of a training it leaves to XLA; "" for nothing."""
+    def describe_fallback(self, dtype: DTypeLike, activations: Iterable[str]) -> str:
+        """For a header: what of a training it leaves to XLA; "" for nothing. activations: of its layers."""
+        missing = [name for name in activations if name not in self.activations]
         if not self.multiplies(dtype):
             return f"{self.name} multiplies no {short_name(dtype)}, and xla runs"
-        if activation not in self.activations:
-            return f"{self.name} has no {activation}, and xla runs there"
-        return ""
+        return f"{self.name} has no {join_words(missing, 'and no')}, and xla runs there" if missing else ""
+
+    def computes_any(self, dtype: DTypeLike, activations: Iterable[str]) -> bool:
+        """Whether there is a layer of a training that it computes."""
+        return self.multiplies(dtype) and any(name in self.activations for name in activations)
 
 
 def apply_dense(
@@ -177,10 +184,8 @@ def _gradient_by_xla(
     x: Array, kernel: Array, bias: Array, activation: str, policy: Policy, y: Array, dy: Array
 ) -> tuple[Array, ...]:
     form = FORMS[activation]
-    # A product that only its derivative is asked of is never computed.
-    product, pull = jax.vjp(lambda x, kernel: xla.product(x, kernel, policy), x, kernel)
-    dz = form.gradient(dy, product + bias if form.keeps_sum else y)
-    return *pull(dz), dz.sum(axis=0).astype(bias.dtype)
+    dz = form.gradient(dy, xla.product(x, kernel, policy) + bias if form.keeps_sum else y)
+    return *xla.product_gradient(x, kernel, dz, policy), dz.sum(axis=0).astype(bias.dtype)
 
 
 def _results(

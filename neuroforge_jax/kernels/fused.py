@@ -60,12 +60,12 @@ def dense(
     lookup(ACTIVATIONS, activation, "activation")
     _check_layer(x, kernel, bias)
     size = (len(x), kernel.shape[1], x.shape[1])
-    runs = _choose(implementation, "dense", policy.compute, size, x)
-    if isinstance(runs, KernelSet):
-        return _dense(x, kernel, bias, activation, policy, runs)
-    if isinstance(runs, DenseKernel) and activation in runs.activations:
-        return apply_dense(x, kernel, bias, activation, policy, runs)
-    return (reference if runs == "reference" else xla).dense(x, kernel, bias, activation, policy)
+    chosen = _choose(implementation, "dense", policy.compute, size, x)
+    if isinstance(chosen, KernelSet):
+        return _dense(x, kernel, bias, activation, policy, chosen)
+    if isinstance(chosen, DenseKernel) and activation in chosen.activations:
+        return apply_dense(x, kernel, bias, activation, policy, chosen)
+    return (reference if chosen == "reference" else xla).dense(x, kernel, bias, activation, policy)
 
 
 def bias_activation(
@@ -78,9 +78,9 @@ def bias_activation(
     lookup(ACTIVATIONS, activation, "activation")
     if bias.shape != z.shape[1:]:
         raise ValueError(f"a bias {bias.shape} does not fit sums {z.shape}: it has a number for each column")
-    runs = _choose(implementation, "bias_activation", z.dtype, (len(z), len(bias), 1), z)
-    if isinstance(runs, KernelSet):
-        return _bias_activation(z, bias, activation, runs)
+    chosen = _choose(implementation, "bias_activation", z.dtype, (len(z), len(bias), 1), z)
+    if isinstance(chosen, KernelSet):
+        return _bias_activation(z, bias, activation, chosen)
     return reference.bias_activation(z, bias, activation)
 
 
@@ -101,19 +101,19 @@ def mlp(
         _check_layer(jax.ShapeDtypeStruct((len(x), width), x.dtype), kernel, bias)
         width = kernel.shape[1]
     widest = max(x.shape[1], *(kernel.shape[1] for kernel, _ in layers))
-    runs = _choose(implementation, "mlp", policy.compute, (len(x), widest, len(layers)), x)
-    if isinstance(runs, KernelSet):
+    chosen = _choose(implementation, "mlp", policy.compute, (len(x), widest, len(layers)), x)
+    if isinstance(chosen, KernelSet):
         if widest > NARROW_MLP:
             raise ValueError(
                 f"an MLP of width {widest} does not fit on chip: one kernel takes widths up to {NARROW_MLP}; "
                 "use dense for each layer, or implementation='xla'"
             )
         kernels, biases = zip(*layers, strict=True)
-        return _mlp(x, kernels, biases, activation, policy, runs)
+        return _mlp(x, kernels, biases, activation, policy, chosen)
     *hidden, (kernel, bias) = layers
     for hidden_kernel, hidden_bias in hidden:
-        x = dense(x, hidden_kernel, hidden_bias, activation, policy, runs)
-    return dense(x, kernel, bias, "identity", policy, runs)
+        x = dense(x, hidden_kernel, hidden_bias, activation, policy, chosen)
+    return dense(x, kernel, bias, "identity", policy, chosen)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -232,14 +232,10 @@ def _choose(
         implementation = choice.implementation if choice else "xla"
     if implementation in ("reference", "xla"):
         return implementation
-    runs = _find(implementation)
+    chosen = _find(implementation)
     if isinstance(operand, jax.Array) and not isinstance(operand, jax.core.Tracer):
-        runs.check_device(next(iter(operand.devices())))
-    if isinstance(runs, DenseKernel):
-        return runs if runs.multiplies(dtype) and part != "bias_activation" else "xla"
-    # Wherever there are vectors they are float32.
-    able = runs.multiplies(dtype) or (part == "bias_activation" and dtype == jnp.float32)
-    return runs if able and part in runs.parts else "xla"
+        chosen.check_device(next(iter(operand.devices())))
+    return chosen if chosen.does(part, dtype) else "xla"
 
 
 def _find(implementation: Implementation) -> KernelSet | DenseKernel:

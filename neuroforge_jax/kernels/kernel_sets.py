@@ -152,6 +152,12 @@ class KernelSet:
         """Whether there are kernels for operands of this dtype."""
         return any(jnp.dtype(dtype) == jnp.dtype(known) for known in self.dtypes)
 
+    def does(self, part: str, dtype: DTypeLike) -> bool:
+        """Whether there are kernels for `dense`, `bias_activation` or `mlp` and operands of this dtype."""
+        # Wherever there are vectors they are float32.
+        able = self.multiplies(dtype) or (part == "bias_activation" and dtype == jnp.float32)
+        return able and part in self.parts
+
     def check_device(self, device: jax.Device) -> None:
         """Raises DeviceError where this device cannot run these kernels."""
         if self.interpret:

@@ -24,7 +24,7 @@ TILES = Tiles(512, 512, 512)
 result, and the sum, are 5 MB."""
 
 
-def fitted(tiles: Tiles, m: int, n: int, k: int) -> Tiles:
+def fit_tiles(tiles: Tiles, m: int, n: int, k: int) -> Tiles:
     """These tiles for a product of this size; an axis no longer than its tile is one tile, as long as the axis."""
     return Tiles(min(m, tiles.rows), min(n, tiles.columns), min(k, tiles.terms))
 
@@ -34,13 +34,13 @@ def blocks(length: int, tile: int) -> int:
     return -(-length // tile)
 
 
-def padded(length: int, unit: int) -> int:
+def round_up(length: int, unit: int) -> int:
     """The next multiple of the unit."""
     return blocks(length, unit) * unit
 
 
 def whole_tiles(array: Array, rows: int, columns: int) -> Array:
     """A matrix, padded with zeros to whole tiles."""
-    wanted = padded(array.shape[0], rows), padded(array.shape[1], columns)
+    wanted = round_up(array.shape[0], rows), round_up(array.shape[1], columns)
     short = [(0, full - length) for full, length in zip(wanted, array.shape, strict=True)]
     return jnp.pad(array, short) if array.shape != wanted else array

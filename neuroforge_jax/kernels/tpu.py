@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 
 from neuroforge_jax.kernels.forms import FORMS, Form
 from neuroforge_jax.kernels.gradients import compose_gradients
-from neuroforge_jax.kernels.tiling import TILES, Tiles, blocks, fitted
+from neuroforge_jax.kernels.tiling import TILES, Tiles, blocks, fit_tiles
 from neuroforge_jax.typing import Array, Float
 
 Ref = Any
@@ -56,7 +56,7 @@ def forward(
 ) -> tuple[Float[Array, "B O"], Float[Array, "B O"] | None]:
     """The layer's y in the output dtype and, where φ′ needs it, its sum z in the compute dtype."""
     (rows, terms), columns, form = x.shape, kernel.shape[1], FORMS[activation]
-    t = fitted(tiles or TILES, rows, columns, terms)
+    t = fit_tiles(tiles or TILES, rows, columns, terms)
     shapes = [jax.ShapeDtypeStruct((rows, columns), output)]
     if form.keeps_sum:
         shapes.append(jax.ShapeDtypeStruct((rows, columns), x.dtype))
@@ -104,7 +104,7 @@ def input_gradient(
 ) -> Float[Array, "B I"]:
     """Gradient of x, (dy ⊙ φ′)·Wᵀ, rounded to the compute dtype."""
     (rows, terms), columns = dy.shape, kernel.shape[0]
-    t = fitted(tiles or TILES, rows, columns, terms)
+    t = fit_tiles(tiles or TILES, rows, columns, terms)
     of_dy = pl.BlockSpec((t.rows, t.terms), lambda i, j, k: (i, k))
     return pl.pallas_call(
         partial(_input_gradient_kernel, form=FORMS[activation], terms=terms),
@@ -142,7 +142,7 @@ def weight_gradient(
 ) -> tuple[Float[Array, "I O"], Float[Array, " O"]]:
     """Gradients of W, xᵀ·(dy ⊙ φ′), and of b, both in float32."""
     (terms, rows), columns = x.shape, dy.shape[1]
-    t = fitted(tiles or TILES, rows, columns, terms)
+    t = fit_tiles(tiles or TILES, rows, columns, terms)
     of_dy = pl.BlockSpec((t.terms, t.columns), lambda j, i, k: (k, j))
     dkernel, dbias = pl.pallas_call(
         partial(_weight_gradient_kernel, form=FORMS[activation], terms=terms),
@@ -374,7 +374,7 @@ def _within(tile: Array, axis: int, length: int, grid_axis: int) -> Array:
 def _rows_and_columns(z: Array) -> tuple[tuple[int, int], pl.BlockSpec, pl.BlockSpec]:
     """The grid, columns first, and the tiles of a matrix and of its bias."""
     rows, columns = z.shape
-    t = fitted(ROW_TILES, rows, columns, 1)
+    t = fit_tiles(ROW_TILES, rows, columns, 1)
     grid = (blocks(columns, t.columns), blocks(rows, t.rows))
     of_matrix = pl.BlockSpec((t.rows, t.columns), lambda j, i: (i, j))
     return grid, of_matrix, pl.BlockSpec((1, t.columns), lambda j, i: (0, j))

@@ -48,10 +48,21 @@ def product(x: Float[Array, "B I"], kernel: Float[Array, "I O"], policy: Policy)
     return _forward(x, kernel, policy)[0]
 
 
-def _forward(x: Array, kernel: Array, policy: Policy) -> tuple[Array, tuple[Array, Array, Array, Array]]:
-    x_hat, kernel_hat = policy.to_compute(x), policy.to_compute(kernel)
+def product_gradient(
+    x: Float[Array, "B I"], kernel: Float[Array, "I O"], dy: Float[Array, "B O"], policy: Policy
+) -> tuple[Float[Array, "B I"], Float[Array, "I O"]]:
+    """Gradients of the operands of `product`, in their dtypes, from that of its result."""
+    return _backward(policy, _round(x, kernel, policy), dy)
+
+
+def _round(x: Array, kernel: Array, policy: Policy) -> tuple[Array, Array, Array, Array]:
     # Empty slices carry the dtypes of the primals, which the cotangents must have.
-    return _multiply(x_hat, kernel_hat, (1, 0), policy), (x_hat, kernel_hat, x[:0], kernel[:0])
+    return policy.to_compute(x), policy.to_compute(kernel), x[:0], kernel[:0]
+
+
+def _forward(x: Array, kernel: Array, policy: Policy) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    residuals = _round(x, kernel, policy)
+    return _multiply(*residuals[:2], (1, 0), policy), residuals
 
 
 def _backward(policy: Policy, residuals: tuple[Array, Array, Array, Array], dy: Array) -> tuple[Array, Array]:

@@ -181,7 +181,7 @@ def draw_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], *, titl
             # The root, so that one mistake in a hundred is seen.
             parts.append(
                 f'<rect x="{left:.1f}" y="{top:.1f}" width="{cell - 1:.1f}" height="{cell - 1:.1f}" '
-                f'style="fill:{colour};opacity:{0.06 + 0.8 * math.sqrt(share):.3f}">>'
+                f'style="fill:{colour};opacity:{0.06 + 0.8 * math.sqrt(share):.3f}">'
                 f"<title>{escape_text(f'{classes[i]} read as {classes[j]}: {count:,} of {whole:,}')}</title></rect>"
             )
             if cell >= 20 and count:

@@ -71,7 +71,7 @@ def processor_name() -> str:
 
 def processor_model() -> str:
     """`family 26, model 2`: what tells two CPUs of one name apart; empty where the system does not say."""
-    family, model = _told("cpu family").strip(), _told("model").strip()
+    family, model = _read_cpuinfo("cpu family").strip(), _read_cpuinfo("model").strip()
     return f"family {family}, model {model}" if family and model else ""
 
 
@@ -96,12 +96,12 @@ def has_amx() -> bool:
 
 def cpu_flags() -> frozenset[str]:
     """The instruction sets that the CPU reports; empty where the system does not say."""
-    return frozenset(_told("flags").split())
+    return frozenset(_read_cpuinfo("flags").split())
 
 
 def cpu_maker() -> str:
     """GenuineIntel, AuthenticAMD, …; empty where the system does not say."""
-    return _told("vendor_id").strip()
+    return _read_cpuinfo("vendor_id").strip()
 
 
 _AMX = ("AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
@@ -123,7 +123,7 @@ def _busy_ticks(root: Path) -> int | None:
 
 
 @cache
-def _told(name: str) -> str:
+def _read_cpuinfo(name: str) -> str:
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -41,7 +41,7 @@ class Plugin:
         if self.clash:
             raise self.error(self.clash)
         try:
-            return _made(self.entry)
+            return _load_entry(self.entry)
         except (Exception, SystemExit) as error:
             raise self.error(first_line(error)) from error
 
@@ -65,7 +65,7 @@ def discover(kind: str, built_in: Collection[str]) -> list[Plugin]:
 
 
 @cache
-def _made(entry: EntryPoint) -> object:
+def _load_entry(entry: EntryPoint) -> object:
     made = entry.load()
     return made() if callable(made) else made
 

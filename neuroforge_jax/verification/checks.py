@@ -1,5 +1,6 @@
 """One backend against the oracle, through what it offers: its parts for a batch, its prepared run for steps."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from neuroforge_jax.data.shuffle import sample_order, steps_per_epoch
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.job.job import Job
-from neuroforge_jax.kernels.forms import FORMS
+from neuroforge_jax.kernels.forms import FORMS, Form
 from neuroforge_jax.precision.loss_scale import LossScale, dynamic_scale, make_loss_scale, unscale_gradients
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.training.hyper import make_hyper
@@ -44,21 +45,24 @@ def verify_backend(
     *,
     cases: Sequence[Case] | None = None,
     fault: Fault | None = None,
+    flops: float = math.inf,
     progress: Callable[[str], None] = lambda case: None,
 ) -> Verdict:
     """Compare a backend with the float64 oracle.
 
     tolerance: the largest relative error, in norm, that float32 may have in logits, loss, gradients and after one
     step; 1e-6 unless given. cases: what is trained and compared; all standard cases unless given. fault: is planted
-    in the backend's step. progress: is told the name of each case before it begins. The result has `passed` and
-    `checks`, each with its error and its bound. Raises DeviceError where the backend's platform is absent.
+    in the backend's step. flops: of the training in question, whose length decides how it is compiled; a long one
+    unless given. progress: is told the name of each case before it begins. The result has `passed` and `checks`,
+    each with its error and its bound. Raises DeviceError where the backend's platform is absent.
     """
     begun = time.perf_counter()
     checks: list[Check] = []
+    allowed = TOLERANCE if tolerance is None else tolerance
     for case in standard_cases() if cases is None else cases:
         progress(case.name)
         problem = _draw_once(case, unit_roundoff(backend.policy))
-        checks += check_problem(backend, problem, TOLERANCE if tolerance is None else tolerance, fault)
+        checks += check_problem(make_job(backend, problem, flops), problem, allowed, fault)
     seconds = time.perf_counter() - begun
     return Verdict(backend.name, describe(backend), tuple(checks), seconds, fault.name if fault else None)
 
@@ -88,9 +92,9 @@ def verify_training(
     begun = time.perf_counter()
     if config.optimizer not in KNOWN:
         config = replace(config, optimizer="sgd", beta1=None, beta2=None)
-    Job.build(config, dataset, Choice(backend, ""))  # tells what is wrong with the config
+    whole = Job.build(config, dataset, Choice(backend, ""))
     problem = problem_of(config, dataset, unit_roundoff(backend.policy), order_of, rates_of)
-    checks = tuple(check_problem(backend, problem, TOLERANCE, fault))
+    checks = tuple(check_problem(make_job(backend, problem, whole.flops), problem, TOLERANCE, fault))
     seconds = time.perf_counter() - begun
     return Verdict(backend.name, describe(backend), checks, seconds, fault.name if fault else None)
 
@@ -101,11 +105,10 @@ def describe(backend: Backend) -> str:
 
 
 def check_problem(
-    backend: Backend, problem: Problem, tolerance: float, fault: Fault | None = None
+    job: Job, problem: Problem, tolerance: float, fault: Fault | None = None
 ) -> Iterator[Check]:
-    """The checks of one case: the training is the one that `Job.build` builds of its config for this backend."""
-    with jax.default_device(backend.device):
-        job = _job(backend, problem)
+    """The checks of one case, whose training is the job."""
+    with jax.default_device(job.device):
         parts = job.parts if fault is None else fault.plant(job)
         if problem.case.parts:
             yield from _check_batch(job, problem, parts, tolerance)
@@ -119,14 +122,18 @@ def unit_roundoff(policy: Policy) -> float:
     return max(UNIT[name] for name in dtypes | ({"float16"} if policy.matmul == "tf32" else set()))
 
 
+def unit_of_kernels(unit: float, form: Form) -> float:
+    """Of this roundoff, or what the kernels' form of φ and its slope are off by, where that is more."""
+    off = form.off + form.slope_off
+    return max(unit, off) if off > 2 * UNIT["float32"] else unit
+
+
 def _unit(backend: Backend, case: Case) -> float:
     """The roundoff of a case: of the products or, where it is larger, what kernels' form of φ is off by."""
     unit = unit_roundoff(backend.policy)
     if backend.kernels == "xla":
         return unit
-    form = FORMS[case.config.activation]
-    off = form.off + form.slope_off
-    return max(unit, off) if off > 2 * UNIT["float32"] else unit
+    return unit_of_kernels(unit, FORMS[case.config.activation])
 
 
 def _check_batch(job: Job, problem: Problem, parts: Parts, tolerance: float) -> Iterator[Check]:
@@ -178,7 +185,7 @@ def _check_path(job: Job, problem: Problem, parts: Parts, tolerance: float) -> I
     yield check("1 step", "parameters after 1 step", error, tolerance if tight else allowed[0])
     if path[0].skipped:
         wanted = _state(job, _params(problem)).opt_state
-        error = relative_error(_numbers(state.opt_state), _numbers(wanted))
+        error = relative_error(flatten(state.opt_state), flatten(wanted))
         yield check("1 step", "optimizer's state after a skipped step", error, UNIT["float32"])
     state, rest = run(state, 1, steps)
     error = relative_error(_flat(jax.device_get(state.params)), _flat(path[-1].params))
@@ -214,16 +221,21 @@ def rates_of(case: Case) -> tuple[float, ...]:
     return tuple(map(float, jax.vmap(lambda step: learning_rate_at(config.schedule, hyper, step))(steps)))
 
 
-def _job(backend: Backend, problem: Problem) -> Job:
-    """The training of the case, with a loss scale of which it is known when it overflows."""
+def make_job(backend: Backend, problem: Problem, flops: float) -> Job:
+    """The training of the case as `Job.build` builds it, with a loss scale of which it is known when it overflows.
+
+    flops: of the training that it stands for, as which it is compiled.
+    """
     case = problem.case
-    job = Job.build(case.config, problem.dataset, Choice(backend, ""))
+    with jax.default_device(backend.device):
+        job = Job.build(case.config, problem.dataset, Choice(backend, ""))
     if case.overflow:
         scale: LossScale | None = replace(dynamic_scale(OVERFLOW), backoff=BACKOFF)
     else:
         spec = "1024" if job.policy.has_fp16 else case.config.loss_scale
         scale = make_loss_scale(spec, job.policy)
-    return replace(job, training=replace(job.training, loss_scale=scale))
+    options = backend.options(case.config.batch_size, flops)
+    return replace(job, training=replace(job.training, loss_scale=scale), compile_options=options)
 
 
 def _params(problem: Problem) -> Params:
@@ -238,8 +250,8 @@ def _state(job: Job, params: Params) -> TrainState:
     return state_around(params, key, training.optimizer, training.hyper, training.loss_scale)
 
 
-def _numbers(tree: Any) -> np.ndarray:
-    """All numbers of a pytree in one array."""
+def flatten(tree: Any) -> np.ndarray:
+    """All numbers of a pytree in one array, in float64."""
     return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 

@@ -21,13 +21,15 @@ class Finding:
     """One check of a plugin.
 
     claim: what must hold. wrong: what is wrong, "" where it holds; hint: what to do about that. worst: of the
-    numbers that were compared the ones nearest to their bound, where there were some.
+    numbers that were compared the ones nearest to their bound, where there were some. cause: the exception that it
+    failed by, with its traceback, where there was one.
     """
 
     claim: str
     wrong: str = ""
     hint: str = ""
     worst: Check | None = None
+    cause: BaseException | None = None
 
     @property
     def passed(self) -> bool:
@@ -57,7 +59,7 @@ class Finding:
 @dataclass(frozen=True)
 class Claim:
     """What must hold, and its check: it gives the comparison nearest to its bound, if it compares any numbers, and
-    raises ClaimError. needed: whether what follows says nothing where it does not hold.
+    raises ClaimError. needed: where it does not hold, the claims behind it are not checked.
     """
 
     text: str
@@ -78,6 +80,6 @@ def _judge(claim: Claim) -> Finding:
     try:
         return Finding(claim.text, worst=claim.check())
     except ClaimError as mistake:
-        return Finding(claim.text, mistake.wrong, mistake.hint, mistake.worst)
+        return Finding(claim.text, mistake.wrong, mistake.hint, mistake.worst, mistake.__cause__)
     except Exception as error:
-        return Finding(claim.text, f"it fails ({first_line(error)})", "")
+        return Finding(claim.text, f"it fails ({first_line(error)})", cause=error)

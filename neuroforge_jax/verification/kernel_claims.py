@@ -53,7 +53,7 @@ def kernel_claims(kernel: DenseKernel) -> Iterator[Claim]:
     """Claims on a kernel, on jax's default device; what others need comes first."""
     device = jax.local_devices()[0]
     yield Claim(f"takes this device, {device.platform}", partial(_takes, kernel, device), needed=True)
-    trials = [Trial(kernel, jnp.dtype(dtype).name) for dtype in kernel.dtypes]
+    trials = [DtypeTrial(kernel, jnp.dtype(dtype).name) for dtype in kernel.dtypes]
     for trial in trials:
         yield from trial.claims()
     layer = trials[0].layers[0]
@@ -84,7 +84,7 @@ def _takes(kernel: DenseKernel, device: jax.Device) -> None:
         raise ClaimError(str(error), "verify it on a machine that has such a device") from None
 
 
-class Trial:
+class DtypeTrial:
     """A kernel's numbers in one dtype: layers of many sizes and of every activation, each compiled once.
 
     wrong: the outcomes of which one is beyond its bound.
@@ -222,7 +222,7 @@ def _same(kernel: DenseKernel, layer: Layer, found: Found, told: tuple[str, str]
     return max(checks, key=lambda check: check.share)
 
 
-def _three(operand: jax.Array | np.ndarray) -> jax.Array:
+def _stack_three(operand: jax.Array | np.ndarray) -> jax.Array:
     """Three operands in one array, no two alike; the last of them as it is."""
     return jnp.stack([-0.5 * operand, 2 * operand, jnp.asarray(operand)])
 
@@ -239,13 +239,13 @@ def _in_scan(kernel: DenseKernel, layer: Layer) -> Check:
     def body(carry: jax.Array, part: jax.Array) -> tuple[jax.Array, jax.Array]:
         return carry + 1, _dense(kernel, layer)(part, weights, bias)
 
-    _, found = jax.jit(partial(lax.scan, body))(jnp.zeros(()), _three(x))
+    _, found = jax.jit(partial(lax.scan, body))(jnp.zeros(()), _stack_three(x))
     told = "the last of three batches in a lax.scan is another", "keep nothing between two calls"
     return _same(kernel, layer, {"y": np.asarray(found[-1])}, told)
 
 
 def _under_vmap(kernel: DenseKernel, layer: Layer) -> Check:
-    several = map(_three, (*layer.operands, layer.dy))
+    several = map(_stack_three, (*layer.operands, layer.dy))
     hint = "give the kernel a rule for batches, or say vmap=False: then it trains no population"
     try:
         values = jax.jit(jax.vmap(_program(kernel, layer)))(*several)

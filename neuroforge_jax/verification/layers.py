@@ -16,6 +16,7 @@ import numpy as np
 
 from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.verification.bounds import TOLERANCE, UNIT, Bounds
+from neuroforge_jax.verification.checks import unit_of_kernels
 from neuroforge_jax.verification.oracle import ACTIVATIONS, KINKED, Array
 
 OUTCOMES = ("y", "dx", "dkernel", "dbias")
@@ -74,10 +75,8 @@ class Layer:
 
     def bound(self, outcome: str) -> float:
         """How far the outcome of a correct kernel may be off, in norm."""
-        form, short = FORMS[self.activation], self.dtype if outcome != "y" else "float32"
-        off = form.off + form.slope_off
-        unit = max(UNIT[short], off) if off > 2 * UNIT["float32"] else UNIT[short]
-        bounds = Bounds(unit, 1, max(self.size))
+        unit = UNIT["float32" if outcome == "y" else self.dtype]
+        bounds = Bounds(unit_of_kernels(unit, FORMS[self.activation]), 1, max(self.size))
         return max(TOLERANCE, bounds.logits if outcome == "y" else bounds.gradient)
 
     def mistakes(self, outcome: str) -> Iterator[tuple[str, Array]]:

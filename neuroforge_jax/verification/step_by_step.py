@@ -9,24 +9,24 @@ from neuroforge_jax.backends.executors.base import SegmentMetrics
 from neuroforge_jax.checkpoint.writer import named_leaves
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.verification.bounds import relative_error
+from neuroforge_jax.verification.checks import flatten
 from neuroforge_jax.verification.findings import ClaimError
 from neuroforge_jax.verification.trial import (
     RAGGED,
     STEPS,
     STEPS_PER_EPOCH,
     Trial,
-    alike,
-    by_stepped,
-    numbers,
-    off,
+    describe_error,
     on_device,
+    same_bits,
+    with_stepped,
 )
 from neuroforge_jax.verification.verdict import Check
 
 
 def follow_stepped(trial: Trial) -> Check:
     """Parameters, loss and samples that are right after each step. Raises ClaimError on the first that is wrong."""
-    state, after = trial.job.start(), by_stepped(trial.job).start()
+    state, after = trial.job.start(), with_stepped(trial.job).start()
     worst = None
     for step in range(STEPS):
         before = jax.device_get(state)
@@ -35,7 +35,9 @@ def follow_stepped(trial: Trial) -> Check:
         # Each step begins where the other is: what is wrong is wrong at the first step that is.
         for check in _checks(trial, step, (state, metrics), (after, wanted)):
             if not check.passed:
-                raise ClaimError(f"{_place(step)}: {off(check)}", _advice(trial, step, before, state), check)
+                raise ClaimError(
+                    f"{_place(step)}: {describe_error(check)}", _advice(trial, step, before, state), check
+                )
             worst = check if worst is None or check.share > worst.share else worst
         state = on_device(jax.device_get(after), trial.job.device)
     assert worst is not None
@@ -51,11 +53,11 @@ def _checks(
 ) -> Iterator[Check]:
     case, params = f"step {step}", [named_leaves(state.params) for state, _ in (found, wanted)]
     distances = {
-        name: relative_error(leaf, numbers(params[1][name]).reshape(leaf.shape))
+        name: relative_error(leaf, flatten(params[1][name]).reshape(leaf.shape))
         for name, leaf in params[0].items()
     }
     what = f"parameters, {max(distances, key=lambda name: distances[name])} most of all,"
-    error = relative_error(*map(numbers, params))
+    error = relative_error(*map(flatten, params))
     yield Check("parameters", case, what, error, trial.bounds.gradient)
     error = relative_error(found[1].loss, wanted[1].loss.astype(np.float64))
     yield Check("metrics", case, "loss", error, trial.bounds.logits)
@@ -66,7 +68,7 @@ def _checks(
 
 def _advice(trial: Trial, step: int, before: TrainState, after: TrainState) -> str:
     """What the step looks like, by what `stepped` makes of the same state."""
-    if alike(before.params, after.params):
+    if same_bits(before.params, after.params):
         return "it trains nothing"
     for other in range(min(STEPS, 3 * STEPS_PER_EPOCH)):
         if other != step and _is_like(trial, before, after, (other,)):

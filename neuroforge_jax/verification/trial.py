@@ -40,9 +40,9 @@ class Trial:
     def __init__(self, backend: Backend) -> None:
         self._backend, self.follows = backend, False
 
-    def job_on(self, dataset: Dataset) -> Job:
+    def job_on(self, dataset: Dataset, seed: int = CONFIG.seed) -> Job:
         """The training by the backend, on these data."""
-        return Job.build(CONFIG, dataset, Choice(self._backend, ""))
+        return Job.build(replace(CONFIG, seed=seed), dataset, Choice(self._backend, ""))
 
     @cached_property
     def job(self) -> Job:
@@ -57,7 +57,7 @@ class Trial:
     @cached_property
     def run_stepped(self) -> Run:
         """The same training, a step a dispatch."""
-        return by_stepped(self.job).compile()
+        return with_stepped(self.job).compile()
 
     @cached_property
     def whole(self) -> tuple[TrainState, SegmentMetrics]:
@@ -71,7 +71,7 @@ class Trial:
         return Bounds(unit_roundoff(self._backend.policy), 2, BATCH)
 
 
-def by_stepped(job: Job) -> Job:
+def with_stepped(job: Job) -> Job:
     """The same training by `stepped`."""
     return replace(job, backend=replace(job.backend, execution="stepped"))
 
@@ -90,12 +90,7 @@ def on_device(state: TrainState, device: jax.Device) -> TrainState:
     return jax.tree.map(lambda leaf: jax.device_put(np.array(leaf), device, may_alias=False), state)
 
 
-def numbers(tree: Any) -> np.ndarray:
-    """All numbers of a pytree in one array, in float64."""
-    return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
-
-
-def alike(one: Any, other: Any) -> bool:
+def same_bits(one: Any, other: Any) -> bool:
     """Whether two pytrees have the same bits."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return all(np.array_equal(a, b) for a, b in pairs)
@@ -107,6 +102,6 @@ def first_that_differs(found: np.ndarray, wanted: np.ndarray) -> int | None:
     return int(differs[0]) if len(differs) else None
 
 
-def off(check: Check) -> str:
+def describe_error(check: Check) -> str:
     """What is off by how much, in words."""
     return f"{check.what} off by {check.error:.1e}, and {check.bound:.1e} is allowed"

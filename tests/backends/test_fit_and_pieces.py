@@ -35,11 +35,29 @@ def test_the_pieces_do_what_fit_does(config, blobs):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_model_of_another_precision_is_refused_and_not_trained_in_silence(blobs, small_config):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"precision": "fp16"}, r"asks for precision p=f32,c=f16,o=f32, and the model has p=f32,c=f32"),
+        ({"hidden": (8,)}, r"asks for network .*8.*, and the model has .*16.*; make the model by nf.init"),
+        ({"loss": "mse"}, r"asks for loss mse, and the model has cross-entropy"),
+    ],
+)
+def test_a_model_of_another_config_is_refused_and_not_trained_in_silence(changes, words, blobs, small_config):
     model, _ = nf.init(small_config, blobs)
-    other = dataclasses.replace(small_config, precision="fp16")
+    other = dataclasses.replace(small_config, **changes)
     for function in (nf.prepare, nf.parts):
-        with pytest.raises(
-            ConfigError, match=r"asks for precision p=f32,c=f16,o=f32, and the model has p=f32,c=f32"
-        ):
+        with pytest.raises(ConfigError, match=words):
             function(other, model, blobs)
+
+
+def test_the_kernels_are_those_of_the_config_whatever_the_model_was_made_with(blobs, small_config):
+    model, state = nf.init(small_config, blobs)
+    inputs = blobs.train.inputs[:8]
+
+    def program(config):
+        forward = nf.parts(config, model, blobs).forward
+        return str(jax.make_jaxpr(forward)(state.params, model.fitted, inputs, None))
+
+    assert "pallas_call" not in program(small_config)
+    assert "pallas_call" in program(dataclasses.replace(small_config, kernels="interpret"))

@@ -148,8 +148,19 @@ def test_a_record_stands_behind_each_device_that_is_called_measured():
             for told in speeds
         ), kind
     ladders = [record for record in records if record.get("suite") in ("quick", "backends", "gpu")]
-    compared = {"gpu" if record["suite"] == "gpu" else "cpu" for record in ladders}
-    assert compared == set(resolve.LADDER_MEASURED)
+    compared = {
+        ("gpu" if record["suite"] == "gpu" else "cpu", record["environment"]["system"].split()[-1])
+        for record in ladders
+    }
+    names = resolve.LADDER_MEASURED.items()
+    assert {platform for platform, _ in compared} == set(resolve.LADDER_MEASURED)
+    assert all(compared & {(platform, machine) for machine in machines} for platform, machines in names)
+
+
+def test_auto_says_by_rule_on_a_cpu_that_nobody_measured(monkeypatch):
+    monkeypatch.setattr(resolve.host, "machine", lambda: "aarch64")
+    reason = choose(nf.TrainConfig()).reason
+    assert reason == "auto, chosen by rule: keeps float32; no backends were compared on aarch64 CPUs yet"
 
 
 def test_fp16_is_never_refused_on_a_cpu_and_the_faster_one_is_named(monkeypatch):

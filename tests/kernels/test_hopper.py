@@ -8,7 +8,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from neuroforge_jax import kernels
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.kernels import hopper, reference
-from neuroforge_jax.kernels.hopper import narrow_mlp, product, work
+from neuroforge_jax.kernels.hopper import division, narrow_mlp, product
 from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.portability.compiled import lower_function
 from neuroforge_jax.precision.policy import POLICIES
@@ -56,7 +56,7 @@ def test_bias_and_activation_in_one_pass_each_way(shape, activation):
 @pytest.mark.parametrize("steps", [4, 5])
 def test_a_sum_over_the_batch_is_divided_where_processors_would_be_idle(steps, monkeypatch):
     """In two parts, of which the last may be shorter; the elementwise kernel's rows too."""
-    monkeypatch.setattr(work, "processors", lambda: 2)
+    monkeypatch.setattr(division, "processors", lambda: 2)
     monkeypatch.setattr(product, "LEAST_STEPS", 1)
     x, dy, y = normal(64 * steps, 10), normal(64 * steps, 7), normal(64 * steps, 7)
     x = x.astype(jnp.bfloat16)
@@ -68,7 +68,7 @@ def test_a_sum_over_the_batch_is_divided_where_processors_would_be_idle(steps, m
 @interpreted
 @pytest.mark.parametrize("held", [True, False])
 def test_a_narrow_mlp_and_its_gradients(held, monkeypatch):
-    monkeypatch.setattr(work, "processors", lambda: 2)
+    monkeypatch.setattr(division, "processors", lambda: 2)
     monkeypatch.setattr(narrow_mlp, "WEIGHT_BYTES", narrow_mlp.WEIGHT_BYTES if held else 0)
     chosen = POLICIES["bf16"]
     layers = [layer(1, *pair)[1:] for pair in ((50, 30), (30, 10))]

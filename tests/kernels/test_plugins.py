@@ -13,6 +13,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax import kernels
 from neuroforge_jax.backends.resolve import choose, find
+from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.kernels import reference
 from neuroforge_jax.kernels.plugins import discover_kernels, load_kernel
@@ -112,9 +113,10 @@ def test_what_a_kernel_does_not_take_runs_xla_and_is_said():
 
     kernel = nf.DenseKernel("few", never, dtypes="bfloat16", devices="cpu", activations="gelu")
     backend = replace(find("optimized"), kernels=kernel)
-    assert kernel.left_to_xla(jnp.float32, "gelu") == "few multiplies no f32, and xla runs"
-    assert kernel.left_to_xla(jnp.bfloat16, "relu") == "few has no relu, and xla runs there"
-    assert kernel.left_to_xla(jnp.bfloat16, "gelu") == ""
+    assert kernel.describe_fallback(jnp.float32, ["gelu"]) == "few multiplies no f32, and xla runs"
+    told = kernel.describe_fallback(jnp.bfloat16, ["relu", "gelu", "identity"])
+    assert told == "few has no relu and no identity, and xla runs there"
+    assert kernel.describe_fallback(jnp.bfloat16, ["gelu"]) == ""
     x, W, b = jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.zeros(4)
     for activation, precision in (("gelu", "f32"), ("relu", "bf16")):
         found = kernels.dense(x, W, b, activation, POLICIES[precision], backend.implementation)
@@ -126,8 +128,40 @@ def test_what_a_kernel_does_not_take_runs_xla_and_is_said():
 
 def test_what_is_left_to_xla_is_in_the_header(site):
     offer(site, "half", {"half": ":kernel"}, PLAIN.format(name="half"), "kernel")
-    choice = choose(nf.TrainConfig(kernels="half", precision="bf16"))
-    assert choice.reason.endswith("; half multiplies no bf16, and xla runs, layers by half of half 1.0")
+    choice = choose(nf.TrainConfig(backend="optimized", kernels="half", precision="bf16"))
+    assert choice.reason == "as named; half multiplies no bf16, and xla runs; half is of half 1.0"
+    choice = choose(nf.TrainConfig(kernels="half"))
+    assert choice.reason.endswith(", layers by half of half 1.0")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "; few has no identity, and xla runs there, layers by few of few 1.0"),
+        ({"normalization": "layer"}, "; few has no identity, and xla runs there; few is of few 1.0"),
+        ({"hidden": ()}, "; few has no identity, and xla runs there; few is of few 1.0"),
+        ({"activation": "tanh"}, "; few has no tanh and no identity, and xla runs there; few is of few 1.0"),
+    ],
+)
+def test_the_header_names_each_activation_of_a_layer_that_a_kernel_has_not(config, words, site):
+    code = PLAIN.format(name="few").replace('devices="cpu"', 'devices="cpu", activations="relu"')
+    offer(site, "few", {"few": ":kernel"}, code, "kernel")
+    assert choose(nf.TrainConfig(kernels="few", **config)).reason.endswith(words)
+
+
+def test_kernels_that_hand_a_precision_back_to_xla_are_in_the_header(monkeypatch):
+    monkeypatch.setattr(Backend, "implementation", property(lambda backend: "hopper"))
+    reason = choose(nf.TrainConfig(kernels="pallas", precision="f32")).reason
+    assert reason.endswith("; the hopper kernels multiply no f32, and xla runs")
+    assert "xla runs" not in choose(nf.TrainConfig(kernels="pallas", precision="bf16")).reason
+
+
+@pytest.mark.parametrize(
+    "fields", [{"activations": 3}, {"devices": 3}, {"activations": [["relu"]]}, {"dtypes": 3}]
+)
+def test_a_field_of_the_wrong_kind_is_refused_by_one_line(fields):
+    with pytest.raises(ConfigError, match=r"unknown (activation|device|dtype) .*known are"):
+        nf.DenseKernel("odd", plain, **{"dtypes": "float32", "devices": "cpu"} | fields)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +171,8 @@ def test_what_is_left_to_xla_is_in_the_header(site):
 def test_a_device_that_a_kernel_does_not_take_is_refused(devices, words):
     kernel = nf.DenseKernel("far", plain, dtypes="float32", devices=devices)
     told = (
-        rf"kernel 'far' cannot be used: it needs {words}, and this device is cpu \(cpu\); leave --kernels out"
+        rf"kernel 'far' cannot be used: it needs {words}, and this device is cpu \(cpu\); --kernels xla computes "
+        "the layers anywhere"
     )
     with pytest.raises(DeviceError, match=told):
         _ = replace(find("optimized"), kernels=kernel).implementation

@@ -9,6 +9,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors.base import SegmentMetrics
+from neuroforge_jax.backends.executors.scanned import SCANNED
 from neuroforge_jax.backends.executors.stepped import STEPPED
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.verification.backend_claims import backend_claims
@@ -18,12 +19,16 @@ pytestmark = pytest.mark.full_effort
 
 
 def backend_with(mistake, name="planted"):
-    """`stepped`, with a mistake in what is run. mistake: of the spec and the right run, gives a run."""
+    """`stepped`, or `scanned` for populations, with a mistake in what is run.
+
+    mistake: of the spec and the right run, gives a run.
+    """
+    right = SCANNED if mistake in OF_POPULATIONS else STEPPED
 
     def prepare(spec):
-        return mistake(spec, STEPPED.prepare(spec))
+        return mistake(spec, right.prepare(spec))
 
-    return nf.Backend(name, nf.Execution(name, prepare), "f32")
+    return nf.Backend(name, nf.Execution(name, prepare, trains_many=right.trains_many), "f32")
 
 
 def drops_the_last_batch(spec, run):
@@ -139,6 +144,42 @@ def to_bf16(state, dtype):
     return replace(state, params=rounded)
 
 
+def copies_the_first_member(spec, run):
+    def wrong(state, first, last):
+        state, metrics = run(state, first, last)
+        if spec.members is None:
+            return state, metrics
+        params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), state.params)
+        return replace(state, params=params), metrics
+
+    return wrong
+
+
+OF_POPULATIONS = (copies_the_first_member,)
+
+
+def never_lowers_the_loss_scale(spec, run):
+    def wrong(state, first, last):
+        before = jax.tree.map(jnp.copy, state.loss_scale)
+        state, metrics = run(state, first, last)
+        return replace(state, loss_scale=before), metrics
+
+    return wrong
+
+
+def trains_small_batches_slowly(spec, run):
+    """The training that the other checks are about has larger ones."""
+
+    def wrong(state, first, last):
+        before = jax.tree.map(jnp.copy, state.params)
+        after, metrics = run(state, first, last)
+        if spec.batch_size < 67 and state.loss_scale is None:
+            after = replace(after, params=jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, after.params, before))
+        return after, metrics
+
+    return wrong
+
+
 BACKEND_MISTAKES = {
     "drops the last batch": (
         drops_the_last_batch,
@@ -212,6 +253,21 @@ BACKEND_MISTAKES = {
         "nothing may be kept between two runs",
     ),
     "forgets weights": (forgets_weights, "weighs samples by their weights", "hand on batch.weight"),
+    "copies the first member": (
+        copies_the_first_member,
+        "trains each member of a population as it trains one network",
+        "parameters of the second of two networks off by",
+    ),
+    "trains small batches slowly": (
+        trains_small_batches_slowly,
+        "trains as the oracle does: sgd, small batches",
+        "mend what is wrong above",
+    ),
+    "never lowers the loss scale": (
+        never_lowers_the_loss_scale,
+        "trains as the oracle does: overflowing",
+        "mend what is wrong above",
+    ),
     "changes the learning rate": (
         changes_the_state(
             lambda state, first, last: replace(state, hyper=jax.tree.map(lambda leaf: leaf * 2, state.hyper))
@@ -243,3 +299,7 @@ def test_a_mistake_in_a_backend_is_named_by_its_line(name):
 def test_the_executions_of_the_table_hold_every_check(name):
     outcome = nf.verify_plugin(BACKENDS[name])
     assert outcome.passed, str(outcome)
+    planted = {claim for _, claim, _ in BACKEND_MISTAKES.values()}
+    checked = {finding.claim for finding in outcome.findings}
+    # So that no check can come to nothing unseen; a device that is not there has a test of its own.
+    assert checked - planted == {"finds its device (any)"}

@@ -8,11 +8,16 @@ import jax
 import numpy as np
 import pytest
 
+from neuroforge_jax.backends import compiler
+from neuroforge_jax.backends.compiler import compile_options
+from neuroforge_jax.backends.resolve import Choice
 from neuroforge_jax.backends.table import BACKENDS
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.verification import checks, draws
 from neuroforge_jax.verification.bounds import UNIT, Bounds, relative_error
-from neuroforge_jax.verification.cases import LARGER, SCALED, standard_cases
+from neuroforge_jax.verification.cases import LARGER, SCALED, Case, standard_cases
 from neuroforge_jax.verification.checks import verify_backend
+from neuroforge_jax.verification.draws import Problem
 from neuroforge_jax.verification.faults import FAULTS
 from neuroforge_jax.verification.oracle import nearness_to_kink
 from neuroforge_jax.verification.self_check import verify_oracle
@@ -125,6 +130,29 @@ def test_interpreted_kernels_pass_every_case(precision):
 def test_every_fault_is_found_in_bf16_too(fault):
     names = ("tanh, binary, smoothed", "sgd", "scaled", "overflowing", "sums of 8,192")
     assert not verdict_of("mixed", *names, fault=fault).passed
+
+
+@pytest.mark.parametrize("name", ["optimized", "mixed"])
+@pytest.mark.parametrize("epochs", [1, 2000])
+def test_what_is_verified_is_compiled_as_what_trains(name, epochs, blobs, small_config, monkeypatch):
+    """A verification of a backend alone stands for long trainings."""
+    backend, compiled = BACKENDS[name], []
+    config = replace(small_config, hidden=(4096, 4096), batch_size=128, epochs=epochs)
+    monkeypatch.setattr(
+        checks, "check_problem", lambda job, *rest: compiled.append(job.compile_options) or iter(())
+    )
+    monkeypatch.setattr(
+        checks,
+        "problem_of",
+        lambda config, dataset, *rest: Problem(Case("own", config), dataset, {}, None, True),
+    )
+    monkeypatch.setattr(compiler, "REPAYS_FROM_FLOPS", {False: 1e13, True: 1e13})
+    checks.verify_training(backend, config, blobs)
+    verify_backend(backend, cases=[CASES["sgd"]])
+    assert compiled[0] == Job.build(config, blobs, Choice(backend, "")).compile_options
+    assert compiled[1] == backend.options(CASES["sgd"].config.batch_size)
+    short, long = (compile_options("cpu", backend.policy, 128, flops) for flops in (0.0, math.inf))
+    assert compiled[0] == (short if epochs == 1 else long)
 
 
 def test_central_differences_agree_with_the_oracle():

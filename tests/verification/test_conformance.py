@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from neuroforge_jax import verify
+from neuroforge_jax.errors import VerificationError
 from tests.plugins import BACKEND_EXAMPLE, KERNEL_EXAMPLE, ROOT, install, offer
 
 pytestmark = pytest.mark.full_effort
@@ -124,6 +125,19 @@ def test_a_mistake_of_the_command_is_one_line(args, code, sentence, site, capsys
     assert err.startswith("error: ")
     assert sentence in err
     assert len(err.splitlines()) == 1
+
+
+def test_where_a_plugin_raises_its_traceback_can_be_seen(site, capsys):
+    code = "import neuroforge_jax as nf\ndef dense(x, kernel, bias, activation):\n    return {}['oops']\n"
+    code += "raises = nf.DenseKernel('raises', dense, dtypes='float32', devices='cpu')\n"
+    offer(site, "raising", {"raises": ":raises"}, code, "kernel")
+    assert verify.main(["--plugin", "raises"]) == 7
+    assert "return {}['oops']" not in capsys.readouterr().out
+    with pytest.raises(VerificationError, match="KeyError: 'oops'"):
+        verify.main(["--plugin", "raises", "--debug"])
+    out = capsys.readouterr().out
+    assert 'raising.py", line 3, in dense' in out
+    assert "return {}['oops']" in out
 
 
 def test_without_any_plugin_the_page_is_named(site, capsys):

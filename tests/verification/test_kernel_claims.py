@@ -10,6 +10,7 @@ from jax import lax
 
 import neuroforge_jax as nf
 from neuroforge_jax.verification import layers
+from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.kernel_claims import kernel_claims
 from tests.verification.findings import first_failure
 
@@ -90,6 +91,24 @@ def of_the_first(x):
 def of_the_first_alone(size, batched, x):
     return jnp.broadcast_to(x[:1], x.shape), True
 
+
+def wrong_outside_jit(x, kernel, bias, activation):
+    traced = isinstance(x, jax.core.Tracer)
+    return right(x, kernel, bias, activation) + (0 if traced else 1)
+
+
+def wrong_in_scan(x, kernel, bias, activation):
+    """Where x is traced, and the weights are those around the loop."""
+    in_loop = isinstance(x, jax.core.Tracer) and not isinstance(kernel, jax.core.Tracer)
+    return right(x, kernel, bias, activation) + (1 if in_loop else 0)
+
+
+def wrong_in_training(x, kernel, bias, activation):
+    """Where there are as many inputs as in the oracle's training: no layer that is tried alone has so many."""
+    return right(x, kernel, bias, activation) * (1.01 if x.shape[1] == ORACLE_INPUTS else 1)
+
+
+ORACLE_INPUTS = next(case for case in standard_cases() if case.name == "sgd, small batches").inputs
 
 KERNEL_MISTAKES = {
     "a bias after the activation": (
@@ -177,6 +196,21 @@ KERNEL_MISTAKES = {
         "works under jax.vmap, its gradients too",
         "the last of three networks is another: y[",
     ),
+    "values outside of jit": (
+        {"dense": wrong_outside_jit, "gradient": "jax"},
+        "computes alike with and without jax.jit",
+        "outside of jax.jit it gives something else",
+    ),
+    "values in a loop": (
+        {"dense": wrong_in_scan, "gradient": "jax"},
+        "works in lax.scan",
+        "the last of three batches in a lax.scan is another",
+    ),
+    "values in a training": (
+        {"dense": wrong_in_training},
+        "trains as the oracle does, float32",
+        "its layers are right alone: look at batches of 8",
+    ),
     "other bits each time": (
         {"dense": differs_each_time},
         "gives the same bits twice",
@@ -252,5 +286,9 @@ def test_a_right_kernel_holds_every_check(gradient, dtypes):
     kernel = right_kernel(gradient=gradient, dtypes=dtypes, activations=("relu", "gelu", "silu"))
     outcome = nf.verify_plugin(kernel, tell=told.append)
     assert outcome.passed, str(outcome)
+    planted = {claim for _, claim, _ in KERNEL_MISTAKES.values()}
+    if dtypes == "float32":  # so that no check can come to nothing unseen
+        checked = {finding.claim.replace("10 layers", "8 layers") for finding in told}
+        assert not checked - planted
     assert outcome.sentence() == f"kernel 'right': all {len(told)} checks hold"
     assert all(line.startswith("✓ ") for line in str(outcome).splitlines()[:-1])

@@ -12,9 +12,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 from jax.typing import DTypeLike
 
-from neuroforge_jax.kernels.hopper import work
+from neuroforge_jax.kernels.hopper import division
+from neuroforge_jax.kernels.hopper.division import COLUMNS, ROWS
 from neuroforge_jax.kernels.hopper.memory import Ref, load_row, shared_memory, tile_spec
-from neuroforge_jax.kernels.hopper.work import COLUMNS, ROWS
 from neuroforge_jax.kernels.tiling import blocks, whole_tiles
 from neuroforge_jax.kernels.versions import interpreter, load
 from neuroforge_jax.typing import Array, Float
@@ -52,12 +52,12 @@ def _launch(one_pass: Pass, row: Array, operands: Sequence[Array], *, adds_bias:
     """
     shape, output = operands[0].shape, one_pass.output
     down, across = blocks(shape[0], ROWS), blocks(shape[1], COLUMNS)
-    groups = work.count_parts(down, min(down, work.processors() // across))
+    groups = division.count_parts(down, min(down, division.processors() // across))
 
     def kernel(row: Ref, *refs: Ref) -> None:
         *operands, result, sums, staged, total = refs
         group, column = lax.axis_index("group"), lax.axis_index("column")
-        first, steps = work.locate_part(down, groups, group)
+        first, steps = division.locate_part(down, groups, group)
         columns = pl.ds(column * COLUMNS, COLUMNS)
         added = load_row(row.at[columns], (ROWS, COLUMNS)) if adds_bias else None
 

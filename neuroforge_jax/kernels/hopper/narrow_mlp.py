@@ -13,11 +13,11 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jax.typing import DTypeLike
 
 from neuroforge_jax.kernels.forms import FORMS, Form
-from neuroforge_jax.kernels.hopper import work
+from neuroforge_jax.kernels.hopper import division
+from neuroforge_jax.kernels.hopper.division import ROWS
 from neuroforge_jax.kernels.hopper.memory import Ref, fetch, load_row, shared_memory, transpose_if
 from neuroforge_jax.kernels.hopper.product import multiply_over_batch
-from neuroforge_jax.kernels.hopper.work import ROWS
-from neuroforge_jax.kernels.tiling import padded, whole_tiles
+from neuroforge_jax.kernels.tiling import round_up, whole_tiles
 from neuroforge_jax.kernels.versions import interpreter, load
 from neuroforge_jax.typing import Array, Float
 
@@ -72,7 +72,7 @@ def _pad_to_one_width(
     x: Array, kernels: Sequence[Array], biases: Sequence[Array]
 ) -> tuple[Array, Array, Array]:
     """Inputs, kernels and biases padded to the widest, the kernels one below the other, the biases too."""
-    width = padded(max(x.shape[1], *(kernel.shape[1] for kernel in kernels)), 64)
+    width = round_up(max(x.shape[1], *(kernel.shape[1] for kernel in kernels)), 64)
     weights = jnp.concatenate([whole_tiles(kernel, width, width) for kernel in kernels])
     rows = jnp.concatenate([whole_tiles(bias[None], 1, width)[0] for bias in biases])
     return whole_tiles(x, ROWS, width), weights, rows
@@ -119,7 +119,7 @@ class _Network:
                 shared_memory((ROWS, width), self.output),
                 plgpu.Barrier(),
             ],
-            grid=(min(work.processors(), samples // ROWS),),
+            grid=(min(division.processors(), samples // ROWS),),
             grid_names=("processor",),
             **interpreter(self.interpret),
         )(x, weights, rows)
@@ -127,7 +127,7 @@ class _Network:
     def gradients(self, x: Array, dlogits: Array, weights: Array, rows: Array) -> list[Array]:
         """Of x and, by processor and layer, of the biases; what goes into each layer; the sums' gradients."""
         width, samples = weights.shape[1], len(x)
-        depth, processors = len(weights) // width, min(work.processors(), samples // ROWS)
+        depth, processors = len(weights) // width, min(division.processors(), samples // ROWS)
 
         def body(x: Ref, dlogits: Ref, weights: Ref, rows: Ref, dx: Ref, dbias: Ref, *refs: Ref) -> None:
             written, (w, h, dy, sums, arrived) = refs[:-5], refs[-5:]

@@ -12,7 +12,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 from jax.typing import DTypeLike
 
-from neuroforge_jax.kernels.hopper import work
+from neuroforge_jax.kernels.hopper import division
 from neuroforge_jax.kernels.hopper.memory import Ref, load_row, shared_memory, tile_spec, transpose_if
 from neuroforge_jax.kernels.tiling import Tiles, blocks, whole_tiles
 from neuroforge_jax.kernels.versions import interpreter
@@ -113,8 +113,8 @@ def multiply_over_batch(x: Array, dz: Array, tiles: Tiles | None, interpret: Any
     """xᵀ·dz in float32. Its sum is as long as the batch and its tiles are few, so that it is divided."""
     t = tiles or TILES
     steps = blocks(len(x), t.terms)
-    idle = work.processors() // (blocks(x.shape[1], t.rows) * blocks(dz.shape[1], t.columns))
-    parts = work.count_parts(steps, min(idle, steps // LEAST_STEPS))
+    idle = division.processors() // (blocks(x.shape[1], t.rows) * blocks(dz.shape[1], t.columns))
+    parts = division.count_parts(steps, min(idle, steps // LEAST_STEPS))
     plan = Plan(t, transposed=(True, False), parts=parts, interpret=interpret)
     return multiply(x, dz, plan, Epilogue([jnp.float32], lambda dkernel: [dkernel]))[0]
 
@@ -132,7 +132,7 @@ def _launch(a: Array, b: Array, row: Array, plan: Plan, epilogue: Epilogue) -> l
         def _tile(loop: plgpu.NDLoopInfo) -> None:
             part, i, j = loop.index
             at = pl.ds((part * grid[1] + i) * t.rows, t.rows), pl.ds(j * t.columns, t.columns)
-            z = _sum_tile(a, b, plan, (i, j), work.locate_part(terms // t.terms, plan.parts, part))
+            z = _sum_tile(a, b, plan, (i, j), division.locate_part(terms // t.terms, plan.parts, part))
             if epilogue.bias is not None:
                 z = z + load_row(row.at[at[1]], z.shape)
             for result, stage, values in zip(results, staged, epilogue.finish(z), strict=True):
@@ -145,7 +145,7 @@ def _launch(a: Array, b: Array, row: Array, plan: Plan, epilogue: Epilogue) -> l
         body,
         out_type=[jax.ShapeDtypeStruct((plan.parts * m, n), dtype) for dtype in epilogue.dtypes],
         scratch_types=[shared_memory((t.rows, t.columns), dtype) for dtype in epilogue.dtypes],
-        grid=(min(work.processors(), math.prod(grid)),),
+        grid=(min(division.processors(), math.prod(grid)),),
         grid_names=("processor",),
         **interpreter(plan.interpret),
     )(a, b, row)
