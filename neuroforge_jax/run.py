@@ -26,7 +26,13 @@ from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, NotYetError, VerificationError
 from neuroforge_jax.job.job import Job, select_rows
-from neuroforge_jax.job.summary import final_figures, measure_peak, result_rows, test_predictions
+from neuroforge_jax.job.summary import (
+    describe_changes,
+    final_figures,
+    measure_peak,
+    predict_test_data,
+    result_rows,
+)
 from neuroforge_jax.job.trainer import Trainer, is_over
 from neuroforge_jax.model.io import load
 from neuroforge_jax.model.model import FittedModel
@@ -74,7 +80,7 @@ class Result:
         from neuroforge_jax.report.run_files import describe_result
         from neuroforge_jax.report.run_page import render_result
 
-        predictions = {} if self.test is None else test_predictions(self.model, self.params, self.test)
+        predictions = {} if self.test is None else predict_test_data(self.model, self.params, self.test)
         return render_result(
             describe_result(self.config, self.model, self.history, self.figures, predictions)
         )
@@ -234,6 +240,9 @@ def _begin(
     checkpointer = Checkpointer(folder, job, options, signals, team)
     team.add(checkpointer)
     start, progress = checkpointer.restore(job.start)
+    environment = folder.path / "environment.json"
+    if environment.exists() and (changes := describe_changes(read_json(environment), job)):
+        team.note(changes)
     return start, progress, lambda: checkpointer.latest(job.start)
 
 

@@ -6,7 +6,7 @@ from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.checkpoint.run_folder import RunFolder
 from neuroforge_jax.config import RunOptions
 from neuroforge_jax.job.job import Job
-from neuroforge_jax.job.summary import test_predictions
+from neuroforge_jax.job.summary import predict_test_data
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.model.io import save
 from neuroforge_jax.system.spans import span
@@ -32,6 +32,6 @@ class RunFiles(Callback):
         with span("save"):
             save(self._folder.path, result.model, result.params)
             if trainer.job.dataset.test is not None:
-                predictions = test_predictions(result.model, result.params, trainer.job.dataset.test)
+                predictions = predict_test_data(result.model, result.params, trainer.job.dataset.test)
                 self._folder.write_arrays("predictions.npz", predictions)
             self._folder.write_json("result.json", result.figures)

@@ -1,11 +1,12 @@
 """What all commands share: an error or a signal becomes one line and an exit code, a broken pipe ends quietly."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from neuroforge_jax.errors import UserError
+from neuroforge_jax.errors import UserError, first_line
 from neuroforge_jax.system.signals import EXIT_CODES, SignalWatch, Stopped
 
 INTERRUPTED = 130
@@ -18,6 +19,8 @@ def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
+    if not debug:
+        logging.getLogger("jax._src.xla_bridge").addFilter(_shorten)
     try:
         with SignalWatch():
             code = body() or 0
@@ -38,6 +41,14 @@ def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
         # The reader has what it wanted; not even the interpreter's last flush may complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """What jax logs of a plugin that it cannot load, in a line: the reason in the place of its traceback."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = f"{record.getMessage()}: {first_line(record.exc_info[1])}", ()
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def leave(code: int) -> NoReturn:

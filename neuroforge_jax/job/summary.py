@@ -20,6 +20,7 @@ from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.system import memory
 from neuroforge_jax.system.accelerators import accelerators
+from neuroforge_jax.system.cpu import processor_name
 from neuroforge_jax.system.provenance import device_name, installed_version
 from neuroforge_jax.training.best import BestEpoch
 from neuroforge_jax.training.evaluate import Evaluation
@@ -97,6 +98,24 @@ def _traits(config: TrainConfig) -> str:
     if config.residual:
         traits.append("residual")
     return ", ".join(traits)
+
+
+def describe_changes(before: Mapping[str, Any], job: Job) -> str:
+    """For a resumed run: what else than the config rounds otherwise than before; "" for nothing.
+
+    before: the environment.json of the run.
+    """
+    versions, options = before.get("versions", {}), dict(job.compile_options)
+    changes = {
+        f"jax {versions.get('jax')} before and {jax.__version__} now": versions.get("jax") != jax.__version__,
+        f"{before.get('processor')} before and {processor_name()} now": before.get("processor")
+        != processor_name(),
+        "a training of this length is compiled otherwise": before.get("compile_options") != options,
+    }
+    found = [change for change, differs in changes.items() if differs]
+    if not found:
+        return ""
+    return f"{'; '.join(found)}: the last bits may differ from those of a run that was never stopped"
 
 
 def final_figures(
@@ -206,7 +225,7 @@ def _flops(rate: float) -> str:
     return f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"
 
 
-def test_predictions(model: FittedModel, params: Params, test: Split) -> dict[str, np.ndarray]:
+def predict_test_data(model: FittedModel, params: Params, test: Split) -> dict[str, np.ndarray]:
     """What the model says of the test samples, for a report that has nothing but the run's folder.
 
     Classes: labels and predicted i32 [N], confidence f32 [N] of the predicted class, and the most confident

@@ -187,6 +187,25 @@ def test_a_finished_run_may_be_given_more_epochs(tmp_path, blobs):
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"compile_options": {"xla_cpu_prefer_vector_width": 128}}, "a training of this length is compiled"),
+        ({"versions": {"jax": "0.1"}}, f"jax 0.1 before and {jax.__version__} now"),
+        ({"processor": "Abacus"}, "Abacus before and "),
+        ({}, ""),
+    ],
+)
+def test_what_may_change_the_last_bits_of_a_resumed_run_is_said(change, words, tmp_path, blobs):
+    interrupted(CONFIG, blobs, tmp_path / "run", 18)
+    file = tmp_path / "run" / "environment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    recorder = Recorder()
+    nf.fit(CONFIG, blobs, nf.RunOptions(resume=str(tmp_path / "run")), callbacks=[recorder])
+    told = [text for text in recorder.all("note") if "the last bits may differ" in text]
+    assert [words in text for text in told] == [True] * bool(change)
+
+
+@pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (
