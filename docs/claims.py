@@ -90,10 +90,10 @@ def beside_torch(records: Records) -> Verdict:
     """Training to 98 % of MNIST on two kinds of CPU, and the step at which we gain least or lose most."""
     runs, steps = ("bench_speedrun.json", "bench_speedrun_xeon.json"), ("backends.json", "backends_xeon.json")
     gains = [_speedrun_gain(records(name)) for name in runs]
-    least, what = min(_gains_of_steps(records(name)) for name in steps)
+    least, what = min(_least_gain_of_a_step(records(name)) for name in steps)
     text = (
-        f"on two CPU cores {min(gains):.1f} to {max(gains):.1f} × as fast to 98.0 % of MNIST, by kind of CPU; "
-        f"a step at least {least:.2f} × as fast ({what})"
+        f"on two CPU cores {min(gains):.1f} to {max(gains):.1f} × as fast to 98.0 % of MNIST, by kind of CPU; a "
+        f"step {least:.2f} × as fast where that is least ({what})"
     )
     return Verdict(text, ", ".join(f"`{name}`" for name in (*runs, *steps)))
 
@@ -108,8 +108,8 @@ def _speedrun_gain(record: Record) -> float:
     return min(value for name, value in seconds.items() if name.startswith("torch")) / ours
 
 
-def _gains_of_steps(record: Record) -> tuple[float, str]:
-    """The least of the ratios over PyTorch, and where it is."""
+def _least_gain_of_a_step(record: Record) -> tuple[float, str]:
+    """How many times as fast as PyTorch, where that is least, and where it is so."""
     ratios = {"f32_over_torch_f32": "float32", "best_over_best_of_torch": "the fastest of each"}
     return min(
         (section[ratio]["median"], f"{label}, batch {int(batch):,}, {processor(record)}")
