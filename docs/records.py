@@ -44,12 +44,12 @@ def batches_of(cases: Iterable[Case]) -> list[int]:
     return sorted({case["batch_size"] for case in timed(cases) if "batch_size" in case})
 
 
-def fastest(record: Record, batch: int, contenders: Sequence[str]) -> Case | None:
+def fastest(record: Record, batch: int, candidates: Sequence[str]) -> Case | None:
     """The fastest of these candidates at this batch size."""
     found = [
         case
         for case in timed(record["cases"])
-        if case.get("batch_size") == batch and case["contender"] in contenders
+        if case.get("batch_size") == batch and case["contender"] in candidates
     ]
     return min(found, key=lambda case: case["seconds_per_step"]["median"], default=None)
 
@@ -139,11 +139,11 @@ NAMES = {
 }  # fmt: skip
 
 
-def named(contender: str) -> str:
+def named(candidate: str) -> str:
     """A candidate as people write it."""
-    if contender in NAMES:
-        return NAMES[contender]
-    return re.sub(r"^torch (\w+) (\w+)$", r"PyTorch, \1, \2", contender)
+    if candidate in NAMES:
+        return NAMES[candidate]
+    return re.sub(r"^torch (\w+) (\w+)$", r"PyTorch, \1, \2", candidate)
 
 
 def framework(name: str) -> str:
@@ -152,8 +152,14 @@ def framework(name: str) -> str:
 
 
 def processor(record: Record) -> str:
-    """The device as the record has it, without the platform's name before it."""
-    return re.sub(r"^\w+ \((.*)\)$", r"\1", record["environment"]["device"]).replace("(R)", "")
+    """The device as the record has it, without the platform's name before it.
+
+    Records of 0.2 and later hold the model too, which tells two generations of CPUs of one name apart.
+    """
+    environment = record["environment"]
+    device = re.sub(r"^\w+ \((.*)\)$", r"\1", environment["device"]).replace("(R)", "")
+    model = environment.get("processor_model")
+    return f"{device} ({model})" if model else device
 
 
 def source(
@@ -167,7 +173,7 @@ def source(
 ) -> str:
     """The line below a table: notes, then machine, versions, commit and date of each record that was read.
 
-    sections: of a record whose sections keep commits of their own, those that are shown.
+    sections: of a record whose sections keep commits of their own, those that are shown; all of them unless given.
     """
     sentences = [note] if note else []
     if spread:
@@ -177,21 +183,38 @@ def source(
     for name in records.used:
         record = records(name)
         environment = record["environment"]
-        commits = [record["commits"][section] for section in sections if section in record.get("commits", ())]
-        commits = commits or [environment["commit"]]
         python = environment.get("python") or environment["versions"]["python"]
         turns = rounds_of(record) if rounds else ""
         parts = [
             processor(record),
             f"Python {'.'.join(python.split('.')[:2])}",
             f"jax {environment['versions']['jax']}",
-            f"commit {', '.join(commit[:8].rstrip('+') for commit in commits)}",
+            commits_of(record, sections),
             *([record["date"]] if "date" in record else []),
             *([f"medians of {turns} rounds"] if turns else []),
         ]
         sentences.append(f"`benchmarks/{name}`: {', '.join(parts)}.")
     again = f" Again: `python -m neuroforge_jax.bench --suite {suite}`." if suite else ""
     return f"\n{' '.join(sentences)}{again}\n"
+
+
+def commits_of(record: Record, sections: Sequence[str] = ()) -> str:
+    """The commit that was measured; of sections that were measured at several, each with its sections."""
+    commits = record.get("commits", {})
+    by_commit: dict[str, list[str]] = {}
+    for section in sections or commits:
+        if section in commits:
+            by_commit.setdefault(commits[section], []).append(section)
+    if len(by_commit) > 1:
+        each = [f"{written(commit)} ({', '.join(names)})" for commit, names in by_commit.items()]
+        return f"commits {'; '.join(each)}"
+    (commit,) = by_commit or [record["environment"]["commit"]]
+    return f"commit {written(commit)}"
+
+
+def written(commit: str) -> str:
+    """A commit, shortened; a plus sign at its end stands for changes that were not committed."""
+    return commit.rstrip("+")[:8] + (" with local changes" if commit.endswith("+") else "")
 
 
 def rounds_of(record: Record) -> str:

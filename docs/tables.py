@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from claims import original
+from claims import CLAIMED_BATCH, at_claimed_batch, original
 from figures import FIGURES
 from records import (
     Case,
@@ -81,7 +81,7 @@ def speed(records: Records) -> str:
                     ["PyTorch, in an earlier record", *(rounded(rate) if rate else "–" for rate in rates)]
                 )
     head = ["samples a second", *(f"batch {batch:,}" for batch in batches)]
-    return table(head, rows) + source(records, spread=True)
+    return table(head, rows) + source(records, spread=True, sections=("peer",))
 
 
 def ladder(records: Records) -> str:
@@ -166,6 +166,7 @@ def peers(records: Records) -> str:
     record = records("bench_peers.json")
     batches = batches_of(record["cases"])
     names = list(dict.fromkeys(case["contender"] for case in timed(record["cases"])))
+    memory = {case["contender"]: case.get("peak_resident_bytes") for case in at_claimed_batch(record)}
     ours = {
         batch: fastest(record, batch, [case["contender"] for case in record["cases"] if case.get("backend")])
         for batch in batches
@@ -173,22 +174,21 @@ def peers(records: Records) -> str:
     rows = []
     for name in names:
         row = [named(name)]
-        memory: int | None = None
         for batch in batches:
             case, best = fastest(record, batch, (name,)), ours[batch]
             if case is None or best is None:
                 row += ["–", "–"]
                 continue
-            memory = case.get("peak_resident_bytes")
             row += [samples_a_second(case, spread=False), "1" if case is best else paired(case, best)]
-        rows.append([*row, size(memory)])
+        rows.append([*row, size(memory.get(name))])
     head = ["candidate"]
     for batch in batches:
         head += [f"batch {batch:,}", "ours ÷ it (95 %)"]
     versions = {named(c["contender"]): c["version"] for c in timed(record["cases"]) if c.get("version")}
     described = "; ".join(dict.fromkeys(f"{framework(name)} {version}" for name, version in versions.items()))
     note = f"Ours is the faster of `optimized` and `mixed` at that batch. Versions: {described}."
-    return table([*head, "memory"], rows) + source(records, "peers", note)
+    head.append(f"memory at batch {CLAIMED_BATCH}")
+    return table(head, rows) + source(records, "peers", note)
 
 
 def amx(records: Records) -> str:
@@ -222,7 +222,7 @@ def _beside_torch(records: Records, name: str) -> str:
         "fastest ÷ fastest",
     ]  # fmt: skip
     note = f"Ratios with quartiles. PyTorch {record['peer']['torch']}."
-    return table(head, rows) + source(records, note=note)
+    return table(head, rows) + source(records, note=note, sections=("peer",))
 
 
 EARLIER = ("backends.json", "backends_xeon.json")
@@ -249,7 +249,7 @@ def streaming(records: Records) -> str:
     )
     head = ["batch", "precision", *(processor(record) for record in found)]
     note = "Pipelined ÷ scanned, with quartiles; memory is the anonymous memory beyond what the process began with."
-    return table(head, rows, numbers=(2, 3)) + source(records, note=note, sections=("pipelined",))
+    return table(head, rows, numbers=(2, 3)) + source(records, note=note, sections=("pipelined", "streaming"))
 
 
 def tiny(records: Records) -> str:
@@ -292,13 +292,13 @@ def speedrun(records: Records) -> str:
 def _speedrun_row(record: Record, goal: str, case: Case) -> list[str]:
     seconds, accuracy = case["seconds"], case["accuracy"]
     mine = case["contender"].removeprefix("ours").strip()
-    contender = named(case["contender"])
+    candidate = named(case["contender"])
     if case["contender"].startswith("ours"):
-        contender = f"NeuroForge JAX, {mine}" if mine else "NeuroForge JAX"
+        candidate = f"NeuroForge JAX, {mine}" if mine else "NeuroForge JAX"
     return [
         processor(record),
         goal,
-        contender,
+        candidate,
         f"{seconds['median']:.2f} {between(*seconds['interval'])}",
         f"{seconds['mean']:.2f}",
         f"{100 * accuracy['mean']:.2f} %",
@@ -339,8 +339,8 @@ def scaling(records: Records) -> str:
         points.setdefault((axis, value), {})[case["contender"]] = case
     for (axis, value), cases in points.items():
         row = [f"{axis.replace('_size', '')} {value:,}"]
-        for contender in ("optimized", "mixed"):
-            case = cases[contender]
+        for candidate in ("optimized", "mixed"):
+            case = cases[candidate]
             step = case["seconds_per_step"]["median"]
             row += [duration(step), share(case["share_of_peak"]), size(case.get("program_bytes"))]
         rows.append(row)
@@ -395,7 +395,7 @@ def start(records: Records) -> str:
     note = (
         f"Medians of {runs} runs. Imports of one more, each package without those that it imports: {shown}."
     )
-    return table(["seen", "after", "of which since the line before"], rows) + source(records, note=note)
+    return table(["seen", "after", "of which since the line above"], rows) + source(records, note=note)
 
 
 def reliability(records: Records) -> str:
@@ -465,14 +465,15 @@ def roofline(records: Records) -> str:
 
 
 def overlap(records: Records) -> str:
-    """Reading and computing one after the other, and at once, with a source as slow as the device."""
+    """Reading and computing one after the other, and at once, with a source that has to be waited for."""
     record = records("overlap.json")
     rows = []
-    for name in [name for name in record if name.startswith("batch ")]:
-        seconds, reached = record[name]["seconds_of_a_chunk"], record[name]["of_the_ideal"]
+    for batch in sorted(int(name.removeprefix("batch ")) for name in record if name.startswith("batch ")):
+        found = record[f"batch {batch}"]
+        seconds, reached = found["seconds_of_a_chunk"], found["of_the_ideal"]
         rows.append(
             [
-                name.removeprefix("batch "),
+                f"{batch:,}",
                 *(
                     duration(seconds[what]["median"])
                     for what in ("read", "compute", "one after the other", "async")
@@ -486,8 +487,8 @@ def overlap(records: Records) -> str:
         "compute",
         "one after the other",
         "`async`",
-        "of the ideal, one after the other",
-        "`async`",
+        "longer ÷ one after the other",
+        "longer ÷ `async`",
     ]
     return table(head, rows) + source(records, note=f"`{record['command']}`.")
 
@@ -531,7 +532,7 @@ def gpu_kernels(records: Records) -> str:
         for layer, parts in record["kernels"]["layers"].items()
         for part, found in parts.items()
     ]
-    note = f"`{record['kernels']['command']}`."
+    note = f"`{record['kernels']['command']}`, {record['kernels']['note']}."
     head = ["operation, batch × inputs × outputs", "what is computed", "kernel", "against XLA"]
     return table(head, rows, numbers=(2, 3)) + source(records, note=note, sections=("kernels",))
 
@@ -545,7 +546,7 @@ def gpu_loop(records: Records) -> str:
         [way, *(duration(ways[way]["microseconds_per_step"]["median"] * 1e-6) for ways in configs.values())]
         for way in ways
     ]
-    note = f"`{record['loop']['command']}`."
+    note = f"`{record['loop']['command']}`, {record['loop']['note']}."
     return table(["a step of", *configs], rows) + source(records, note=note, sections=("loop",))
 
 

@@ -49,6 +49,32 @@ def test_every_table_is_made(tables):
         assert "benchmarks/" in lines[-1], f"{make.__name__} does not name its record"
 
 
+def test_what_stands_below_a_table_says_how_a_record_was_made(tables, copy):
+    """Local changes were hidden, and a record of several commits was shown as one of its last."""
+    path = copy / "benchmarks" / "reliability.json"
+    record = json.loads(path.read_text())
+    record["environment"] |= {"device": "cpu (AMD EPYC, 2 cores)", "processor_model": "family 26, model 2"}
+    commits = {"kills": "aaaaaaaa00", "flips": "bbbbbbbb00+", "fuzz": "aaaaaaaa00"}
+    path.write_text(json.dumps(record | {"commits": commits}))
+    last = tables.TABLES["reliability"](tables.Records(copy / "benchmarks")).splitlines()[-1]
+    assert "AMD EPYC, 2 cores (family 26, model 2)" in last
+    assert "commits aaaaaaaa (kills, fuzz); bbbbbbbb with local changes (flips)." in last
+
+    path.write_text(json.dumps(record | {"commits": {"kills": "bbbbbbbb00+", "flips": "bbbbbbbb00+"}}))
+    last = tables.TABLES["reliability"](tables.Records(copy / "benchmarks")).splitlines()[-1]
+    assert "commit bbbbbbbb with local changes." in last
+
+
+def test_a_claim_about_a_gpu_that_a_cpu_answers_says_so(tables):
+    """The times of two CPU cores stood as verdicts beside the command of the GPU run."""
+    rows = tables.TABLES["original"](tables.Records(ROOT / "benchmarks")).splitlines()
+    on_cpus = [row for row in rows if "`bench_peers.json`" in row and "memory" not in row]
+    assert on_cpus
+    for row in on_cpus:
+        assert "CPU cores" in row
+        assert "--suite peers" in row
+
+
 def test_a_changed_record_is_reported_with_the_file(tables, copy, capsys):
     assert tables.main([], copy) == 0
     assert tables.main(["--check"], copy) == 0
