@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neuroforge_jax.errors import CheckpointError, ConfigError
+from neuroforge_jax.errors import CheckpointError, ConfigError, UserError
 
 
 def check_output(path: Path, flag: str) -> None:
@@ -28,13 +28,13 @@ def probe(folder: Path) -> None:
     file.unlink()
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A JSON file, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Mapping[str, Any], failure: type[UserError] = CheckpointError) -> None:
+    """A JSON file, whole or not at all. failure: what is raised where it cannot be written."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), failure)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Written beside its name, brought to the disk and renamed. Raises CheckpointError."""
+def write_bytes(path: Path, content: bytes, failure: type[UserError] = CheckpointError) -> None:
+    """Written beside its name, brought to the disk and renamed. failure: as of `write_json`."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -45,7 +45,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise CheckpointError(
+        raise failure(
             f"{path} could not be written ({error.strerror or type(error).__name__}); make room, and start again"
         ) from None
 
