@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 import neuroforge_jax
 from neuroforge_jax.backends.executors import eager, pipelined, scanned, stepped
-from neuroforge_jax.backends.executors.base import CompiledRun
+from neuroforge_jax.backends.executors.base import programs_of
 from neuroforge_jax.benchmarking.cases import Case
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.job.job import Job
@@ -94,7 +94,7 @@ def explain_case(case: Case) -> dict[str, Any]:
     lowered = jax.jit(step, compiler_options=dict(job.compile_options) or None).lower(state, fitted, batch)
     before, after = lowered.cost_analysis() or {}, lowered.compile().cost_analysis() or {}
     run = job.compile()
-    programs = run.programs if isinstance(run, CompiledRun) else {}
+    programs = programs_of(run)
     program = program_of_step(next(iter(programs.values())).as_text() or "") if programs else []
     lesson = LESSONS[lesson_of(backend.executor.name, case.candidate, backend.policy)]
     return {
