@@ -48,19 +48,19 @@ class Candidate:
 
     def warm_up(self) -> None:
         """Train once, and forget it."""
-        with self._caught_failure():
+        with self._catch_failure():
             self.train(0)
 
     def take_turn(self, seed: int, reference: Callable[[], float]) -> None:
         """Train by a seed between two turns of the reference, where it takes part."""
         if seed < self.rounds and not self.failure:
-            with self._caught_failure():
+            with self._catch_failure():
                 outcome, reference_seconds = beside(reference, partial(self.train, seed))
                 self.outcomes.append(outcome)
                 self.reference_seconds.append(reference_seconds)
 
     @contextmanager
-    def _caught_failure(self) -> Iterator[None]:
+    def _catch_failure(self) -> Iterator[None]:
         """What is not ours must not cost us our times."""
         try:
             yield

@@ -72,8 +72,7 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
         progress.record(record)
 
     for group in groups:
-        candidates = len(group.cases) + len(group.peers)
-        progress.begins(f"{group.peer_case('')[:-1]}: {candidates} candidates")
+        progress.begins(f"{group.names[0].rpartition('/')[0]}: {len(group.names)} candidates")
         for case in measure_group(group, peaks, reference, suite, options):
             keep(case)
     for extra, part_options in extras.items():

@@ -55,7 +55,8 @@ class VersionProcess:
         return DeviceError(sentence)
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
+        """Those of the conversation into those of this version."""
         try:
             yield
         except DeviceError as error:
@@ -65,7 +66,7 @@ class VersionProcess:
         """Let it be made ready, and do not wait: two versions can compile at a time."""
         if not work.is_process:
             order = {"start": work.name, "what": work.what, "config": work.config, "data": str(work.data)}
-            with self._named_errors():
+            with self._translate_errors():
                 self._conversation.send(order)
 
     def wait(self, work: Work) -> list[float] | None:
@@ -74,7 +75,7 @@ class VersionProcess:
             if reason := self._run(work):  # the first time compiles the package to bytecode
                 raise MissingError(reason)
             return None
-        with self._named_errors():
+        with self._translate_errors():
             answer = self._conversation.receive()
         if "missing" in answer:
             raise MissingError(answer["missing"])
@@ -83,7 +84,7 @@ class VersionProcess:
     def turn(self, work: Work, count: int) -> float:
         """Do it so many times more; the seconds."""
         if not work.is_process:
-            with self._named_errors():
+            with self._translate_errors():
                 return float(self._conversation.ask({"case": work.name, "count": count})["seconds"])
         begun = time.perf_counter()
         for _ in range(count):
