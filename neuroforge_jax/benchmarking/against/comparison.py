@@ -199,9 +199,14 @@ def _notes(left_out: Sequence[str], comparison: _Comparison) -> list[str]:
     if left_out:
         notes.append(f"not compared with --against: {', '.join(left_out)}")
     for name, losses in comparison.losses.items():
-        apart = difference(*map(np.asarray, losses))
-        if apart > SAME_LOSSES:
-            notes.append(
-                f"{name}: the versions do not train the same, their losses differ by {apart:.2g} of their size"
-            )
+        if apart := _compare_losses(*losses):
+            notes.append(f"{name}: the versions do not train the same, {apart}")
     return notes
+
+
+def _compare_losses(before: Sequence[float], after: Sequence[float]) -> str:
+    """How they differ; empty where the versions train the same."""
+    if len(before) != len(after):
+        return f"they tell {len(before)} and {len(after)} losses"
+    apart = difference(np.asarray(before), np.asarray(after))
+    return f"their losses differ by {apart:.2g} of their size" if apart > SAME_LOSSES else ""

@@ -131,11 +131,18 @@ def test_what_the_commit_lacks_is_a_line_and_the_rest_goes_on(processes, capsys,
     assert sum("verdict" in case for case in record["cases"]) == len(record["cases"]) - 1 > 3
 
 
-def test_versions_that_do_not_train_the_same_are_noted(processes, capsys, tmp_path):
-    processes.losses = (2.4, 2.5)
+@pytest.mark.parametrize(
+    ("losses", "apart"),
+    [
+        ((2.4, 2.5), "their losses differ by 0.043 of their size"),
+        ((2.4, float("nan")), "their losses differ by inf of their size"),
+        ((2.4, 2.3, 2.2), "they tell 2 and 3 losses"),
+    ],
+)
+def test_versions_that_do_not_train_the_same_are_noted(losses, apart, processes, capsys, tmp_path):
+    processes.losses = losses
     _, out, _, _ = run(capsys, tmp_path, "--only", "regression/small/*")
-    note = "regression/small/optimized: the versions do not train the same, their losses differ by 0.043 of"
-    assert f"note: {note} their size\n" in out
+    assert f"note: regression/small/optimized: the versions do not train the same, {apart}\n" in out
 
 
 def test_the_record_names_the_command_that_makes_it_again(processes, capsys, tmp_path):
