@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from measuring import ROOT, interleaved, ratios, segments, spread, write_sections
+from measuring import ROOT, ratios, segments, spread, take_turns, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.commands.config_files import load_config
@@ -52,7 +52,7 @@ def throughput() -> dict[str, Any]:
             name: segments(dataclasses.replace(config, backend=backend), dataset, 20_000)
             for name, backend in {"f32": "optimized", "bf16": "mixed"}.items()
         }
-        rates = interleaved(candidates, 15)
+        rates = take_turns(candidates, 15)
         record[str(batch_size)] = {
             "f32_samples_per_second": spread(rates["f32"]),
             "bf16_samples_per_second": spread(rates["bf16"]),
@@ -71,7 +71,7 @@ def dispatch() -> dict[str, Any]:
         name: segments(dataclasses.replace(config, backend=name), dataset, 32 * 2_000)
         for name in ("optimized", "stepped")
     }
-    rates = interleaved(candidates, 15)
+    rates = take_turns(candidates, 15)
     return {
         "scanned_microseconds_per_step": spread([32e6 / rate for rate in rates["optimized"]]),
         "stepped_microseconds_per_step": spread([32e6 / rate for rate in rates["stepped"]]),

@@ -33,6 +33,10 @@ from typing import Any
 
 import tyro
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a GPU machine need not have the package installed
+
+from neuroforge_jax.system.files import write_json
+
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "benchmarks"
 BENCH = ("-m", "neuroforge_jax.bench")
@@ -147,7 +151,7 @@ def run_parts(options: Options, folder: Path) -> list[str]:
     device = re.sub(r"[^a-z0-9]+", "_", about["device"].lower().replace("nvidia", "")).strip("_")
     path = folder / f"gpu_run_{device}.json"
     record = (
-        json.loads(path.read_text())
+        json.loads(path.read_text(encoding="utf-8"))
         if path.exists()
         else {"command": "python benchmarks/gpu.py", "parts": {}}
     )
@@ -159,19 +163,24 @@ def run_parts(options: Options, folder: Path) -> list[str]:
         later = options.minutes / 8 * sum(other.seconds for other in wanted[index + 1 :])
         print(f"{part.name} …", flush=True)
         command = part.command(folder, device, options)
-        seconds = max(deadline - time.monotonic() - later, 1.0)
+        seconds, at = max(deadline - time.monotonic() - later, 1.0), time.time()
         outcome = run_part(command, folder, seconds, rehearse=options.rehearse)
         parts[part.name], record["environment"] = outcome, about
-        path.write_text(json.dumps(record, indent=2) + "\n")
+        write_json(path, record)
         how = "cut off" if outcome["exit_code"] is None else f"exit code {outcome['exit_code']}"
         print(f"{part.name}: {how}, {outcome['seconds']:.0f} s", flush=True)
         if outcome["exit_code"]:
             print("\n".join(outcome["said"]), flush=True)
         if outcome["exit_code"] != 0:
             failed.append(part.name)
-        if part.record and (output := part.output(folder, device)).exists():
-            print_verdicts(json.loads(output.read_text()))
+        if part.record and is_written_since(at, output := part.output(folder, device)):
+            print_verdicts(json.loads(output.read_text(encoding="utf-8")))
     return failed
+
+
+def is_written_since(at: float, output: Path) -> bool:
+    """Whether a part has written its record: one of an earlier run says nothing of it. at: `time.time()`."""
+    return output.exists() and output.stat().st_mtime >= at
 
 
 def run_part(command: list[str], folder: Path, seconds: float, *, rehearse: bool) -> dict[str, Any]:

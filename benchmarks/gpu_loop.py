@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import tyro
 from jax import lax
-from measuring import interleaved, spread, write_sections
+from measuring import spread, take_turns, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
@@ -87,7 +87,7 @@ class Unrolled:
 
 def measure(config: nf.TrainConfig, dataset: nf.Dataset, options: Options) -> dict[str, Any]:
     candidates = {name: Candidate(config, dataset, *variant) for name, variant in VARIANTS.items()}
-    times = interleaved({name: candidate.turn for name, candidate in candidates.items()}, options.repetitions)
+    times = take_turns({name: candidate.turn for name, candidate in candidates.items()}, options.repetitions)
     found = {}
     for name, values in times.items():
         found[name] = {"microseconds_per_step": spread(values), "digest": candidates[name].digest()}

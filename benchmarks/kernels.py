@@ -6,7 +6,7 @@
     elementwise bias and activation, forward and backward, beside a copy of as many bytes
     mlp         narrow MLPs in one kernel by batch, inference and training
 
-Contenders take turns; a turn is many calls of a program that runs the operation SETS times in a row, each time on
+Candidates take turns; a turn is many calls of a program that runs the operation SETS times in a row, each time on
 other operands, so that what is timed is the device and not the dispatch. Inputs are normally distributed: a device
 draws less power, and runs faster, on zeros. What won is written into the user's cache folder, and with --table into
 a table like the package's. Each row is written as soon as it is measured. Where there is no device for kernels
@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from measuring import interleaved, ratios, spread, write_sections
+from measuring import ratios, spread, take_turns, write_sections
 
 from neuroforge_jax import kernels
 from neuroforge_jax.kernels import choice
@@ -97,7 +97,7 @@ class Bench:
         """Microseconds of one operation of each, in turn; a call is SETS of them. All are compiled side by side."""
         with self.compilers() as pool:
             list(pool.map(lambda run: jax.block_until_ready(run()), candidates.values()))
-        rates = interleaved(
+        rates = take_turns(
             {name: self._timed(run) for name, run in candidates.items()}, self.options.repetitions
         )
         return {name: [1e6 / (SETS * rate) for rate in values] for name, values in rates.items()}
@@ -141,7 +141,7 @@ def normal(at: int, *shape: int, dtype: Any = jnp.float32) -> jax.Array:
     return jax.random.normal(jax.random.key(at), shape, dtype)
 
 
-def applied(function: Callable[..., Any], operands: tuple[Any, ...]) -> Callable[[], Any]:
+def apply_in_turn(function: Callable[..., Any], operands: tuple[Any, ...]) -> Callable[[], Any]:
     """A call of a compiled program that applies the function to SETS sets of operands, one after another."""
     sets = [jax.tree.map(lambda x, at=at: jnp.roll(x, at, axis=-1), operands) for at in range(SETS)]
 
@@ -159,14 +159,14 @@ def applied(function: Callable[..., Any], operands: tuple[Any, ...]) -> Callable
 
 
 def with_gradients(function: Callable[..., jax.Array], operands: tuple[Any, ...]) -> Callable[[], Any]:
-    """As `applied`: the value and the gradients of all operands, from a dy that is neither 0 nor 1."""
+    """As `apply_in_turn`: the value and the gradients of all operands, from a dy that is neither 0 nor 1."""
 
     def both(dy: jax.Array, *operands: Any) -> Any:
         value, pull = jax.vjp(function, *operands)
         return value, pull(dy)
 
     like = jax.eval_shape(function, *operands)
-    return applied(both, (normal(9, *like.shape, dtype=like.dtype), *operands))
+    return apply_in_turn(both, (normal(9, *like.shape, dtype=like.dtype), *operands))
 
 
 def layers(bench: Bench) -> Iterator[tuple[str, Any]]:
@@ -183,7 +183,7 @@ def layers(bench: Bench) -> Iterator[tuple[str, Any]]:
             candidates = {}
             for how in (bench.target.name, "xla"):
                 function = jax.tree_util.Partial(layer, how)
-                candidates[how] = (with_gradients if part == "dense" else applied)(function, operands)
+                candidates[how] = (with_gradients if part == "dense" else apply_in_turn)(function, operands)
             row = bench.settle(part, size, bench.race(candidates), flops=times_flops * flops)
             yield f"{part} {batch}×{inputs}×{outputs}", row
 
@@ -215,7 +215,8 @@ def tune(bench: Bench, operands: tuple[jax.Array, ...]) -> None:
         others = CANDIDATES[bench.target.name][: 1 if bench.options.small else None]
         tried: dict[str, Tiles | None] = {"own": None, **{str(tiles): tiles for tiles in others}}
         runs = {
-            name: applied(jax.tree_util.Partial(function, tiles), arguments) for name, tiles in tried.items()
+            name: apply_in_turn(jax.tree_util.Partial(function, tiles), arguments)
+            for name, tiles in tried.items()
         }
         with bench.compilers() as pool:
             reasons = dict(zip(runs, pool.map(failure, runs.values()), strict=True))
@@ -251,7 +252,7 @@ def elementwise(bench: Bench) -> Iterator[tuple[str, Any]]:
             for how in (bench.target.name, "xla")
         }
         # Read z, write y; read z and dy, write dz.
-        times = bench.race(candidates | {"copy": applied(jnp.copy, (z,))})
+        times = bench.race(candidates | {"copy": apply_in_turn(jnp.copy, (z,))})
         row = bench.settle("bias_activation", (batch, 1024, 1), times, bytes=5.0 * z.nbytes)
         row["copy_bytes_per_second"] = 2e6 * z.nbytes / float(np.median(times["copy"]))
         yield f"{batch}×1024", row
@@ -271,7 +272,7 @@ def mlp(bench: Bench) -> Iterator[tuple[str, Any]]:
                 return kernels.mlp(x, layered, "relu", bench.policy, how)
 
             programs = {how: jax.tree_util.Partial(network, how) for how in (bench.target.name, "xla")}
-            inference = bench.race({who: applied(f, (x, layered)) for who, f in programs.items()})
+            inference = bench.race({who: apply_in_turn(f, (x, layered)) for who, f in programs.items()})
             training = bench.race({who: with_gradients(f, (x, layered)) for who, f in programs.items()})
             size = (batch, width, 4)
             what = f"width {width}, batch {batch}"

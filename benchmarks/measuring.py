@@ -11,6 +11,7 @@ import numpy as np
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.table import BACKENDS
+from neuroforge_jax.system.files import write_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +42,7 @@ def segments(config: nf.TrainConfig, dataset: nf.Dataset, samples: int, **how: A
     return go
 
 
-def interleaved(candidates: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
+def take_turns(candidates: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
     """Each candidate in turn, so many times over: what disturbs the machine disturbs them all."""
     rates: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repetitions):
@@ -74,5 +75,5 @@ def write_sections(
         record.setdefault("commits", {})[section] = record["environment"]["commit"]
         for name, row in rows.items() if isinstance(rows, Mapping) else rows:
             record[section][name] = row
-            output.write_text(json.dumps(record, indent=2) + "\n")
+            write_json(output, record)
     return record

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from measuring import interleaved, ratios, spread, write_sections
+from measuring import ratios, spread, take_turns, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
@@ -107,7 +107,7 @@ def overlap(options: Options, batch: int) -> dict[str, Any]:
     candidates: dict[str, Callable[[int], float]] = {
         "compute": instant.train, "read": waiting.read, "one after the other": alternate, "async": waiting.train,
     }  # fmt: skip
-    rates = interleaved(
+    rates = take_turns(
         {name: lambda go=go: options.chunks / go(options.chunks) for name, go in candidates.items()},
         options.repetitions,
     )
@@ -123,9 +123,8 @@ def overlap(options: Options, batch: int) -> dict[str, Any]:
 def trace_chunks(streamed: Streamed, chunks: int) -> dict[str, list[list[float]]]:
     """Of so many chunks, from when to when each was read and the device was busy, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        trace.start(Path(folder))
-        streamed.train(chunks)
-        trace.stop()
+        with trace.record(Path(folder)):
+            streamed.train(chunks)
         events = trace.read_events(Path(folder))
     spans = [
         (1e-6 * event["ts"], 1e-6 * (event["ts"] + event["dur"]), event) for event in events if "dur" in event

@@ -47,9 +47,9 @@ def main() -> None:
     references = {small: reference_of(backend.device, small=small) for small in (False, True)}
     about = backend.environment(64)
 
-    def record(contenders: dict[str, Started]) -> dict[str, Any]:
+    def record(candidates: dict[str, Started]) -> dict[str, Any]:
         measured = measure(
-            contenders,
+            candidates,
             lambda name: references[small_of[name]],
             repetitions=options.repetitions,
             turn_seconds=options.turn_seconds,

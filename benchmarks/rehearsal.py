@@ -25,7 +25,7 @@ def stand_in() -> None:
     kernel_sets.kernels_for = lambda device: hopper
 
     from neuroforge_jax.backends.table import BACKENDS
-    from neuroforge_jax.benchmarking import cases, claims, running, speedrun, suites
+    from neuroforge_jax.benchmarking import cases, claims, running, speedrun, speedrun_command, suites
     from neuroforge_jax.benchmarking.peers.process import PEERS
 
     for name, backend in BACKENDS.items():
@@ -35,7 +35,7 @@ def stand_in() -> None:
         PEERS[name] = replace(peer, mode=peer.mode.replace("cuda", "cpu"))
     few = partial(cases.random_pixels, SAMPLES)
     suites.random_pixels = lambda *sizes: few()
-    speedrun.load_dataset = lambda name, data_dir: replace(few(), name=name)
+    speedrun.load_dataset = speedrun_command.load_dataset = lambda name, data_dir: replace(few(), name=name)
     running.our_peak_resident_bytes = lambda config, dataset: None  # asked of a CPU alone, in another process
     suites.ON_CUDA = tuple(name for name in suites.ON_CUDA if "bf16" not in name)
     speedrun.TORCH_MODES = speedrun.TORCH_MODES[:1]  # to compile takes it a minute

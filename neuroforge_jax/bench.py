@@ -1,6 +1,5 @@
 """How fast, compared with what, how close to the limit: `python -m neuroforge_jax.bench --suite quick`."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from neuroforge_jax.benchmarking.options import FAIL_MARGIN, MARGIN, SEEDS, BenchOptions, Margins
 from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.errors import ConfigError, VerificationError, lookup
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from neuroforge_jax.benchmarking.running import BenchOptions
 
 PROG = "python -m neuroforge_jax.bench"
 
@@ -29,7 +27,7 @@ class BenchFlags:
     list: bool = False
     """Show the suites, and measure nothing."""
     only: str = "*"
-    """Measure the cases of these names alone, such as 'backends/b64/*', and the baselines that they need."""
+    """Measure the rows of these names alone, such as 'backends/b64/*', and the baselines that they need."""
     output: Path | None = None
     """Write the record to this file, as JSON; in a folder, to MACHINE/bench_SUITE.json."""
     report: Path | None = None
@@ -40,17 +38,17 @@ class BenchFlags:
     """Compare two records, OLD and NEW, and measure nothing; exit code 7 where a case is slower."""
     against: str | None = None
     """Measure this commit and the working tree in turn; exit code 7 where a slow-down is confirmed."""
-    fail_margin: float = 0.25
-    """Of --against: the slow-down that fails, once a second and longer measurement confirms it."""
-    margin: float = 0.05
-    """Of --against and --compare: the change that is still called the same."""
+    fail_margin: float | None = None
+    """Of --against: the slow-down that fails, once a second and longer measurement confirms it (else 0.25)."""
+    margin: float | None = None
+    """Of --against and --compare: the change that is still called the same (else 0.05)."""
     repetitions: int | None = None
     """Turns of each candidate (else the suite's own)."""
     turn_seconds: float | None = None
     """About how long a turn lasts (else the suite's own)."""
     peer_python: Path | None = None
     """The Python that has the peers: torch and tensorflow (else this one)."""
-    seeds: int = 30
+    seeds: int = SEEDS
     """Of the suite speedrun."""
     data_dir: Path | None = None
     """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
@@ -63,20 +61,43 @@ class BenchFlags:
                 raise ConfigError(f"--{name} {value}: it takes a whole number from 1 to 1000")
         if self.turn_seconds is not None and not 0.001 <= self.turn_seconds <= 60:
             raise ConfigError(f"--turn-seconds {self.turn_seconds}: it takes a number from 0.001 to 60")
-        if not 0 <= self.margin < 1:
-            raise ConfigError(f"--margin {self.margin}: it takes a number from 0 to below 1")
+        self._check_margins()
         if self.against is not None:
             self._check_against()
 
-    def _check_against(self) -> None:
-        if not self.margin <= self.fail_margin <= 100:
+    def _check_margins(self) -> None:
+        if self.fail_margin is not None and self.against is None:
+            raise ConfigError("--fail-margin has an effect with --against alone; leave it out")
+        if self.margin is not None and self.against is None and self.compare is None:
+            raise ConfigError("--margin has an effect with --against and --compare alone; leave it out")
+        margins = self.margins
+        if not 0 <= margins.same < 1:
+            raise ConfigError(f"--margin {margins.same}: it takes a number from 0 to below 1")
+        if self.against is not None and not margins.same <= margins.fail <= 100:
             raise ConfigError(
-                f"--fail-margin {self.fail_margin}: it takes a number from --margin ({self.margin}) to 100"
+                f"--fail-margin {margins.fail}: it takes a number from --margin ({margins.same}) to 100"
             )
+
+    def _check_against(self) -> None:
         for name in ("list", "report", "explain", "compare", "peer_python", "data_dir"):
             if getattr(self, name):
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} has no part in --against; leave one of them out")
+
+    @property
+    def margins(self) -> Margins:
+        """As they are given, or the defaults."""
+        return Margins(
+            MARGIN if self.margin is None else self.margin,
+            FAIL_MARGIN if self.fail_margin is None else self.fail_margin,
+        )
+
+    @property
+    def options(self) -> BenchOptions:
+        """How a suite is run."""
+        return BenchOptions(
+            self.only, self.repetitions, self.turn_seconds, self.peer_python, self.data_dir, self.seeds
+        )
 
     @property
     def suite_name(self) -> str:
@@ -137,7 +158,7 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
     output = _place_output(flags, f"bench_{flags.suite_name}")
     record = run_suite(
         flags.suite_name,
-        _options(flags),
+        flags.options,
         BenchProgress(
             console.print,
             lambda case: console.print(_line(case), soft_wrap=True),
@@ -155,32 +176,18 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
 
 
 def _measure_against(flags: BenchFlags, console: "Console") -> None:
-    from neuroforge_jax.benchmarking.against.comparison import Margins, compare_with
+    from neuroforge_jax.benchmarking.against.comparison import compare_with
     from neuroforge_jax.commands.against import check_confirmed, show_comparison
 
     assert flags.against is not None
     output = _place_output(flags, f"bench_{flags.suite_name}_against")
-    margins = Margins(flags.margin, flags.fail_margin)
     with show_comparison(console) as progress:
-        record = compare_with(flags.against, flags.suite_name, _options(flags), margins, progress)
+        record = compare_with(flags.against, flags.suite_name, flags.options, flags.margins, progress)
     for case in record["cases"]:
         if "skipped" in case:
             console.print(f"{case['name']}: {case['skipped']}", soft_wrap=True)
     _write_record(record, output, console)
     check_confirmed(record)
-
-
-def _options(flags: BenchFlags) -> "BenchOptions":
-    from neuroforge_jax.benchmarking.running import BenchOptions
-
-    return BenchOptions(
-        flags.only,
-        flags.repetitions,
-        flags.turn_seconds,
-        flags.peer_python,
-        flags.data_dir,
-        flags.seeds,
-    )
 
 
 def _place_output(flags: BenchFlags, stem: str) -> Path | None:
@@ -207,14 +214,17 @@ def _write_record(record: dict[str, Any], output: Path | None, console: "Console
 
 
 def _write(record: dict[str, Any], output: Path | None) -> None:
+    """Raises ConfigError where it cannot be written; the record of before is whole then."""
+    from neuroforge_jax.system.files import write_json
+
     if output is not None:
         output.parent.mkdir(exist_ok=True)
-        output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_json(output, record, ConfigError)
 
 
 def _line(case: dict[str, Any]) -> str:
     """A case in a line of 80 columns."""
-    from neuroforge_jax.report.formats import format_speed
+    from neuroforge_jax.report.formats import format_duration, format_speed
 
     networks = case.get("networks", 1)
     what = f"{networks:,} at once" if networks > 1 else case["contender"]
@@ -225,19 +235,12 @@ def _line(case: dict[str, Any]) -> str:
         seconds, accuracy = case["seconds"], case.get("accuracy")
         reached = "" if accuracy is None else f"   {accuracy['mean']:.2%} on average"
         times = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
-        return f"{candidate} {_time(seconds['median'])} {_interval(seconds)}{reached} {times}".rstrip()
+        return f"{candidate} {format_duration(seconds['median']):>8} {_interval(seconds)}{reached} {times}".rstrip()
     step = case["seconds_per_step"]
     share = f"{case['share_of_peak']:>5.0%} of peak" if case.get("share_of_peak") else " " * 13
     ratio = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
     interval = _interval(step) if "interval" in step else ""
-    return f"{candidate} {_time(step['median'])} a step {interval:<8} {share} {ratio}"
-
-
-def _time(seconds: float) -> str:
-    for unit, size in (("s ", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:6.4g} {unit}"
-    return f"{seconds * 1e6:6.4g} µs"
+    return f"{candidate} {format_duration(step['median']):>8} a step {interval:<8} {share} {ratio}"
 
 
 def _interval(spread: dict[str, Any]) -> str:
@@ -253,7 +256,8 @@ def _compare(flags: BenchFlags, console: "Console") -> None:
 
     assert flags.compare is not None
     old, new = map(read_record, flags.compare)
-    comparison = compare(old, new, margin=flags.margin)
+    margin = flags.margins.same
+    comparison = compare(old, new, margin=margin)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("case", "new / old", "95 % interval", "verdict"):
         table.add_column(heading, justify="left" if heading in ("case", "verdict") else "right")
@@ -268,7 +272,7 @@ def _compare(flags: BenchFlags, console: "Console") -> None:
             console.print(f"only in the {where} record: {', '.join(names)}")
     if comparison.slower:
         cases = ", ".join(f"{verdict.name} ({verdict.ratio.median:.2f} ×)" for verdict in comparison.slower)
-        raise VerificationError(f"slower by more than {flags.margin:.0%}: {cases}")
+        raise VerificationError(f"slower by more than {margin:.0%}: {cases}")
 
 
 if __name__ == "__main__":

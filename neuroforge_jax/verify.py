@@ -3,7 +3,6 @@
 With `--plugin NAME` everything is checked that the backend or the kernel of another package has to do.
 """
 
-import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ import tyro
 from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, VerificationError, lookup
+from neuroforge_jax.system.files import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,7 +132,7 @@ def _show_finding(console: "Console", debug: bool, finding: "Finding") -> None:
 
 
 def _write(path: Path, record: Mapping[str, Any], console: "Console") -> None:
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(path, record, ConfigError)
     console.print(f"every check is in {path}")
 
 

@@ -1,5 +1,6 @@
 """Packages that bring plugins: the two examples, and packages that are made up."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,16 @@ def install(example, folder):
         check=True,
     )
     return target
+
+
+def assert_page_shows(page, heading, example):
+    """The section of this heading shows the package as it is: its module, and what it declares."""
+    section = (ROOT / "docs" / page).read_text().partition(f"## {heading}")[2].partition("\n## ")[0]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+    (module,) = example.glob("*.py")
+    assert code == module.read_text()
+    declared = re.search(r"```toml\n(.*?)```", section, re.DOTALL).group(1)
+    assert declared in (example / "pyproject.toml").read_text()
 
 
 def offer(folder, package, entries, code="", kind="backend"):

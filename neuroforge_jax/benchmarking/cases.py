@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.backends.executors.base import CompiledRun
+from neuroforge_jax.backends.executors.base import programs_of
 from neuroforge_jax.backends.peak import share_of_peak
 from neuroforge_jax.backends.resolve import choose
 from neuroforge_jax.backends.table import Backend
@@ -102,7 +102,7 @@ class Case:
         begun = time.perf_counter()
         job = self.job
         state, run = job.start(), job.compile()
-        programs = list(run.programs.values()) if isinstance(run, CompiledRun) else []
+        programs = programs_of(run).values()
         compiled = time.perf_counter()
         state, _ = run(state, 0, 1)
         jax.block_until_ready(state.params)
@@ -174,10 +174,10 @@ def family(
     backends: tuple[str, ...],
     *,
     axis: dict[str, float] | None = None,
-) -> list[Case]:
+) -> tuple[Case, ...]:
     """The same training by several backends, all compared with the first."""
     names = [f"{group}/{what}/{backend}" for backend in backends]
-    return [
+    return tuple(
         Case(
             name,
             replace(config, backend=backend),
@@ -186,4 +186,14 @@ def family(
             None if name == names[0] else names[0],
         )
         for name, backend in zip(names, backends, strict=True)
-    ]
+    )
+
+
+def skipped_case(name: str, reason: str) -> dict[str, Any]:
+    """What the record says of a candidate that could not be measured. name: group/what/candidate."""
+    return {
+        "name": name,
+        "group": name.partition("/")[0],
+        "contender": name.rpartition("/")[2],
+        "skipped": reason,
+    }

@@ -1,8 +1,9 @@
 """What others say: the original's claims beside what was measured, and figures that were published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.suites import FLAGSHIP
 
 Case = Mapping[str, Any]
@@ -46,23 +47,27 @@ SOURCE = "published by Infatoshi/mnist-cuda, not measured here"
 LADDER_WIDTHS, LADDER_BATCH, LADDER_SAMPLES = [784, 1024, 10], 32, 10_000
 
 
-def published_cases() -> list[dict[str, Any]]:
+def published_names() -> list[str]:
+    """Of the rows."""
+    return [f"ladder/b{LADDER_BATCH}/{what}, {where}" for what, where, _ in PUBLISHED]
+
+
+def published_cases(options: BenchOptions, reference: Callable[[], float]) -> Iterator[dict[str, Any]]:
     """Rows of the suite ladder that nobody measured here, marked as such."""
     steps = EPOCHS * -(-LADDER_SAMPLES // LADDER_BATCH)
-    return [
-        {
-            "name": f"ladder/b32/{what}, {where}",
-            "group": "ladder",
-            "contender": f"{what}, {where}",
-            "axis": {},
-            "widths": LADDER_WIDTHS,
-            "batch_size": LADDER_BATCH,
-            "seconds_per_step": {"median": seconds / steps},
-            "samples_per_second": steps * LADDER_BATCH / seconds,
-            "published": SOURCE,
-        }
-        for what, where, seconds in PUBLISHED
-    ]
+    for name, (what, where, seconds) in zip(published_names(), PUBLISHED, strict=True):
+        if options.selects(name):
+            yield {
+                "name": name,
+                "group": "ladder",
+                "contender": f"{what}, {where}",
+                "axis": {},
+                "widths": LADDER_WIDTHS,
+                "batch_size": LADDER_BATCH,
+                "seconds_per_step": {"median": seconds / steps},
+                "samples_per_second": steps * LADDER_BATCH / seconds,
+                "published": SOURCE,
+            }
 
 
 def claims_of(cases: Sequence[Case]) -> list[dict[str, str]]:

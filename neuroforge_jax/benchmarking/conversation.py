@@ -1,6 +1,7 @@
 """A process that is asked by lines of JSON on its standard input, and answers so on its standard output."""
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -63,3 +64,8 @@ class Conversation:
         self._process.communicate()
         self._errors.close()
         self._folder.cleanup()
+
+
+def python_path(first: Path) -> str:
+    """The value of PYTHONPATH that puts this folder before those that the user has put there."""
+    return os.pathsep.join(filter(None, (str(first), os.environ.get("PYTHONPATH"))))

@@ -14,19 +14,22 @@ import jax.numpy as jnp
 
 import neuroforge_jax
 from neuroforge_jax.backends.executors import eager, pipelined, scanned, stepped
-from neuroforge_jax.backends.executors.base import CompiledRun
+from neuroforge_jax.backends.executors.base import programs_of
 from neuroforge_jax.benchmarking.cases import Case
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.kernels import fused
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.profiling.hlo import attribute
+from neuroforge_jax.profiling.hlo import Instruction, attribute, parse
 from neuroforge_jax.training.step import make_step
 
 QUIET = frozenset(
     {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "reshape"}
 )
 """Instructions that nothing is launched for."""
+
+LAYOUT_OR_COMMENT = r"\{[^}]*\}|/\*.*?\*/"
+"""Of a shape: what says nothing of its size."""
 
 PACKAGE = Path(neuroforge_jax.__file__).parent
 
@@ -94,7 +97,7 @@ def explain_case(case: Case) -> dict[str, Any]:
     lowered = jax.jit(step, compiler_options=dict(job.compile_options) or None).lower(state, fitted, batch)
     before, after = lowered.cost_analysis() or {}, lowered.compile().cost_analysis() or {}
     run = job.compile()
-    programs = run.programs if isinstance(run, CompiledRun) else {}
+    programs = programs_of(run)
     program = program_of_step(next(iter(programs.values())).as_text() or "") if programs else []
     lesson = LESSONS[lesson_of(backend.executor.name, case.candidate, backend.policy)]
     return {
@@ -110,8 +113,8 @@ def explain_case(case: Case) -> dict[str, Any]:
         "flops": before.get("flops"),
         "bytes": after.get("bytes accessed") if programs else unfused,
         "launches": len(program) if programs else operations,
-        "kinds": dict(Counter(instruction.kind for instruction in program).most_common()),
-        "program": [asdict(instruction) for instruction in program],
+        "kinds": dict(Counter(launch.kind for launch in program).most_common()),
+        "program": [asdict(launch) for launch in program],
     }
 
 
@@ -150,8 +153,10 @@ def _jaxpr_cost(step: Callable[..., Any], *args: Any) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Instruction:
-    """name, kind (fusion, dot, custom-call, …), shape: as XLA has them; source: of which operation of ours."""
+class Launch:
+    """An instruction that something is launched for. name, kind (fusion, dot, custom-call, …), shape: as XLA has
+    them; source: of which operation of ours.
+    """
 
     name: str
     kind: str
@@ -159,30 +164,25 @@ class Instruction:
     source: str
 
 
-def program_of_step(hlo: str) -> list[Instruction]:
+def program_of_step(hlo: str) -> list[Launch]:
     """Of an optimised program, the instructions of the computation with the matrix products, but the quiet ones.
 
     That is the body of the innermost loop over steps, or all of it where there is no loop.
     """
-    computations = re.split(r"\n(?=(?:ENTRY )?%?[\w.$-]+ \(.*\) -> .* \{)", hlo)
-    products = [_products(text) for text in computations]
-    best = max(range(len(computations)), key=lambda index: (products[index], len(computations[index])))
-    sources = {name: told.source for name, told in attribute(hlo).items()}
-    found = []
-    for name, shape, kind in re.findall(
-        r"^\s+(?:ROOT )?%?([\w.$-]+) = (\([^=]*?\)|\S+) ([\w-]+)\(", computations[best], re.MULTILINE
-    ):
-        if kind not in QUIET:
-            found.append(Instruction(name, kind, re.sub(r"\{[^}]*\}", "", shape), sources.get(name, "")))
-    return found
+    computations, attributions = parse(hlo), attribute(hlo)
+    step = max(computations, key=lambda name: (_products(name, computations[name]), len(computations[name])))
+    return [
+        Launch(name, one.opcode, re.sub(LAYOUT_OR_COMMENT, "", one.shape), attributions[name].source)
+        for name, one in computations[step].items()
+        if one.opcode not in QUIET
+    ]
 
 
-def _products(computation: str) -> int:
+def _products(name: str, instructions: Mapping[str, Instruction]) -> int:
     """Of a computation that is run as such; what lies within a fusion is counted where the fusion is."""
-    header = computation.lstrip().partition("(")[0]
-    if "fused" in header or "wrapped" in header:
+    if "fused" in name or "wrapped" in name:
         return 0
-    return len(re.findall(r"= .*op_name=\"[^\"]*dot_general", computation))
+    return sum("dot_general" in one.op_name for one in instructions.values())
 
 
 def rungs(cases: Sequence[Case], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

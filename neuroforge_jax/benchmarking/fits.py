@@ -1,12 +1,13 @@
 """How long a whole `fit` takes when its programs are there: job, data, epochs, evaluations, result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.harness import beside, time_call
+from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.statistics import Spread
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
@@ -21,18 +22,21 @@ def fit_case() -> tuple[TrainConfig, Dataset]:
     return config, random_pixels(4096, 64)
 
 
-def cases(reference: Callable[[], float]) -> list[dict[str, Any]]:
+def names() -> list[str]:
+    """Of the rows."""
+    return [NAME]
+
+
+def cases(options: BenchOptions, reference: Callable[[], float]) -> Iterator[dict[str, Any]]:
     """One, after a fit that compiles. reference: of the harness."""
     fit = partial(nf.fit, *fit_case())
     fit()
     turns = [beside(reference, lambda: time_call(fit)) for _ in range(REPETITIONS)]
-    return [
-        {
-            "name": NAME,
-            "group": "fits",
-            "contender": "again",
-            "axis": {},
-            "seconds": Spread.of([seconds for seconds, _ in turns]).to_json(),
-            "reference_seconds": [reference_seconds for _, reference_seconds in turns],
-        }
-    ]
+    yield {
+        "name": NAME,
+        "group": "fits",
+        "contender": "again",
+        "axis": {},
+        "seconds": Spread.of([seconds for seconds, _ in turns]).to_json(),
+        "reference_seconds": [reference_seconds for _, reference_seconds in turns],
+    }

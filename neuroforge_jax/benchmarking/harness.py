@@ -1,4 +1,4 @@
-"""Contenders measured side by side: a turn each, round after round, so that what disturbs one disturbs all.
+"""Candidates measured side by side: a turn each, round after round, so that what disturbs one disturbs all.
 
 Before the first round each is warmed up until two turns agree. A turn is as many steps as take about
 `turn_seconds`, and ends when the device has done them. In each round the candidates take their turns in a new

@@ -39,7 +39,7 @@ REFERENCE_SIZES = {
     ("accelerator", False): (4096, 4096, 4096, 4096),
     ("accelerator", True): (64, 256, 256, 10),
 }
-"""Of the yardsticks: a machine's moods befall large steps and small ones in different ways."""
+"""Of the references: a machine's moods befall large steps and small ones in different ways."""
 
 REFERENCE_SECONDS = 0.04
 LARGE_BATCH = 512
@@ -130,8 +130,8 @@ def reference_of(device: jax.Device, *, small: bool = False) -> Callable[[], flo
     """The reference of a harness, for steps of its own kind: mean seconds of a step of a fixed training in plain
     jax, over some 40 ms of them.
 
-    A training and not a product alone: what slows the memory of a machine down must slow its yardstick down too. It
-    is none of ours and has no compile options of ours, for what is tuned here must not tune the yardstick.
+    A training and not a product alone: what slows the memory of a machine down must slow its reference down too. It
+    is none of ours and has no compile options of ours, for what is tuned here must not tune the reference.
     """
     rng = np.random.default_rng(0)
     batch, *widths = REFERENCE_SIZES["cpu" if device.platform == "cpu" else "accelerator", small]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuroforge_jax.benchmarking.options import MARGIN
 from neuroforge_jax.benchmarking.statistics import Ratio, unpaired_ratio
 from neuroforge_jax.errors import ConfigError
 
 FORMAT = 1
 KIND = "neuroforge-jax bench"
-MARGIN = 0.05
 MACHINE = ("system", "processor", "processors", "device", "devices")
 """Of the environment, what two records must have in common to be compared."""
 

@@ -1,8 +1,5 @@
 """A suite from beginning to end: the peaks, group by group, the extras, one record."""
 
-import datetime
-import fnmatch
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from neuroforge_jax.backends.table import BACKENDS, Backend
-from neuroforge_jax.benchmarking import fits, speedrun, startup
-from neuroforge_jax.benchmarking.claims import claims_of, published_cases
+from neuroforge_jax.benchmarking.cases import skipped_case
+from neuroforge_jax.benchmarking.claims import claims_of
+from neuroforge_jax.benchmarking.conditions import begin_record, note_other_work, threads
+from neuroforge_jax.benchmarking.extras import EXTRAS, select_extras
 from neuroforge_jax.benchmarking.harness import measure
+from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.peaks import Peaks, measure_peaks, reference_of
 from neuroforge_jax.benchmarking.peers.process import (
     COMPARED_STEPS,
@@ -28,38 +26,12 @@ from neuroforge_jax.benchmarking.peers.process import (
     our_losses,
     our_peak_resident_bytes,
 )
-from neuroforge_jax.benchmarking.records import FORMAT, KIND
+from neuroforge_jax.benchmarking.records import KIND
 from neuroforge_jax.benchmarking.suites import SUITES, Group, Suite
 from neuroforge_jax.errors import ConfigError, DeviceError
-from neuroforge_jax.system.cpu import busy_cores
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NPROC",
-    "PJRT_NPROC",
-    "XLA_FLAGS",
-    "ONEDNN_MAX_CPU_ISA",
-)
 PROBLEM_STEPS = 500
 """That a peer is given; it begins again behind them."""
-
-BUSY_CORES = 0.3
-"""Work of others from which on a record carries a warning."""
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """How a suite is run. only: a pattern of names of cases. peer_python: an interpreter that has the peers.
-    data_dir, seeds: of the speedrun. repetitions, turn_seconds: in the place of the suite's own.
-    """
-
-    only: str = "*"
-    repetitions: int | None = None
-    turn_seconds: float | None = None
-    peer_python: Path | None = None
-    data_dir: Path | None = None
-    seeds: int = 30
 
 
 @dataclass(frozen=True)
@@ -74,22 +46,23 @@ class BenchProgress:
 
 
 def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict[str, Any]:
-    """Measure, and return the record. Raises ConfigError where no case has the name that is asked for."""
-    begun, busy = time.perf_counter(), busy_cores() or 0.0
-    notes = [f"{busy:.1f} cores were busy with other work when this began"] if busy > BUSY_CORES else []
-    suite = resolve_suite(SUITES[name], options)
-    groups = [kept for group in suite.groups() if (kept := _only(group, options.only)).cases]
-    extras = [extra for extra in suite.extras if options.only == "*" or fnmatch.fnmatch(extra, options.only)]
+    """Measure, and return the record. Raises ConfigError where no row has the name that is asked for."""
+    begun, notes = time.perf_counter(), note_other_work()
+    suite = SUITES[name].adapt(options)
+    all_groups = suite.groups()
+    groups = [chosen for group in all_groups if (chosen := group.select(options)).cases]
+    extras = select_extras(suite.extras, options)
     if not groups and not extras:
-        names = [case.name for group in SUITES[name].groups() for case in group.cases]
+        known = [row for group in all_groups for row in group.names]
+        known += [row for extra in suite.extras for row in (extra, *EXTRAS[extra].names())]
         raise ConfigError(
-            f"--only {options.only}: no case of suite {name} has such a name: {', '.join(names)}"
+            f"--only {options.only}: no case of suite {name} has such a name: {', '.join(known)}"
         )
-    device = device_of(name)
     progress.begins("the peaks of this machine")
     peaks = measure_peaks(_backends_of(groups))
+    device = BACKENDS[suite.backend].device
     reference = cache(lambda small: reference_of(device, small=small))
-    record = _begin_record(name, peaks, notes)
+    record = {**begin_record(KIND, name, options.words(), notes), "ceiling": peaks.to_json(), "claims": []}
 
     def keep(case: dict[str, Any]) -> None:
         record["cases"].append(case)
@@ -99,65 +72,14 @@ def run_suite(name: str, options: BenchOptions, progress: BenchProgress) -> dict
         progress.record(record)
 
     for group in groups:
-        progress.begins(f"{group.cases[0].name.rpartition('/')[0]}: {len(group.cases)} contenders")
+        progress.begins(f"{group.names[0].rpartition('/')[0]}: {len(group.names)} candidates")
         for case in measure_group(group, peaks, reference, suite, options):
             keep(case)
-    for extra in extras:
+    for extra, part_options in extras.items():
         progress.begins(extra)
-        EXTRAS[extra](options, reference(False), keep)
+        for case in EXTRAS[extra].measure(part_options, reference(False)):
+            keep(case)
     return record
-
-
-def _begin_record(name: str, peaks: Peaks, notes: list[str]) -> dict[str, Any]:
-    """Of a suite of which no case is measured yet."""
-    return {
-        "format": FORMAT,
-        "kind": KIND,
-        "suite": name,
-        "command": f"python -m neuroforge_jax.bench --suite {name}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seconds": 0.0,
-        "environment": {**BACKENDS["optimized"].environment(batch_size=512), "threads": threads()},
-        "ceiling": peaks.to_json(),
-        "cases": [],
-        "claims": [],
-        "notes": notes,
-    }
-
-
-def _keep_each(cases: list[dict[str, Any]], keep: Callable[[dict[str, Any]], None]) -> None:
-    for case in cases:
-        keep(case)
-
-
-Extra = Callable[[BenchOptions, Callable[[], float], Callable[[dict[str, Any]], None]], None]
-"""Given the options, the reference for large steps, and whom to tell of each case."""
-
-EXTRAS: dict[str, Extra] = {
-    "published": lambda options, reference, keep: _keep_each(published_cases(), keep),
-    "fits": lambda options, reference, keep: _keep_each(fits.cases(reference), keep),
-    "startup": lambda options, reference, keep: _keep_each(startup.cases(reference), keep),
-    "speedrun": lambda options, reference, keep: speedrun.cases(
-        options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
-    ),
-    "speedrun-command": lambda options, reference, keep: speedrun.command_cases(
-        options.seeds, options.data_dir, options.peer_python, threads()["cores"], reference, keep
-    ),
-}
-
-
-def device_of(suite_name: str) -> jax.Device:
-    """What a suite runs on, and its yardstick with it."""
-    return BACKENDS["cuda-optimized" if suite_name == "gpu" else "optimized"].device
-
-
-def resolve_suite(suite: Suite, options: BenchOptions) -> Suite:
-    """The suite with what the options change of it."""
-    return replace(
-        suite,
-        repetitions=options.repetitions or suite.repetitions,
-        turn_seconds=options.turn_seconds or suite.turn_seconds,
-    )
 
 
 def measure_group(
@@ -218,10 +140,8 @@ def _peers(
     problem = make_task(config, dataset, min(PROBLEM_STEPS, len(dataset.train) // config.batch_size))
     losses = our_losses(config, dataset, min(COMPARED_STEPS, len(problem.order)))
     for peer in (PEERS[name] for name in group.peers):
-        name = f"{ours.name.rpartition('/')[0]}/{peer.name}"
-        if not fnmatch.fnmatch(name, options.only):
-            continue
-        python = options.peer_python if peer.foreign and options.peer_python else Path(sys.executable)
+        name = group.peer_case(peer.name)
+        python = options.python if peer.foreign else Path(sys.executable)
         reason = absence(peer.needs, python)
         if not reason:
             try:
@@ -235,22 +155,8 @@ def _peers(
                 reason = str(error)
         if reason:
             found.pop(name, None)
-            absent.append({"name": name, "group": ours.group, "contender": peer.name, "skipped": reason})
+            absent.append(skipped_case(name, reason))
     return found, absent
-
-
-def threads() -> dict[str, Any]:
-    """How many threads this process may use, and what of the environment says otherwise."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
-    return {"cores": cores, "variables": variables}
-
-
-def _only(group: Group, pattern: str) -> Group:
-    """The cases of these names, with the baselines that they need."""
-    chosen = {case.name for case in group.cases if fnmatch.fnmatch(case.name, pattern)}
-    chosen |= {case.baseline for case in group.cases if case.name in chosen and case.baseline}
-    return replace(group, cases=tuple(case for case in group.cases if case.name in chosen))
 
 
 def _backends_of(groups: Sequence[Group]) -> list[Backend]:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from neuroforge_jax.benchmarking.harness import beside
+from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.statistics import Spread
 
 REPETITIONS = 5
@@ -33,41 +35,48 @@ with keep_programs(backend.device, backend.options(32), lambda text: None):
 """
 """To the end of the first step; at batch 32 the program can be kept on every CPU."""
 
+FIRST_STEPS = ("first step, cold", "first step, programs kept")
+"""The second one needs the cache that the first one has filled."""
 
-def cases(reference: Callable[[], float]) -> list[dict[str, Any]]:
+
+def names() -> list[str]:
+    """Of the rows."""
+    return [_name(what) for what in (*IMPORTS, *FIRST_STEPS)]
+
+
+def cases(options: BenchOptions, reference: Callable[[], float]) -> Iterator[dict[str, Any]]:
     """Each a process from its start to its end, in turn; those of the first step in an empty cache, and again.
 
     reference: of the harness, which tells how fast the machine was beside each.
     """
-    seconds: dict[str, list[float]] = {}
-    references: dict[str, list[float]] = {}
-
-    def keep(name: str, code: str, variables: dict[str, str]) -> None:
-        spent, reference_seconds = beside(reference, lambda: _seconds(code, variables))
-        seconds.setdefault(name, []).append(spent)
-        references.setdefault(name, []).append(reference_seconds)
-
+    chosen = [what for what in (*IMPORTS, *FIRST_STEPS) if options.selects(_name(what))]
+    turns: dict[str, list[tuple[float, float]]] = {what: [] for what in chosen}
     for _ in range(REPETITIONS):
-        for name, code in IMPORTS.items():
-            keep(name, code, {})
-        with tempfile.TemporaryDirectory() as cache:
-            variables = {"XDG_CACHE_HOME": cache, "JAX_ENABLE_COMPILATION_CACHE": "true"}
-            for name in ("first step, cold", "first step, programs kept"):
-                keep(name, FIRST_STEP, variables)
-    return [
-        {
-            "name": f"startup/process/{name}",
+        for what, code in IMPORTS.items():
+            if what in turns:
+                turns[what].append(beside(reference, partial(_seconds, code, {})))
+        if any(what in turns for what in FIRST_STEPS):
+            with tempfile.TemporaryDirectory() as cache:
+                variables = {"XDG_CACHE_HOME": cache, "JAX_ENABLE_COMPILATION_CACHE": "true"}
+                for what in FIRST_STEPS:
+                    turn = beside(reference, partial(_seconds, FIRST_STEP, variables))
+                    turns.setdefault(what, []).append(turn)
+    for what in chosen:
+        yield {
+            "name": _name(what),
             "group": "startup",
-            "contender": name,
+            "contender": what,
             "axis": {},
-            "seconds": Spread.of(values).to_json(),
-            "reference_seconds": references[name],
+            "seconds": Spread.of([seconds for seconds, _ in turns[what]]).to_json(),
+            "reference_seconds": [reference_seconds for _, reference_seconds in turns[what]],
         }
-        for name, values in seconds.items()
-    ]
 
 
-def _seconds(code: str, variables: dict[str, str]) -> float:
+def _name(what: str) -> str:
+    return f"startup/process/{what}"
+
+
+def _seconds(code: str, variables: Mapping[str, str]) -> float:
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **variables})
     return time.perf_counter() - begun

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.benchmarking.cases import Case, family, random_pixels
+from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.peers.process import ON_CPUS, ON_CUDA
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import DeviceError, UserError
 
 FLAGSHIP = (1024, 512)
@@ -26,11 +26,29 @@ class Group:
     peers: tuple[str, ...] = ()
     most_repetitions: int | None = None
 
+    def peer_case(self, peer: str) -> str:
+        """The name of a peer's row: it lies beside the first case."""
+        return f"{self.cases[0].name.rpartition('/')[0]}/{peer}"
+
+    @property
+    def names(self) -> list[str]:
+        """Of all rows."""
+        return [*(case.name for case in self.cases), *map(self.peer_case, self.peers)]
+
+    def select(self, options: BenchOptions) -> "Group":
+        """The rows of these names, with the baselines that they need; without a case where there is none."""
+        chosen = {case.name for case in self.cases if options.selects(case.name)}
+        chosen |= {case.baseline for case in self.cases if case.name in chosen and case.baseline}
+        peers = tuple(peer for peer in self.peers if options.selects(self.peer_case(peer)))
+        if peers:
+            chosen.add(self.cases[0].name)
+        return replace(self, cases=tuple(case for case in self.cases if case.name in chosen), peers=peers)
+
 
 @dataclass(frozen=True)
 class Suite:
     """purpose: a line for the list of suites. groups: made when they are wanted, for data take memory.
-    extras: parts that are no trainings, by name.
+    extras: parts that are no trainings, by name. backend: by whose device the machine is measured beside it.
     """
 
     purpose: str
@@ -38,6 +56,15 @@ class Suite:
     extras: tuple[str, ...] = ()
     repetitions: int = 15
     turn_seconds: float = 0.25
+    backend: str = "optimized"
+
+    def adapt(self, options: BenchOptions) -> "Suite":
+        """The suite with what the options change of it."""
+        return replace(
+            self,
+            repetitions=options.repetitions or self.repetitions,
+            turn_seconds=options.turn_seconds or self.turn_seconds,
+        )
 
 
 def quick() -> list[Group]:
@@ -45,15 +72,13 @@ def quick() -> list[Group]:
     data = random_pixels()
     config = TrainConfig(hidden=FLAGSHIP)
     return [
-        Group(tuple(family("backends", "b64", replace(config, batch_size=64), data, LADDER))),
+        Group(family("backends", "b64", replace(config, batch_size=64), data, LADDER)),
         *(
-            Group(
-                tuple(family("precision", f"b{batch}", replace(config, batch_size=batch), data, F32_AND_BF16))
-            )
+            Group(family("precision", f"b{batch}", replace(config, batch_size=batch), data, F32_AND_BF16))
             for batch in (8, 512)
         ),
         Group(
-            tuple(family("peers", "b64", replace(config, batch_size=64), data, ("optimized",))),
+            family("peers", "b64", replace(config, batch_size=64), data, ("optimized",)),
             peers=("numpy", "scikit-learn"),
         ),
     ]
@@ -67,7 +92,7 @@ def backends() -> list[Group]:
     data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP)
     names = ("naive", *(name for name in BACKENDS if name != "naive" and _trains_here(name)))
     return [
-        Group(tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)))
+        Group(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names))
         for batch in BATCHES
     ]
 
@@ -95,54 +120,29 @@ def precision() -> list[Group]:
 def scaling() -> list[Group]:
     """How time grows with the batch, the width and the depth."""
     data = random_pixels(1 << 16)
-    by_batch = [
-        Group(
-            tuple(
-                family(
-                    "scaling batch",
-                    f"b{batch}",
-                    TrainConfig(hidden=FLAGSHIP, batch_size=batch),
-                    data,
-                    F32_AND_BF16,
-                    axis={"batch_size": batch},
-                )
-            ),
-            most_repetitions=7 if batch > 4096 else None,
+
+    def at(axis: str, value: int, config: TrainConfig, most_repetitions: int | None = None) -> Group:
+        """A point of a curve. axis: batch_size, width or depth."""
+        what = f"{axis[0]}{value}"
+        cases = family(
+            f"scaling {axis.partition('_')[0]}", what, config, data, F32_AND_BF16, axis={axis: value}
         )
-        for batch in (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
+        return Group(cases, most_repetitions=most_repetitions)
+
+    flagship = TrainConfig(hidden=FLAGSHIP)
+    square = TrainConfig(batch_size=512)
+    deep = TrainConfig(batch_size=512, initializer="he")
+    return [
+        *(
+            at("batch_size", batch, replace(flagship, batch_size=batch), 7 if batch > 4096 else None)
+            for batch in (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
+        ),
+        *(
+            at("width", width, replace(square, hidden=(width, width)), 5 if width > 2048 else None)
+            for width in (16, 64, 256, 1024, 4096, 8192)
+        ),
+        *(at("depth", depth, replace(deep, hidden=(256,) * depth)) for depth in (1, 2, 4, 8, 16, 32)),
     ]
-    by_width = [
-        Group(
-            tuple(
-                family(
-                    "scaling width",
-                    f"w{width}",
-                    TrainConfig(hidden=(width, width), batch_size=512),
-                    data,
-                    F32_AND_BF16,
-                    axis={"width": width},
-                )
-            ),
-            most_repetitions=5 if width > 2048 else None,
-        )
-        for width in (16, 64, 256, 1024, 4096, 8192)
-    ]
-    by_depth = [
-        Group(
-            tuple(
-                family(
-                    "scaling depth",
-                    f"d{depth}",
-                    TrainConfig(hidden=(256,) * depth, batch_size=512, initializer="he"),
-                    data,
-                    F32_AND_BF16,
-                    axis={"depth": depth},
-                )
-            )
-        )
-        for depth in (1, 2, 4, 8, 16, 32)
-    ]
-    return [*by_batch, *by_width, *by_depth]
 
 
 def population() -> list[Group]:
@@ -175,7 +175,7 @@ def ladder() -> list[Group]:
     """784-1024-10, batch 32, SGD 0.01: the work whose times others have published."""
     data = random_pixels(10_000)
     config = TrainConfig(hidden=(1024,), batch_size=32, learning_rate=0.01, epochs=10)
-    return [Group(tuple(family("ladder", "b32", config, data, LADDER)), peers=("numpy",))]
+    return [Group(family("ladder", "b32", config, data, LADDER), peers=("numpy",))]
 
 
 def peers() -> list[Group]:
@@ -183,7 +183,7 @@ def peers() -> list[Group]:
     data, config = random_pixels(), TrainConfig(hidden=FLAGSHIP)
     return [
         Group(
-            tuple(family("peers", f"b{batch}", replace(config, batch_size=batch), data, F32_AND_BF16)),
+            family("peers", f"b{batch}", replace(config, batch_size=batch), data, F32_AND_BF16),
             peers=ON_CPUS,
         )
         for batch in BATCHES
@@ -196,11 +196,9 @@ def kernels() -> list[Group]:
     data, config = random_pixels(1 << 16), TrainConfig(hidden=FLAGSHIP)
     return [
         Group(
-            tuple(
-                family(
-                    "kernels", f"b{batch}", replace(config, batch_size=batch), data, ("mixed", "pallas"),
-                    axis={"batch_size": batch},
-                )
+            family(
+                "kernels", f"b{batch}", replace(config, batch_size=batch), data, ("mixed", "pallas"),
+                axis={"batch_size": batch},
             )
         )
         for batch in (64, 256, 1024, 4096, 16_384)
@@ -217,7 +215,7 @@ def gpu() -> list[Group]:
     names = tuple(name for name in CUDA_LADDER if _trains_here(name))
     return [
         Group(
-            tuple(family("backends", f"b{batch}", replace(config, batch_size=batch), data, names)),
+            family("backends", f"b{batch}", replace(config, batch_size=batch), data, names),
             (*ON_CUDA, "numpy", "keras xla") if batch == 64 else ON_CUDA,
         )
         for batch in (64, 512, 4096)
@@ -233,11 +231,11 @@ def regression() -> list[Group]:
     adam = replace(flagship, optimizer="adam", schedule="cosine", learning_rate=0.001)
     small = TrainConfig(hidden=(32,), batch_size=32)
     return [
-        Group(tuple(family("regression", "b64", flagship, data, LADDER))),
-        Group(tuple(family("regression", "b8", replace(flagship, batch_size=8), data, ("optimized",)))),
-        Group(tuple(family("regression", "b512", replace(flagship, batch_size=512), data, ("mixed",)))),
-        Group(tuple(family("regression", "adam", adam, data, ("optimized",)))),
-        Group(tuple(family("regression", "small", small, random_pixels(4096, 64), ("optimized",)))),
+        Group(family("regression", "b64", flagship, data, LADDER)),
+        Group(family("regression", "b8", replace(flagship, batch_size=8), data, ("optimized",))),
+        Group(family("regression", "b512", replace(flagship, batch_size=512), data, ("mixed",))),
+        Group(family("regression", "adam", adam, data, ("optimized",))),
+        Group(family("regression", "small", small, random_pixels(4096, 64), ("optimized",))),
     ]
 
 
@@ -266,13 +264,8 @@ SUITES: Mapping[str, Suite] = {
         15,
         0.1,
     ),
-    "gpu": Suite("the ladder of an NVIDIA GPU, PyTorch and CUDA C beside it", gpu),
+    "gpu": Suite("the ladder of an NVIDIA GPU, PyTorch and CUDA C beside it", gpu, backend="cuda-optimized"),
 }
-
-
-def dataset_of(groups: list[Group]) -> Dataset | None:
-    """What the first case trains on."""
-    return groups[0].cases[0].dataset if groups else None
 
 
 def _trains_here(name: str) -> bool:

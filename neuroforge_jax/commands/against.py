@@ -32,7 +32,7 @@ def show_comparison(console: Console) -> Iterator[AgainstProgress]:
 
 
 def tabulate(cases: Sequence[Mapping[str, Any]]) -> Table:
-    """The medians of both versions, and after ÷ before in units of the yardstick."""
+    """The medians of both versions, and after ÷ before."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading in ("case", "verdict") else "right", no_wrap=True)

@@ -19,9 +19,11 @@ import jax
 from jax.typing import DTypeLike
 from platformdirs import user_cache_path
 
+from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS
 from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.precision.policy import short_name
+from neuroforge_jax.system.files import write_json
 
 FORMAT = 1
 SHIPPED = Path(__file__).with_name("measured.json")
@@ -74,18 +76,14 @@ def remember(kind: str, entries: Mapping[str, Measured]) -> None:
 
 def write(path: Path, devices: Mapping[str, Mapping[str, Measured]]) -> None:
     """A table as a file, whole or not at all."""
-    text = json.dumps(
-        {"format": FORMAT, "devices": {kind: _plain(entries) for kind, entries in devices.items()}}, indent=2
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(text + "\n")
-    unfinished.replace(path)
+    plain = {kind: _plain(entries) for kind, entries in devices.items()}
+    write_json(path, {"format": FORMAT, "devices": plain}, ConfigError)
 
 
 def read(path: Path) -> dict[str, dict[str, Measured]]:
     """A table of a file: device kind → entry name → choice. Raises ValueError for what is no such table."""
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_bytes())
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f"{path} is no table of measured kernels in format {FORMAT}")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from neuroforge_jax.backends.executors.base import CompiledRun, SegmentMetrics
+from neuroforge_jax.backends.executors.base import SegmentMetrics, programs_of
 from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.config import RunOptions
 from neuroforge_jax.job.summary import seconds_rows
@@ -35,10 +35,6 @@ def requested_profiles(
         yield Trace(folder / "trace", options.trace, measured)
     if monitor.enabled:
         yield Benchmark(monitor, measured, output=options.benchmark_output, shows=options.benchmark)
-
-
-def _programs(trainer: Trainer) -> Any:
-    return trainer.run.programs if isinstance(trainer.run, CompiledRun) else {}
 
 
 class Trace(Callback):
@@ -76,7 +72,7 @@ class Trace(Callback):
     def finish(self, trainer: Trainer, result: Any) -> None:
         """Show the longest operations."""
         self.close()
-        found = trace.operations(self._folder, _programs(trainer)) if self.traced else []
+        found = trace.operations(self._folder, programs_of(trainer.run)) if self.traced else []
         self._measured["operations"] = [asdict(operation) for operation in found]
         if not self.traced:
             self.say("\nnothing was traced: the run ended with its first segment, which is never traced")

@@ -35,11 +35,13 @@ NO_ARITHMETIC = frozenset(
 
 @dataclass(frozen=True)
 class Instruction:
-    """elements: that it computes; of a reduction, those that it reads. calls: the computation of a fusion or call,
-    else "". operand: the first of them. op_name: of jax's metadata, else "".
+    """shape: with its layout, as XLA writes it. elements: that it computes; of a reduction, those that it reads.
+    calls: the computation of a fusion or call, else "". operand: the first of them. op_name: of jax's metadata,
+    else "".
     """
 
     opcode: str
+    shape: str
     elements: int
     calls: str
     operand: str
@@ -91,28 +93,30 @@ def part_of(op_name: str) -> str:
 def parse(hlo: str) -> Computations:
     """The instructions of each computation, by name."""
     computations: dict[str, dict[str, Instruction]] = {}
-    shapes: dict[str, int] = {}
+    elements: dict[str, int] = {}
     instructions: dict[str, Instruction] = {}
     for line in hlo.splitlines():
         if header := re.match(r"(?:ENTRY )?%?([\w.$-]+) \(.*\{$", line):
             instructions = computations.setdefault(header[1], {})
         elif found := re.match(r"\s+(?:ROOT )?%?([\w.$-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*)$", line):
             name, shape, opcode, rest = found.groups()
-            shapes[name] = _elements(shape)
-            instructions[name] = _instruction(opcode, rest, shapes, shapes[name])
+            instructions[name] = _instruction(opcode, shape, rest, elements)
+            elements[name] = _elements(shape)
     return computations
 
 
-def _instruction(opcode: str, rest: str, shapes: Mapping[str, int], elements: int) -> Instruction:
+def _instruction(opcode: str, shape: str, rest: str, elements_of: Mapping[str, int]) -> Instruction:
+    """elements_of: of the instructions before it, by name."""
+
     def first(pattern: str) -> str:
         found = re.search(pattern, rest)
         return found[1] if found else ""
 
-    operand = first(r"^[^%)]*%([\w.$-]+)")
+    operand, elements = first(r"^[^%)]*%([\w.$-]+)"), _elements(shape)
     if opcode == "reduce":
-        elements = shapes.get(operand, elements)
+        elements = elements_of.get(operand, elements)
     calls = first(r"(?:calls|to_apply)=%?([\w.$-]+)") if opcode in ("fusion", "call") else ""
-    return Instruction(opcode, elements, calls, operand, first(r"op_name=\"([^\"]*)\""))
+    return Instruction(opcode, shape, elements, calls, operand, first(r"op_name=\"([^\"]*)\""))
 
 
 def _elements(shape: str) -> int:

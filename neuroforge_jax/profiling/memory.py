@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from neuroforge_jax.backends.executors.base import CompiledRun, Run
+from neuroforge_jax.backends.executors.base import Run, programs_of
 from neuroforge_jax.system.memory import heap, peak_resident_bytes, resident_bytes, text
 from neuroforge_jax.system.memory_pool import VARIABLES
 
@@ -37,10 +37,9 @@ def memory_profile(run: Run, device: jax.Device) -> dict[str, Any]:
     memory of the process, now and at most, and what malloc holds, None where the C library does not tell.
     allocator: the variables that set the pool of a GPU.
     """
-    programs = run.programs if isinstance(run, CompiledRun) else {}
     pool = heap()
     return {
-        "programs": {name: program_bytes(program) for name, program in programs.items()},
+        "programs": {name: program_bytes(program) for name, program in programs_of(run).items()},
         "arrays": live_arrays(),
         "device": device.memory_stats(),
         "platform": device.platform,

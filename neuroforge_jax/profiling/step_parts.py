@@ -129,13 +129,10 @@ def _by_trace(job: Job, run: CompiledRun) -> StepParts:
     stopwatch = _Stopwatch(run, job)
     step, traced = stopwatch.fastest(), {}  # by look
     with tempfile.TemporaryDirectory() as folder:
-        trace.start(Path(folder))
-        try:
+        with trace.record(Path(folder)):
             for look in (f"look {index}" for index in range(LOOKS)):
                 with jax.profiler.TraceAnnotation(look):
                     traced[look] = stopwatch.seconds()
-        finally:
-            trace.stop()
         fastest = min(traced, key=lambda look: traced[look])
         found = trace.operations(Path(folder), run.programs, within=fastest)
     parts = attribute_step(found, stopwatch.steps, step=step, traced=traced[fastest])

@@ -16,6 +16,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +79,16 @@ def start(folder: Path) -> None:
 def stop() -> None:
     """End the trace and write it."""
     jax.profiler.stop_trace()
+
+
+@contextmanager
+def record(folder: Path) -> Iterator[None]:
+    """Trace what happens within the block; the trace is written whatever happens there."""
+    start(folder)
+    try:
+        yield
+    finally:
+        stop()
 
 
 def perfetto_file(folder: Path) -> Path | None:

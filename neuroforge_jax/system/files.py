@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neuroforge_jax.errors import CheckpointError, ConfigError
+from neuroforge_jax.errors import CheckpointError, ConfigError, UserError
 
 
 def check_output(path: Path, flag: str) -> None:
@@ -28,13 +28,28 @@ def probe(folder: Path) -> None:
     file.unlink()
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A JSON file, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Mapping[str, Any], failure: type[UserError] = CheckpointError) -> None:
+    """A JSON file, whole or not at all. failure: what is raised where it cannot be written."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), failure)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Written beside its name, brought to the disk and renamed. Raises CheckpointError."""
+def write_bytes(path: Path, content: bytes, failure: type[UserError] = CheckpointError) -> None:
+    """Written beside its name, brought to the disk and renamed; a device or a pipe is written to as it is.
+
+    failure: as of `write_json`.
+    """
+    try:
+        if path.exists() and not path.is_file():  # /dev/null must stay what it is
+            path.write_bytes(content)
+        else:
+            _write_beside(path, content)
+    except OSError as error:
+        raise failure(
+            f"{path} could not be written ({error.strerror or type(error).__name__}); make room, and start again"
+        ) from None
+
+
+def _write_beside(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -42,12 +57,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise CheckpointError(
-            f"{path} could not be written ({error.strerror or type(error).__name__}); make room, and start again"
-        ) from None
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

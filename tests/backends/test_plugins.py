@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +17,7 @@ from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.system.plugins import Plugin
 from neuroforge_jax.train import main
-from tests.plugins import BACKEND_EXAMPLE, ROOT, install, offer
+from tests.plugins import BACKEND_EXAMPLE, ROOT, assert_page_shows, install, offer
 
 QUICK = ["--dataset", "digits", "--hidden", "16", "--batch-size", "64", "--epochs", "2", "--seed", "3"]
 
@@ -167,8 +166,4 @@ def test_an_execution_of_a_plugin_is_cut_anywhere(installed, blobs, small_config
 
 
 def test_the_documentation_shows_the_example_as_it_is():
-    section = (ROOT / "docs/backends.md").read_text().partition("## Write a backend")[2].partition("\n## ")[0]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
-    assert code == (BACKEND_EXAMPLE / "neuroforge_unrolled.py").read_text()
-    declared = re.search(r"```toml\n(.*?)```", section, re.DOTALL).group(1)
-    assert declared in (BACKEND_EXAMPLE / "pyproject.toml").read_text()
+    assert_page_shows("backends.md", "Write a backend", BACKEND_EXAMPLE)

@@ -8,6 +8,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking import startup
 from neuroforge_jax.benchmarking.cases import Case, random_pixels
+from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.suites import population
 
 DATA = random_pixels(2048, 64)
@@ -47,9 +48,23 @@ def test_the_process_that_is_timed_trains_a_step():
 def test_a_process_is_timed_between_two_turns_of_the_reference(monkeypatch):
     monkeypatch.setattr(startup, "_seconds", lambda code, variables: 2.0)
     beside = iter(range(1, 1000))
-    cases = startup.cases(lambda: float(next(beside)))
+    cases = list(startup.cases(BenchOptions(), lambda: float(next(beside))))
     assert {case["contender"] for case in cases} > {"import fit", "first step, cold"}
     for case in cases:
         assert len(case["reference_seconds"]) == startup.REPETITIONS
         assert case["seconds"]["median"] == pytest.approx(2.0)
     assert cases[0]["reference_seconds"][0] == pytest.approx(1.5)
+
+
+def test_of_the_processes_those_are_started_that_are_asked_for(monkeypatch):
+    started = []
+    monkeypatch.setattr(startup, "_seconds", lambda code, variables: started.append(code) or 2.0)
+
+    def measure(only):
+        started.clear()
+        return [case["contender"] for case in startup.cases(BenchOptions(only), lambda: 1.0)]
+
+    assert measure("startup/process/import*") == ["import neuroforge_jax", "import fit"]
+    assert startup.FIRST_STEP not in started
+    assert measure("*, programs kept") == ["first step, programs kept"]
+    assert started == [startup.FIRST_STEP] * 2 * startup.REPETITIONS  # the cold ones fill the cache

@@ -66,6 +66,7 @@ def test_the_loop_with_the_products_is_the_step_and_what_lies_within_a_fusion_is
 %body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
   %p = (s32[], f32[8]{0}) parameter(0)
   %dot.1 = f32[8]{0} dot(%p, %p), metadata={op_name="jit(f)/while/body/layer/dot_general"}
+  %call.1 = (f32[8]{0}, f32[8]{0}, f32[8]{0}, f32[8]{0}, f32[8]{0}, /*index=5*/s32[]) call(%dot.1), to_apply=%f
   %fusion.1 = f32[8]{0} fusion(%dot.1), kind=kLoop, calls=%fused_computation, metadata={op_name="jit(f)/add"}
   ROOT %t = (s32[], f32[8]{0}) tuple(%fusion.1)
 }
@@ -75,4 +76,12 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 }
 """
     found = [(one.kind, one.shape, one.source) for one in program_of_step(hlo)]
-    assert found == [("dot", "f32[8]", "layer/dot_general"), ("fusion", "f32[8]", "add")]
+    assert found == [
+        ("dot", "f32[8]", "layer/dot_general"),
+        (
+            "call",
+            "(f32[8], f32[8], f32[8], f32[8], f32[8], s32[])",
+            "",
+        ),  # once missed, for the = in its comment
+        ("fusion", "f32[8]", "add"),
+    ]

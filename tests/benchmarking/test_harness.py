@@ -38,21 +38,21 @@ def test_warm_up_goes_on_until_two_turns_agree():
     assert candidate.first == []
 
 
-def test_a_contender_that_never_settles_is_measured_all_the_same():
+def test_a_candidate_that_never_settles_is_measured_all_the_same():
     ever_slower = iter(range(1, 1000))
     assert warm_up(lambda steps: steps * 1.2 ** next(ever_slower), 0.2) >= 1
 
 
 def test_each_round_has_a_turn_of_each_between_two_of_the_reference():
     log = []
-    first, second, yardstick = Clockwork(0.01, log=log), Clockwork(0.02, log=log), Clockwork(0.005, log=log)
+    first, second, reference = Clockwork(0.01, log=log), Clockwork(0.02, log=log), Clockwork(0.005, log=log)
     candidates = {"first": Started(first.turn), "second": Started(second.turn)}
-    measured = measure(candidates, lambda name: lambda: yardstick.turn(1), repetitions=12, turn_seconds=0.05)
+    measured = measure(candidates, lambda name: lambda: reference.turn(1), repetitions=12, turn_seconds=0.05)
     rounds = log[-6 * 12 :]
     orders = set()
     for at in range(0, 72, 6):
         turn = rounds[at : at + 6]
-        assert turn[0] is turn[2] is turn[3] is turn[5] is yardstick
+        assert turn[0] is turn[2] is turn[3] is turn[5] is reference
         assert {id(turn[1]), id(turn[4])} == {id(first), id(second)}
         orders.add(turn[1] is first)
     assert orders == {True, False}, "the order must not be the same in every round"

@@ -1,5 +1,6 @@
 """Peers train what we train: their losses are ours, and one that computes something else is found out."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.peers import process as module
+from neuroforge_jax.benchmarking.peers.launch import peer_environment
 from neuroforge_jax.benchmarking.peers.process import (
     PEERS,
     Peer,
@@ -105,3 +107,20 @@ def test_our_own_memory_is_that_of_a_process_like_theirs():
 def test_every_worker_is_there():
     folder = Path(module.__file__).parent
     assert all((folder / f"{peer.worker}.py").is_file() for peer in PEERS.values())
+
+
+def test_a_module_on_pythonpath_is_found_by_the_check_and_by_the_peer(tmp_path, monkeypatch):
+    """Once the check looked there and the peer did not: it had a PYTHONPATH of its own, and ended."""
+    (tmp_path / "a_framework_of_today.py").write_text("")
+    worker = "import sys, a_framework_of_today, neuroforge_jax; sys.stdout.write(neuroforge_jax.__file__)"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert absence("a_framework_of_today", HERE) == ""
+    done = subprocess.run(
+        [HERE, "-c", worker],
+        env=peer_environment(1),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == nf.__file__

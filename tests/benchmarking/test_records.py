@@ -155,7 +155,7 @@ def test_a_damaged_record_is_read_or_refused_and_nothing_else(tmp_path_factory, 
 
 
 def test_every_extra_of_a_suite_is_there():
-    from neuroforge_jax.benchmarking.running import EXTRAS
+    from neuroforge_jax.benchmarking.extras import EXTRAS
     from neuroforge_jax.benchmarking.suites import SUITES
 
     assert {extra for suite in SUITES.values() for extra in suite.extras} <= EXTRAS.keys()
@@ -163,26 +163,28 @@ def test_every_extra_of_a_suite_is_there():
 
 def test_claims_are_set_beside_what_was_measured_and_nothing_else():
     from neuroforge_jax.benchmarking.claims import claims_of, published_cases
+    from neuroforge_jax.benchmarking.options import BenchOptions
 
     def flagship(candidate, seconds, **more):
         widths = [784, 1024, 512, 10]
         base = {"contender": candidate, "widths": widths, "batch_size": 64, "backend": candidate}
         return {**base, "seconds_per_step": {"median": seconds}, **more}
 
+    published = list(published_cases(BenchOptions(), lambda: 1.0))
     cases = [
         flagship("mixed", 1e-4),
         flagship("optimized", 2e-4),
         flagship("numpy", 0.01, backend=None),
         flagship("naive", 1e-9, batch_size=8),
         {"contender": "keras xla", "skipped": "not installed"},
-        *published_cases(),
+        *published,
     ]
     rows = {row["claim"]: (row["measured"], row["verdict"]) for row in claims_of(cases)}
     assert rows["training in 0.5 to 2 s"] == ("0.938 s (mixed)", "as claimed")
     assert rows["NumPy takes 60 to 120 s"] == ("93.8 s (numpy)", "as claimed")
     assert rows["TensorFlow with XLA takes 3 to 8 s"] == ("–", "not measured")
     assert rows["mixed precision on CUDA, 200 to 500 ×"] == ("–", "not measured")
-    assert all(case["published"] for case in published_cases())
+    assert all(case["published"] for case in published)
 
 
 def test_published_figures_are_compared_with_nothing():

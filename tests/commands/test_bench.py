@@ -4,11 +4,15 @@ import json
 
 import pytest
 
+from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.bench import main
-from neuroforge_jax.benchmarking import running, suites
+from neuroforge_jax.benchmarking import running, startup, suites
+from neuroforge_jax.benchmarking.extras import select_extras
+from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.peaks import Peaks
 from neuroforge_jax.benchmarking.records import read_record
 from neuroforge_jax.benchmarking.suites import SUITES
+from neuroforge_jax.system import files
 from tests.benchmarking.test_records import case, record
 
 SHORT = ["--only", "precision/b8/*", "--repetitions", "3", "--turn-seconds", "0.01"]
@@ -49,6 +53,59 @@ def test_a_suite_is_measured_printed_and_recorded(tmp_path, capsys):
     assert second["ratio"]["median"] == pytest.approx(sorted(a / b for a, b in pairs)[1])
     assert {"versions", "compile_options", "commit", "threads", "processor"} <= whole["environment"].keys()
     assert str(tmp_path) not in path.read_text()
+    assert whole["command"] == (
+        "python -m neuroforge_jax.bench --suite quick --only 'precision/b8/*' --repetitions 3 --turn-seconds 0.01"
+    )
+
+
+def test_a_peer_and_a_row_of_a_part_can_be_asked_for(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(suites, "FLAGSHIP", (16, 8))
+    monkeypatch.setattr(startup, "_seconds", lambda code, variables: 1.0)
+    monkeypatch.setattr(running, "reference_of", lambda device, small: lambda: 0.001)
+    monkeypatch.setattr(running, "our_peak_resident_bytes", lambda config, dataset: 1)
+    path = tmp_path / "r.json"
+    short = ["--repetitions", "1", "--turn-seconds", "0.001", "--output", str(path)]
+    names = {
+        "peers/b64/numpy": ["peers/b64/optimized", "peers/b64/numpy"],
+        "startup/*/import fit": ["startup/process/import fit"],
+    }
+    for only, expected in names.items():
+        assert run(["--only", only, *short], capsys)[0] == 0
+        assert [item["name"] for item in read_record(path)["cases"]] == expected
+
+
+def test_a_part_is_selected_by_its_own_name_alone():
+    for only, chosen in {
+        "speedrun": {"speedrun": "*"},
+        "speedrun-command": {"speedrun-command": "*"},
+        "speedrun/98 %/torch*": {"speedrun": "speedrun/98 %/torch*"},
+        "*": {"speedrun": "*", "speedrun-command": "*"},
+        "startup": {},
+    }.items():
+        selected = select_extras(SUITES["speedrun"].extras, BenchOptions(only))
+        assert {name: options.only for name, options in selected.items()} == chosen
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, capsys, monkeypatch):
+    """A process that was killed, or a full disk, once left half a record in its place."""
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(record(case("old", 1.0), **environment_here())))
+
+    def fill_the_disk(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", fill_the_disk)
+    code, _, err = run(["--suite", "ladder", "--only", "published", "--output", str(path)], capsys)
+    assert code == 2
+    assert (
+        err == f"error: {path} could not be written (No space left on device); make room, and start again\n"
+    )
+    assert read_record(path)["cases"][0]["name"] == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["r.json"]
+
+
+def environment_here():
+    return BACKENDS["optimized"].environment(batch_size=512)
 
 
 def test_a_baseline_is_measured_with_who_needs_it(tmp_path, capsys):
@@ -84,6 +141,9 @@ def test_the_suites_are_listed(capsys):
 REFUSED = {
     "--suite quik": "unknown suite 'quik': known are quick",
     "--only nothing/*": "no case of suite quick has such a name: backends/b64/naive",
+    "--only peers/b64/cobol": "peers/b64/numpy, peers/b64/scikit-learn, startup, startup/process/python, ",
+    "--suite startup --only nothing/*": "no case of suite startup has such a name: startup, startup/process/",
+    "--suite speedrun --only nothing/*": "speedrun/98 %/torch eager f32",
     "--output nowhere/r.json": "--output nowhere/r.json: this file cannot be written",
     "--explain .": "--explain .: this file cannot be written (it is a folder)",
     "--explain l.html --only peers/*": "--explain measures the ladder of this machine",
@@ -94,6 +154,10 @@ REFUSED = {
     "--against HEAD --report r.html": "--report has no part in --against; leave one of them out",
     "--against HEAD --compare a.json b.json": "--compare has no part in --against",
     "--against HEAD --fail-margin 0.01": "--fail-margin 0.01: it takes a number from --margin (0.05) to 100",
+    "--fail-margin 0.5": "--fail-margin has an effect with --against alone; leave it out",
+    "--compare a.json b.json --fail-margin 0.5": "--fail-margin has an effect with --against alone",
+    "--margin 0.5": "--margin has an effect with --against and --compare alone; leave it out",
+    "--compare a.json b.json --margin 1": "--margin 1.0: it takes a number from 0 to below 1",
     "--against HEAD --suite quik": "unknown suite 'quik': known are quick",
     "--against HEAD --output nowhere/r.json": "--output nowhere/r.json: this file cannot be written",
     "--compare a.json b.json": "a.json: this record cannot be read (No such file or directory)",

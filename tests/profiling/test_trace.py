@@ -238,3 +238,12 @@ def test_the_table_has_the_longest_first_and_says_where_each_comes_from():
     assert text.splitlines()[2].split()[-3:] == ["both", "op.1", "dot_general"]
     assert "5 others" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_trace_of_what_fails_is_ended_all_the_same(tmp_path):
+    """One that was left open made every later trace of the process fail."""
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), trace.record(tmp_path):
+            jax.block_until_ready(jax.numpy.ones(8) / 0)
+            raise ZeroDivisionError
+    assert trace.perfetto_file(tmp_path) is not None

@@ -158,6 +158,11 @@ class CompiledRun:
         return self.advance(state, first_step, last_step)
 
 
+def programs_of(run: Run) -> Mapping[str, jax.stages.Compiled]:
+    """What XLA compiled for a run, by name; nothing of one that is not compiled as a whole."""
+    return run.programs if isinstance(run, CompiledRun) else {}
+
+
 @dataclass(frozen=True)
 class Execution:
     """A way to run many steps, and what it can.

@@ -1,20 +1,18 @@
 """The working tree against another commit, from beginning to end: one record."""
 
-import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from neuroforge_jax.backends.table import BACKENDS
+import numpy as np
+
 from neuroforge_jax.benchmarking.against.pairs import (
-    FAIL_MARGIN,
     LEAST_PAIRS,
-    MARGIN,
     Pair,
     PairedTimes,
     is_confirmed,
@@ -25,14 +23,13 @@ from neuroforge_jax.benchmarking.against.pairs import (
 from neuroforge_jax.benchmarking.against.process import MissingError, VersionProcess
 from neuroforge_jax.benchmarking.against.versions import Version, open_versions
 from neuroforge_jax.benchmarking.against.work import Work, plan_suite
+from neuroforge_jax.benchmarking.conditions import begin_record, note_other_work
 from neuroforge_jax.benchmarking.harness import size_turn
-from neuroforge_jax.benchmarking.peaks import reference_of
-from neuroforge_jax.benchmarking.running import BUSY_CORES, BenchOptions, device_of, resolve_suite, threads
+from neuroforge_jax.benchmarking.options import BenchOptions, Margins
+from neuroforge_jax.benchmarking.peers.process import difference
 from neuroforge_jax.benchmarking.suites import SUITES
 from neuroforge_jax.errors import ConfigError, DeviceError
-from neuroforge_jax.system.cpu import busy_cores
 
-FORMAT = 1
 KIND = "neuroforge-jax bench --against"
 PROCESSES_AGAIN = 3
 """Pairs of new processes that a second measurement is made of, each as long as the first one: how a process happens
@@ -41,17 +38,10 @@ to lie in memory is luck too, and stays with it."""
 CASE_SECONDS = 10.0
 """Of the turns of one version: where an old one is slow, a few rounds tell as much."""
 
-SAME_LOSS = 0.02
-"""Relative difference of the losses from which on it is said that two versions do not train the same: what bf16
-rounds off, 4e-3 of every product, is less."""
-
-
-@dataclass(frozen=True)
-class Margins:
-    """same: the change that is still called the same. fail: the slow-down that fails, once it is confirmed."""
-
-    same: float = MARGIN
-    fail: float = FAIL_MARGIN
+SAME_LOSSES = 2e-3
+"""Mean relative difference of the losses from which on it is said that two versions do not train the same. Over 20
+steps of the suite regression, products rounded to bf16 make one of 1e-3 at most, half the learning rate one of 4e-3
+at least."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +60,15 @@ class AgainstProgress:
 
 @dataclass
 class _Comparison:
-    """What is there while it runs. losses: of each version, by the name of a case. missing: why the commit has not
-    got a case.
+    """What is there while it runs. losses: of the first steps by each version, by the name of a case. missing: why
+    the commit has not got a case.
     """
 
     versions: tuple[Version, Version]
     turn_seconds: float
-    reference: Callable[[bool], Callable[[], float]]
     progress: AgainstProgress
     steps: dict[str, int] = field(default_factory=dict)
-    losses: dict[str, tuple[float, float]] = field(default_factory=dict)
+    losses: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     def measure(self, works: Sequence[Work]) -> dict[str, PairedTimes]:
@@ -101,24 +90,24 @@ class _Comparison:
         for process in (before, after):
             process.begin(work)
         try:
-            loss_after = after.wait(work)
+            losses_after = after.wait(work)
         except MissingError as error:
             raise DeviceError(f"the working tree does not train {work.name}: {error}") from None
         try:
-            loss_before = before.wait(work)
+            losses_before = before.wait(work)
         except MissingError as error:
             self.missing[work.name] = str(error)
             return None
-        if loss_before is not None and loss_after is not None:
-            self.losses[work.name] = loss_before, loss_after
+        if losses_before is not None and losses_after is not None:
+            self.losses[work.name] = losses_before, losses_after
         turns = partial(before.turn, work), partial(after.turn, work)
         steps, rounds = 1, work.rounds
-        if not work.arguments:  # a process is warm after its first start, and has rounds of its own
+        if not work.is_process:  # a process is warm after its first start, and has rounds of its own
             steps = min(size_turn(turn, self.turn_seconds) for turn in turns)
             longest = max(turn(steps) for turn in turns)
             rounds = min(rounds, max(LEAST_PAIRS, int(CASE_SECONDS / longest)))
         self.steps[work.name] = steps
-        return Pair(*turns, steps, rounds, self.reference(work.small))
+        return Pair(*turns, steps, rounds)
 
 
 def compare_with(
@@ -128,10 +117,10 @@ def compare_with(
 
     What seems slower by more than `margins.fail` is measured again by new processes, three times as long, and is
     confirmed where the whole interval of that lies beyond the margin. Raises ConfigError where there is no such
-    commit, or where it cannot be imported; DeviceError where the working tree cannot train.
+    commit, or where it cannot be imported or fails; DeviceError where the working tree cannot train.
     """
-    begun, busy = time.perf_counter(), busy_cores() or 0.0
-    suite = resolve_suite(SUITES[suite_name], options)
+    begun, notes = time.perf_counter(), note_other_work()
+    suite = SUITES[suite_name].adapt(options)
     with TemporaryDirectory() as folder, open_versions(revision) as versions:
         progress.versions(*versions)
         plan = plan_suite(suite, options.only, Path(folder))
@@ -140,9 +129,7 @@ def compare_with(
                 f"suite {suite_name} has nothing named {options.only} that --against can measure; "
                 "take another --only, or --suite regression"
             )
-        device = device_of(suite_name)
-        reference = cache(lambda small: reference_of(device, small=small))
-        comparison = _Comparison(versions, suite.turn_seconds, reference, progress)
+        comparison = _Comparison(versions, suite.turn_seconds, progress)
         first = comparison.measure(plan.works)
         cases = _describe(plan.works, first, comparison, margins)
         progress.table(cases)
@@ -152,22 +139,16 @@ def compare_with(
         _add_second_measurement(cases, again, margins)
         if again:
             progress.table([case["again"] | {"name": case["name"]} for case in cases if case.get("again")])
-    environment = BACKENDS["optimized"].environment(batch_size=512)
+    words = ["--against", revision, *margins.words(), *options.words()]
     return {
-        "format": FORMAT,
-        "kind": KIND,
-        "suite": suite_name,
-        "command": f"python -m neuroforge_jax.bench --against {revision} --suite {suite_name}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **begin_record(KIND, suite_name, words, [*notes, *_notes(plan.left_out, comparison)]),
         "seconds": time.perf_counter() - begun,
         "before": versions[0].to_json(),
         "after": versions[1].to_json(),
         "margin": margins.same,
         "fail_margin": margins.fail,
-        "environment": {**environment, "threads": threads()},
         "cases": cases,
         "confirmed": [name for name, times in again.items() if is_confirmed(times, margins.fail)],
-        "notes": _notes(busy, plan.left_out, comparison),
     }
 
 
@@ -193,7 +174,7 @@ def _describe(
         if work.name in comparison.missing:
             row["skipped"] = f"not in {comparison.versions[0].name}: {comparison.missing[work.name]}"
         else:
-            row |= {"what": work.what if not work.arguments else "processes", "config": work.config}
+            row |= {"what": work.what, "config": work.config}
             row |= {"steps_of_a_turn": comparison.steps[work.name], **times[work.name].to_json()}
             row["verdict"] = judge(times[work.name], margins.same, margins.fail)
         rows.append(row)
@@ -209,19 +190,23 @@ def _add_second_measurement(
             case["again"] = {**times.to_json(), "verdict": judge(times, margins.same, margins.fail)}
 
 
-def _notes(busy: float, left_out: Sequence[str], comparison: _Comparison) -> list[str]:
+def _notes(left_out: Sequence[str], comparison: _Comparison) -> list[str]:
     """What a reader should know beside the times."""
     before, after = comparison.versions
     notes = []
-    if busy > BUSY_CORES:
-        notes.append(f"{busy:.1f} cores were busy with other work when this began")
     if before.commit == after.commit and not after.changed_files:
         notes.append("both versions are the same code")
     if left_out:
         notes.append(f"not compared with --against: {', '.join(left_out)}")
-    for name, (old, new) in comparison.losses.items():
-        if abs(new - old) > SAME_LOSS * abs(old):
-            notes.append(
-                f"{name}: the versions do not train the same, their losses are {old:.4g} and {new:.4g}"
-            )
+    for name, losses in comparison.losses.items():
+        if apart := _compare_losses(*losses):
+            notes.append(f"{name}: the versions do not train the same, {apart}")
     return notes
+
+
+def _compare_losses(before: Sequence[float], after: Sequence[float]) -> str:
+    """How they differ; empty where the versions train the same."""
+    if len(before) != len(after):
+        return f"they tell {len(before)} and {len(after)} losses"
+    apart = difference(np.asarray(before), np.asarray(after))
+    return f"their losses differ by {apart:.2g} of their size" if apart > SAME_LOSSES else ""

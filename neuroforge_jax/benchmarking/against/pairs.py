@@ -1,8 +1,8 @@
-"""Two versions in turn: before, after, after, before, …, each pair of turns between two of the yardstick.
+"""Two versions in turn: before, after, after, before, …
 
-A round holds a pair of every case, so that a minute in which the machine is busy spoils a few rounds of all cases
-and not all rounds of one. The ratio of a case is the median over its pairs, in units of the yardstick beside each.
-Both turns have the same one, so that its own noise is not in their ratio.
+A round holds a pair of turns of every case, so that a minute in which the machine is busy spoils a few rounds of
+all cases and not all rounds of one. The ratio of a case is the median over its pairs: what slows the machine down
+slows both turns of a pair.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,35 +12,30 @@ from typing import Any
 
 import numpy as np
 
-from neuroforge_jax.benchmarking.harness import Turn, beside
+from neuroforge_jax.benchmarking.harness import Turn
+from neuroforge_jax.benchmarking.options import FAIL_MARGIN, MARGIN
 from neuroforge_jax.benchmarking.statistics import Ratio, Spread, paired_ratio
 
-MARGIN = 0.05
-FAIL_MARGIN = 0.25
 LEAST_PAIRS = 6
-"""Of a verdict: the range of six values holds the median in 1 − 2 · 2⁻⁶ = 97 % of all cases, that of five in 94."""
+"""Of a verdict: below six a bootstrap of a median has too few values to give an interval of 95 %."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A case that both versions are ready for. steps: of a turn. rounds: how many pairs of turns. reference: the
-    yardstick.
-    """
+    """A case that both versions are ready for. steps: of a turn. rounds: how many pairs of turns."""
 
     before: Turn
     after: Turn
     steps: int
     rounds: int
-    reference: Callable[[], float]
 
 
 @dataclass(frozen=True)
 class PairedTimes:
-    """Seconds of a step of both versions, and of the yardstick beside them, pair by pair."""
+    """Seconds of a step of both versions, pair by pair."""
 
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
-    reference: tuple[float, ...] = ()
 
     @cached_property
     def ratio(self) -> Ratio:
@@ -48,16 +43,13 @@ class PairedTimes:
         return paired_ratio(self.after, self.before)
 
     def __add__(self, other: "PairedTimes") -> "PairedTimes":
-        return PairedTimes(
-            self.before + other.before, self.after + other.after, self.reference + other.reference
-        )
+        return PairedTimes(self.before + other.before, self.after + other.after)
 
     def to_json(self) -> dict[str, Any]:
         """For a record."""
         return {
             "before": Spread.of(self.before).to_json(),
             "after": Spread.of(self.after).to_json(),
-            "reference_seconds": list(self.reference),
             "ratio": self.ratio.to_json(),
         }
 
@@ -80,12 +72,7 @@ def measure_pairs(
 def _measure_pair(pair: Pair, *, after_first: bool) -> PairedTimes:
     turns = {"before": pair.before, "after": pair.after}
     order = ("after", "before") if after_first else ("before", "after")
-
-    def take_turns() -> dict[str, tuple[float, ...]]:
-        return {name: (turns[name](pair.steps) / pair.steps,) for name in order}
-
-    seconds, reference_seconds = beside(pair.reference, take_turns)
-    return PairedTimes(**seconds, reference=(reference_seconds,))
+    return PairedTimes(**{name: (turns[name](pair.steps) / pair.steps,) for name in order})
 
 
 def judge(times: PairedTimes, margin: float = MARGIN, fail_margin: float = FAIL_MARGIN) -> str:

@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from neuroforge_jax.benchmarking.against.versions import PACKAGE, Version
 from neuroforge_jax.benchmarking.against.work import Work
-from neuroforge_jax.benchmarking.conversation import Conversation
-from neuroforge_jax.errors import ConfigError, DeviceError
+from neuroforge_jax.benchmarking.conversation import Conversation, python_path
+from neuroforge_jax.errors import ConfigError, DeviceError, UserError
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -20,11 +21,15 @@ class MissingError(Exception):
 
 
 class VersionProcess:
-    """With the package of a version imported. Raises ConfigError where it cannot be."""
+    """With the package of a version imported.
+
+    Where that or a training fails it raises ConfigError for a commit, of which another one can be chosen, and
+    DeviceError for the working tree.
+    """
 
     def __init__(self, version: Version) -> None:
         self._version = version
-        self._conversation = Conversation(version.name, _command(), environment(version))
+        self._conversation = Conversation(version.name, _command(), version_environment(version))
         try:
             self._import()
         except BaseException:  # Ctrl-C too
@@ -36,47 +41,61 @@ class VersionProcess:
             file = Path(self._conversation.ask({"import": True})["file"])
         except DeviceError as error:
             reason = str(error).removeprefix(f"{self._version.name}: ")
-            raise ConfigError(
-                f"{self._version.name} cannot be imported here ({reason}); choose another commit, or install what "
-                "it needs"
-            ) from None
+            raise self._error(f"{self._version.name} cannot be imported here ({reason})") from None
         if file.resolve() != (self._version.folder / PACKAGE / "__init__.py").resolve():
             raise ConfigError(
                 f"{self._version.name} was not imported, but another {PACKAGE}; start Python without what puts one "
                 "in front (a .pth file, sitecustomize, an import hook)"
             )
 
+    def _error(self, sentence: str) -> UserError:
+        """Of what this version does wrong."""
+        if self._version.is_commit:
+            return ConfigError(f"{sentence}; choose another commit, or install what it needs")
+        return DeviceError(sentence)
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        """Those of the conversation into those of this version."""
+        try:
+            yield
+        except DeviceError as error:
+            raise self._error(str(error)) from None
+
     def begin(self, work: Work) -> None:
         """Let it be made ready, and do not wait: two versions can compile at a time."""
-        if not work.arguments:
+        if not work.is_process:
             order = {"start": work.name, "what": work.what, "config": work.config, "data": str(work.data)}
-            self._conversation.send(order)
+            with self._translate_errors():
+                self._conversation.send(order)
 
-    def wait(self, work: Work) -> float | None:
-        """Until it is ready; a training loss, None for a whole process. Raises MissingError."""
-        if work.arguments:
+    def wait(self, work: Work) -> list[float] | None:
+        """Until it is ready; its first training losses, None for a whole process. Raises MissingError."""
+        if work.is_process:
             if reason := self._run(work):  # the first time compiles the package to bytecode
                 raise MissingError(reason)
             return None
-        answer = self._conversation.receive()
+        with self._translate_errors():
+            answer = self._conversation.receive()
         if "missing" in answer:
             raise MissingError(answer["missing"])
-        return float(answer["loss"])
+        return [float(loss) for loss in answer["losses"]]
 
     def turn(self, work: Work, count: int) -> float:
         """Do it so many times more; the seconds."""
-        if not work.arguments:
-            return float(self._conversation.ask({"case": work.name, "count": count})["seconds"])
+        if not work.is_process:
+            with self._translate_errors():
+                return float(self._conversation.ask({"case": work.name, "count": count})["seconds"])
         begun = time.perf_counter()
         for _ in range(count):
             if reason := self._run(work):
-                raise DeviceError(f"{self._version.name}: {work.name} failed ({reason})")
+                raise self._error(f"{self._version.name}: {work.name} failed ({reason})")
         return time.perf_counter() - begun
 
     def _run(self, work: Work) -> str:
         """A whole process; why it failed, empty where it did not."""
         command = _command(*work.arguments)
-        done = subprocess.run(command, env=environment(self._version), capture_output=True, text=True)
+        done = subprocess.run(command, env=version_environment(self._version), capture_output=True, text=True)
         if not done.returncode:
             return ""
         return (done.stderr.strip().splitlines() or ["without a word"])[-1]
@@ -91,13 +110,12 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", str(WORKER), *arguments]
 
 
-def environment(version: Version) -> dict[str, str]:
+def version_environment(version: Version) -> dict[str, str]:
     """Of this process, with the version's package in front."""
-    behind = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([str(version.folder), *([behind] if behind else [])])
-    # Kept programs would hide what compiling costs; three processes cannot each take most of a GPU's memory.
-    settings: dict[str, Any] = {
+    return {
+        **os.environ,
+        "PYTHONPATH": python_path(version.folder),
+        # Kept programs would hide what compiling costs; several processes cannot each take most of a GPU's memory.
         "JAX_ENABLE_COMPILATION_CACHE": "false",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
-    return {**os.environ, **settings, "PYTHONPATH": path}

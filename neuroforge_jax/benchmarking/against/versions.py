@@ -38,8 +38,13 @@ class Version:
     changed_files: int
     folder: Path
 
+    @property
+    def is_commit(self) -> bool:
+        """Else it is the working tree."""
+        return self.name == self.commit[:SHORT]
+
     def __str__(self) -> str:
-        if self.name == self.commit[:SHORT]:
+        if self.is_commit:
             return f"{self.name} of {self.date}"
         changes = f"changes in {self.changed_files} of its files" if self.changed_files else "no changes"
         return f"{self.name} at {self.commit[:SHORT]} of {self.date}, with {changes}"

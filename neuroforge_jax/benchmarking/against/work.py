@@ -20,18 +20,21 @@ from neuroforge_jax.data.types import Dataset
 
 @dataclass(frozen=True)
 class Work:
-    """What is timed. what: steps or fits. config: the fields that are not at their defaults. data: an .npz file.
-    arguments: of a whole process, empty for a training. small: which yardstick stands beside it. rounds: of a
-    measurement.
+    """What is timed. what: steps, fits or processes. config: the fields that are not at their defaults. data: an
+    .npz file. arguments: of a whole process. rounds: of a measurement.
     """
 
     name: str
-    small: bool
     rounds: int
     what: str = "steps"
     config: dict[str, Any] = field(default_factory=dict)
     data: Path | None = None
     arguments: tuple[str, ...] = ()
+
+    @property
+    def is_process(self) -> bool:
+        """Whether each time is a process from its start to its end."""
+        return self.what == "processes"
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,7 @@ def plan_suite(suite: Suite, only: str, folder: Path) -> Plan:
     cases = [case for group in groups for case in group.cases]
     data = _Data(folder)
     works = [
-        Work(
-            case.name,
-            case.is_small,
-            suite.repetitions,
-            "steps",
-            changes_of(case.config),
-            data.of(case.dataset),
-        )
+        Work(case.name, suite.repetitions, "steps", changes_of(case.config), data.of(case.dataset))
         for case in _alone(cases)
         if fnmatch.fnmatch(case.name, only)
     ]
@@ -63,7 +59,11 @@ def plan_suite(suite: Suite, only: str, folder: Path) -> Plan:
     left_out += dict.fromkeys(peer for group in groups for peer in group.peers)
     for extra in suite.extras:
         if extra in EXTRAS:
-            works += [work for work in EXTRAS[extra](suite, data) if fnmatch.fnmatch(work.name, only)]
+            works += [
+                work
+                for work in EXTRAS[extra](suite, data)
+                if fnmatch.fnmatch(work.name, only) or fnmatch.fnmatch(extra, only)
+            ]
         else:
             left_out.append(extra)
     return Plan(tuple(works), tuple(left_out))
@@ -117,13 +117,13 @@ def _startup(suite: Suite, data: _Data) -> list[Work]:
         "startup/process/first step": ("train", json.dumps(changes_of(config)), str(data.of(dataset))),
     }
     rounds = min(LEAST_PAIRS, suite.repetitions)  # each takes seconds
-    return [Work(name, False, rounds, arguments=words) for name, words in arguments.items()]
+    return [Work(name, rounds, "processes", arguments=words) for name, words in arguments.items()]
 
 
 def _fits(suite: Suite, data: _Data) -> list[Work]:
     """A whole fit whose programs are there."""
     config, dataset = fit_case()
-    return [Work(FIT_NAME, True, suite.repetitions, "fits", changes_of(config), data.of(dataset))]
+    return [Work(FIT_NAME, suite.repetitions, "fits", changes_of(config), data.of(dataset))]
 
 
 EXTRAS = {"startup": _startup, "fits": _fits}

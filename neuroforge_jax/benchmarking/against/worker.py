@@ -1,8 +1,9 @@
 """The process of one version: trainings by whichever neuroforge_jax lies first on its path.
 
-    {"import": true}                                               → {"file": "…/neuroforge_jax/__init__.py"}
-    {"start": "b64/mixed", "what": "steps", "config": {…}, "data": "0.npz"}   → {"loss": 2.3} or {"missing": "…"}
-    {"case": "b64/mixed", "count": 100}                            → {"seconds": 0.5}
+    {"import": true}                       → {"file": "…/neuroforge_jax/__init__.py"}
+    {"start": "b64/mixed", "what": "steps", "config": {…}, "data": "0.npz"}
+                                           → {"losses": [2.3, …]} or {"missing": "…"}
+    {"case": "b64/mixed", "count": 100}    → {"seconds": 0.5}
 
 Orders are lines of JSON on standard input, answers on standard output; whatever goes wrong is {"error": "…"}. With
 arguments, `worker.py import` or `worker.py train CONFIG DATA`, it does that and ends, and its caller measures how
@@ -20,6 +21,8 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+
+COMPARED_STEPS = 20
 
 Train = Callable[[int], None]
 """Do the work so many times more, and wait until it is done."""
@@ -53,10 +56,10 @@ def answer_to(order: dict[str, Any], trainings: dict[str, Train]) -> dict[str, A
     if "start" in order:
         try:
             start = WORK[order["what"]]
-            trainings[order["start"]], loss = start(*read_training(order["config"], order["data"]))
+            trainings[order["start"]], losses = start(*read_training(order["config"], order["data"]))
         except Exception as error:
             return {"missing": sentence_of(error)}
-        return {"loss": loss}
+        return {"losses": losses}
     begun = time.perf_counter()
     trainings[order["case"]](order["count"])
     return {"seconds": time.perf_counter() - begun}
@@ -80,14 +83,14 @@ def read_training(config: dict[str, Any], data: str) -> tuple[Any, Any]:
     return nf.TrainConfig(**fields), nf.Dataset.from_arrays(*arrays, name="bench", classes=classes or None)
 
 
-def start_steps(config: Any, dataset: Any) -> tuple[Train, float]:
-    """Compile, and take a first step; its loss."""
+def start_steps(config: Any, dataset: Any, steps: int = COMPARED_STEPS) -> tuple[Train, list[float]]:
+    """Compile, and take the first steps; their losses, of which the very first one knows nothing of an update."""
     nf = import_module("neuroforge_jax")
     model, state = nf.init(config, dataset)
     run = nf.prepare(config, model, dataset)
     jax = import_module("jax")  # after the package, which may say first how jax is to start
-    state, metrics = run(state, 0, 1)
-    box = [(state, 1)]
+    state, metrics = run(state, 0, steps)
+    box = [(state, steps)]
 
     def train(steps: int) -> None:
         state, at = box[0]
@@ -95,11 +98,11 @@ def start_steps(config: Any, dataset: Any) -> tuple[Train, float]:
         jax.block_until_ready(state)
         box[0] = state, at + steps
 
-    return train, float(np.asarray(metrics.loss)[0])
+    return train, np.asarray(metrics.loss, np.float64).tolist()
 
 
-def start_fits(config: Any, dataset: Any) -> tuple[Train, float]:
-    """Whole fits, each from the beginning, after a first one that compiles; the last training loss of that."""
+def start_fits(config: Any, dataset: Any) -> tuple[Train, list[float]]:
+    """Whole fits, each from the beginning, after a first one that compiles; its training loss of each epoch."""
     nf = import_module("neuroforge_jax")
     result = nf.fit(config, dataset)
 
@@ -107,7 +110,7 @@ def start_fits(config: Any, dataset: Any) -> tuple[Train, float]:
         for _ in range(fits):
             nf.fit(config, dataset)
 
-    return train, float(result.history[-1]["train_loss"])
+    return train, [float(epoch["train_loss"]) for epoch in result.history]
 
 
 WORK = {"steps": start_steps, "fits": start_fits}
@@ -115,7 +118,7 @@ WORK = {"steps": start_steps, "fits": start_fits}
 
 def train_first_step(config: str, data: str) -> None:
     """To the end of the first step."""
-    start_steps(*read_training(json.loads(config), data))
+    start_steps(*read_training(json.loads(config), data), steps=1)
 
 
 WHOLE_PROCESSES: dict[str, Callable[..., object]] = {"import": import_package, "train": train_first_step}

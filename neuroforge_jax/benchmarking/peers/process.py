@@ -13,7 +13,7 @@ import numpy as np
 
 from neuroforge_jax.benchmarking.harness import Started
 from neuroforge_jax.benchmarking.peers.cuda_libraries import absent_library
-from neuroforge_jax.benchmarking.peers.launch import launch_peer
+from neuroforge_jax.benchmarking.peers.launch import launch_peer, peer_environment
 from neuroforge_jax.benchmarking.peers.serving import PeerTask
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.shuffle import order_on_host, round_keys
@@ -88,7 +88,12 @@ def absence(needs: str, python: Path) -> str:
         return absent_library()
     try:
         done = subprocess.run(
-            [str(python), "-c", f"import {needs}"], capture_output=True, text=True, check=False, timeout=120
+            [str(python), "-c", f"import {needs}"],
+            env=peer_environment(threads=1),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{python.name} does not run ({type(error).__name__})"

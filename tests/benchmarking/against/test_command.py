@@ -83,7 +83,7 @@ def test_a_planted_slow_down_of_60_percent_is_found_and_confirmed(checkout):
         file.write(SLOWER)
     commit_all(checkout, "slower")
     code, out, err = run(checkout, "--against", "HEAD~1", *SMALL)
-    assert code == 7, out
+    assert code == 7, out + err
     assert err.startswith(f"error: slower than {git(checkout, 'rev-parse', 'HEAD~1')[:8]} by more than 25%")
     assert "regression/small/optimized (1." in err
     assert len(err.splitlines()) == 1

@@ -2,17 +2,20 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from neuroforge_jax.bench import main
+from neuroforge_jax.benchmarking import conditions
 from neuroforge_jax.benchmarking.against import comparison, worker
 from neuroforge_jax.benchmarking.against.process import MissingError, VersionProcess
 from neuroforge_jax.benchmarking.against.versions import PACKAGE, Version
 from neuroforge_jax.benchmarking.against.work import Work, changes_of, plan_suite
-from neuroforge_jax.benchmarking.suites import SUITES
+from neuroforge_jax.benchmarking.peers.process import difference
+from neuroforge_jax.benchmarking.suites import SUITES, regression
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import ConfigError, DeviceError
 
@@ -25,7 +28,7 @@ class MadeUpProcess:
 
     slower = (1.0,)
     lacks = ""
-    loss = 2.3
+    losses = (2.4, 2.3)
     started = 0
 
     def __init__(self, version):
@@ -41,7 +44,7 @@ class MadeUpProcess:
     def wait(self, work):
         if self.version is OLD and self.lacks and self.lacks in work.name:
             raise MissingError("TypeError: TrainConfig takes no 'beta1'")
-        return None if work.arguments else 2.3 if self.version is OLD else self.loss
+        return None if work.is_process else [2.4, 2.3] if self.version is OLD else list(self.losses)
 
     def turn(self, work, count):
         is_slow = self.version is NEW and work.name == "regression/small/optimized"
@@ -62,8 +65,7 @@ def processes(monkeypatch):
 
     monkeypatch.setattr(comparison, "VersionProcess", Process)
     monkeypatch.setattr(comparison, "open_versions", open_versions)
-    monkeypatch.setattr(comparison, "reference_of", lambda device, small: lambda: 0.002)
-    monkeypatch.setattr(comparison, "busy_cores", lambda: 0.0)
+    monkeypatch.setattr(conditions, "busy_cores", lambda: 0.0)
     return Process
 
 
@@ -129,11 +131,27 @@ def test_what_the_commit_lacks_is_a_line_and_the_rest_goes_on(processes, capsys,
     assert sum("verdict" in case for case in record["cases"]) == len(record["cases"]) - 1 > 3
 
 
-def test_versions_that_do_not_train_the_same_are_noted(processes, capsys, tmp_path):
-    processes.loss = 2.5
+@pytest.mark.parametrize(
+    ("losses", "apart"),
+    [
+        ((2.4, 2.5), "their losses differ by 0.043 of their size"),
+        ((2.4, float("nan")), "their losses differ by inf of their size"),
+        ((2.4, 2.3, 2.2), "they tell 2 and 3 losses"),
+    ],
+)
+def test_versions_that_do_not_train_the_same_are_noted(losses, apart, processes, capsys, tmp_path):
+    processes.losses = losses
     _, out, _, _ = run(capsys, tmp_path, "--only", "regression/small/*")
-    note = "regression/small/optimized: the versions do not train the same, their losses are 2.3 and 2.5"
-    assert f"note: {note}\n" in out
+    assert f"note: regression/small/optimized: the versions do not train the same, {apart}\n" in out
+
+
+def test_the_record_names_the_command_that_makes_it_again(processes, capsys, tmp_path):
+    words = ["--only", "regression/small/*", "--repetitions", "7", "--fail-margin", "0.5"]
+    *_, record = run(capsys, tmp_path, *words)
+    assert record["command"] == (
+        "python -m neuroforge_jax.bench --suite regression --against 'HEAD~1' --fail-margin 0.5 "
+        "--only 'regression/small/*' --repetitions 7"
+    )
 
 
 def test_a_suite_without_anything_to_compare_is_refused(processes, capsys):
@@ -170,10 +188,24 @@ def test_a_worker_trains_what_it_is_told(data):
     orders = (
         {"start": what, "what": what, "config": CONFIG, "data": str(data)} for what in ("steps", "fits")
     )
-    first, fit = (worker.answer_to(order, trainings)["loss"] for order in orders)
-    assert fit < first < 3
+    losses, epochs = (worker.answer_to(order, trainings)["losses"] for order in orders)
+    assert len(losses) == worker.COMPARED_STEPS
+    assert epochs[1] < epochs[0] < losses[0] < 3
     assert worker.answer_to({"case": "steps", "count": 5}, trainings)["seconds"] > 0
     assert worker.answer_to({"case": "fits", "count": 1}, trainings)["seconds"] > 0
+
+
+def test_another_learning_rate_shows_in_the_losses_that_are_compared():
+    """Once the loss of the first step alone was compared, which no update has touched."""
+    (case,) = [
+        case for group in regression() for case in group.cases if case.name == "regression/small/optimized"
+    ]
+    same, again, half = (
+        np.asarray(worker.start_steps(replace(case.config, learning_rate=rate), case.dataset)[1])
+        for rate in (0.01, 0.01, 0.005)
+    )
+    assert half[0] == same[0]
+    assert difference(same, again) < comparison.SAME_LOSSES < difference(same, half)
 
 
 def test_a_worker_says_what_its_version_lacks(data):
@@ -213,16 +245,16 @@ def start(process, work):
 def test_a_version_of_another_api_inside_is_measured_by_what_is_public(tmp_path, data):
     process = VersionProcess(make_version(tmp_path / "old"))
     try:
-        fits = Work("fits", True, 3, "fits", {"hidden": [3]}, data)
-        assert start(process, fits) == 0.25
+        fits = Work("fits", 3, "fits", {"hidden": [3]}, data)
+        assert start(process, fits) == [0.25]
         assert process.turn(fits, 2) > 0
-        imports = Work("import", True, 3, arguments=("import",))
+        imports = Work("import", 3, "processes", arguments=("import",))
         assert start(process, imports) is None
         assert process.turn(imports, 1) > 0.01
         with pytest.raises(MissingError, match="'NoneType' object is not callable"):
-            start(process, Work("steps", True, 3, "steps", {}, data))
+            start(process, Work("steps", 3, "steps", {}, data))
         with pytest.raises(MissingError, match="'NoneType' object is not callable"):
-            start(process, Work("first step", True, 3, arguments=("train", "{}", str(data))))
+            start(process, Work("first step", 3, "processes", arguments=("train", "{}", str(data))))
         assert process.turn(fits, 1) > 0
     finally:
         process.close()
@@ -244,11 +276,23 @@ def test_a_package_that_comes_before_the_version_is_found_out(tmp_path, monkeypa
         VersionProcess(make_version(tmp_path / "old"))
 
 
-def test_a_process_that_ends_is_an_error_of_the_device(tmp_path, data):
-    ends = SMALL_PACKAGE + "def fit(config, dataset):\n    import os; os._exit(3)\n"
-    process = VersionProcess(make_version(tmp_path / "old", ends))
+ENDS = SMALL_PACKAGE + "def fit(config, dataset):\n    import os; os._exit(3)\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "sentence"),
+    [
+        ("0123abcd", ConfigError, r"0123abcd: its process ended .*; choose another commit"),
+        ("the working tree", DeviceError, "the working tree: its process ended"),
+    ],
+)
+def test_a_process_that_ends_is_a_commit_that_cannot_run_or_a_fault_of_the_working_tree(
+    name, error, sentence, tmp_path, data
+):
+    """A check that tolerates the one (exit code 2) must not tolerate the other (5)."""
+    process = VersionProcess(replace(make_version(tmp_path / "one", ENDS), name=name))
     try:
-        with pytest.raises(DeviceError, match="0123abcd: its process ended"):
-            start(process, Work("fits", True, 3, "fits", {}, data))
+        with pytest.raises(error, match=sentence):
+            start(process, Work("fits", 3, "fits", {}, data))
     finally:
         process.close()
