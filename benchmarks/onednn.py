@@ -1,9 +1,9 @@
 """When compiling through oneDNN repays: `python benchmarks/onednn.py --output benchmarks/onednn.json`.
 
 For networks and batches of many sizes, in float32 and bf16: seconds of a step as a long training is compiled, and
-without oneDNN, in turn; and the seconds that either takes to compile. A program through oneDNN cannot be kept on the
-disk, so that it is compiled anew each time; from the training's operations on at which that is repaid,
-`backends/compiler.py` takes it (`REPAYS_FROM_FLOPS`).
+without oneDNN, in turn; and the seconds that either takes to compile. A program through oneDNN cannot be kept on
+disk, so it is compiled anew each time; `backends/compiler.py` takes oneDNN from the operations of a training on at
+which that is repaid (`REPAYS_FROM_FLOPS`).
 """
 
 import time

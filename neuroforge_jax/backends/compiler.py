@@ -54,9 +54,8 @@ REPAYS_FROM_FLOPS = {
     False: 2.5e12,
     True: 0.7e12,
 }
-"""Operations of all products of a training from which on oneDNN is used. A program through it cannot be kept, and
-to compile one anew takes 0.6 s; it saves 0.1 to 0.4 s for 1e12 operations in float32, and 0.8 to 1.7 s in bf16 (two
-cores of a Zen 5; layers from 784-144-10 to 784-1024-512-10 at batch 8 to 512)."""
+"""Operations of all products of a training from which on oneDNN is used: a program through it cannot be kept, and
+what it saves must repay compiling it anew each time (`benchmarks/onednn.json`)."""
 
 
 def compile_options(
@@ -75,7 +74,8 @@ def compile_options(
     multiplied_in = policy.multiplied_in(platform)
     if multiplied_in in (jnp.float32, jnp.bfloat16):
         in_bf16 = multiplied_in == jnp.bfloat16
-        case, repays = (cpu.cpu_maker() == "GenuineIntel", in_bf16), flops >= REPAYS_FROM_FLOPS[in_bf16]
+        case = cpu.cpu_maker() == "GenuineIntel", in_bf16
+        repays = flops >= REPAYS_FROM_FLOPS[in_bf16]
         if repays and batch_size not in XLA_ALONE[case]:
             wanted[ONEDNN] = True
         if repays and batch_size >= ONEDNN_ALONE[case]:
