@@ -170,6 +170,12 @@ def verdict(*errors):
     )
 
 
+def come_to(monkeypatch, standard, own):
+    """What --verify finds: on the standard cases, and on the network and the data of the run."""
+    monkeypatch.setattr(checks, "verify_backend", lambda *args, **named: standard)
+    monkeypatch.setattr(checks, "verify_training", lambda *args, **named: own)
+
+
 @pytest.mark.parametrize(
     ("standard", "own"),
     [(verdict(0.5, 0.5), verdict(0.5, 2.0)), (verdict(0.5, 2.0), verdict(0.5, 0.5))],
@@ -178,16 +184,14 @@ def verdict(*errors):
 def test_what_fails_on_the_standard_cases_or_on_its_own_data_is_not_trained(
     standard, own, capsys, monkeypatch
 ):
-    monkeypatch.setattr(checks, "verify_backend", lambda *_: standard)
-    monkeypatch.setattr(checks, "verify_training", lambda *_: own)
+    come_to(monkeypatch, standard, own)
     code, out, err = run(train.main, TRAIN, capsys)
     assert (code, out) == (7, "")
     assert "backend 'optimized' is wrong: 1 of 2 checks failed: loss of 'made up': error 2.0e+00" in err
 
 
 def test_how_many_checks_were_of_its_own_data_is_told(blobs, small_config, monkeypatch):
-    monkeypatch.setattr(checks, "verify_backend", lambda *_: verdict(0.5, 0.25))
-    monkeypatch.setattr(checks, "verify_training", lambda *_: verdict(0.5, 0.5, 0.5))
+    come_to(monkeypatch, verdict(0.5, 0.25), verdict(0.5, 0.5, 0.5))
     recorder = Recorder()
     nf.fit(small_config, blobs, nf.RunOptions(verify=True), callbacks=[recorder])
     assert recorder.all("note") == [
