@@ -1,6 +1,7 @@
 """Many networks at once: each is the run of its seed."""
 
 import dataclasses
+from functools import cache
 from types import SimpleNamespace
 
 import jax
@@ -9,16 +10,16 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax import population
-from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.errors import ConfigError, DivergedError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.population import build_population, fit_population, member
-
-pytestmark = pytest.mark.full_effort
-
+from neuroforge_jax.precision.loss_scale import PERMANENT
+from tests.conftest import SMALL_CONFIG, make_blobs
 
 CHANGES = {"optimizer": "adam", "dropout": 0.2, "schedule": "cosine", "loss_scale": "1024", "epochs": 2}
 
 
+@pytest.mark.full_effort
 def test_a_member_is_the_run_of_its_seed_wherever_the_population_is_cut(blobs, small_config):
     config, seeds = dataclasses.replace(small_config, **CHANGES), [3, 0, 7]
     result = fit_population(config, blobs, seeds)
@@ -46,20 +47,68 @@ def test_a_member_is_the_run_of_its_seed_wherever_the_population_is_cut(blobs, s
     assert member(states.params, 1)["output"]["bias"].shape == (blobs.outputs,)
 
 
+SEEDS = [3, 7, 1]
+SLOW = dataclasses.replace(SMALL_CONFIG, epochs=12, learning_rate=0.01, loss_scale="1")
+
+
+@cache
+def stopped():
+    """A population whose members have had enough at different epochs, and the run of each of its seeds."""
+    config, dataset = dataclasses.replace(SLOW, patience=1, train_samples=150), make_blobs()
+    result = fit_population(config, dataset, SEEDS)
+    split = dataset.first(150).hold_out(config.held_out_fraction, config.seed)
+    alone = [nf.fit(dataclasses.replace(config, seed=seed, train_samples=None), split) for seed in SEEDS]
+    epochs = {len(run.history) for run in alone}
+    assert len(epochs) == len(SEEDS), "they must stop at different epochs"
+    assert max(epochs) < config.epochs, "they must stop early"
+    return result, alone
+
+
+def test_a_member_keeps_the_weights_of_its_own_best_epoch():
+    result, alone = stopped()
+    assert [epoch + 1 for epoch in result.best_epochs] == [run.figures["best_epoch"] for run in alone]
+    for index, run in enumerate(alone):
+        for ours, theirs in zip(
+            jax.tree.leaves(result.member(index)), jax.tree.leaves(run.params), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_population_is_judged_by_test_data_and_selected_by_validation_data():
+    result, alone = stopped()
+    assert [one.samples for one in result.evaluations] == [57, 57, 57]
+    assert result.accuracies == pytest.approx([run.test_accuracy for run in alone], abs=0.02)
+
+
+def test_a_population_ends_when_its_last_member_has_had_enough():
+    """On the samples that the config asks for: 150 less 15 held out are five steps an epoch."""
+    result, alone = stopped()
+    longest = max(range(3), key=lambda index: len(alone[index].history))
+    mean = np.average(result.losses[longest], weights=[32, 32, 32, 32, 7])
+    assert mean == pytest.approx(alone[longest].history[-1]["train_loss"], rel=1e-3)
+
+
+START = Job.start
+
+
+def start_wild(monkeypatch, *members):
+    """Members that begin with finite weights, so large that their logits are not finite."""
+
+    def start_with_wild_members(job):
+        state, those = START(job), np.array(members)
+        params = jax.tree.map(lambda leaf: leaf.at[those].multiply(1e30), state.params)
+        return dataclasses.replace(state, params=params)
+
+    monkeypatch.setattr(Job, "start", start_with_wild_members)
+
+
+@pytest.mark.full_effort
 def test_a_member_that_diverges_is_frozen_alone_where_it_was(blobs, small_config, monkeypatch):
     config = dataclasses.replace(small_config, optimizer="momentum", initializer="lsuv")
     healthy = fit_population(config, blobs, [3, 0])
-    start = Job.start
-
-    def start_with_a_wild_member(job):
-        state = start(job)
-        # Finite, and so large that its logits are not.
-        wild = jax.tree.map(lambda leaf: leaf.at[1].set(leaf[1] * 1e30), state.params)
-        return dataclasses.replace(state, params=wild)
-
-    monkeypatch.setattr(Job, "start", start_with_a_wild_member)
+    start_wild(monkeypatch, 1)
     result = fit_population(config, blobs, [3, 0])
-    before = start_with_a_wild_member(build_population(config, blobs, [3, 0])).params
+    before = build_population(config, blobs, [3, 0]).start().params
     assert dict(result.diverged) == {1: 0}
     assert np.isnan(result.losses[1]).all()
     for ours, first in zip(
@@ -71,6 +120,18 @@ def test_a_member_that_diverges_is_frozen_alone_where_it_was(blobs, small_config
         jax.tree.leaves(result.member(0)), jax.tree.leaves(healthy.member(0)), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_member_whose_every_step_is_skipped_diverges_and_where_all_do_it_is_an_error(monkeypatch):
+    """One overflow is no end, for skipping its step may help; so many in a row are."""
+    dataset = make_blobs(135)
+    start_wild(monkeypatch, 1)
+    (diverged,) = fit_population(SLOW, dataset, SEEDS).diverged.items()
+    assert diverged[0] == 1
+    assert diverged[1] + 1 >= PERMANENT
+    start_wild(monkeypatch, 0, 1, 2)
+    with pytest.raises(DivergedError, match=r"of every member .* became no number.*lower --learning-rate"):
+        fit_population(SLOW, dataset, SEEDS)
 
 
 def test_what_a_population_cannot_be_is_said(blobs, small_config):

@@ -12,7 +12,9 @@ from tests.test_layers import LAYER_OF, LAYERS
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("benchmarking", "doctor", "portability", "profiling", "report", "verification")
-CORE = ("system", "data", "nn", "precision", "model", "training", "backends", "checkpoint", "callbacks")
+CORE = (
+    "system", "data", "nn", "precision", "model", "training", "backends", "checkpoint", "job", "callbacks"
+)  # fmt: skip
 
 
 def test_the_tools_are_all_rooms_that_only_commands_need():

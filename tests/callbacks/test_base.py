@@ -308,6 +308,28 @@ def test_a_file_belongs_to_the_main_process(monkeypatch):
     assert list(Callbacks([console, other := Callback()])) == [other]
 
 
+def test_of_several_processes_all_but_the_main_one_write_and_print_nothing(
+    tmp_path, blobs, capsys, monkeypatch
+):
+    """With every callback of ours that a run can have."""
+    monkeypatch.setattr("neuroforge_jax.callbacks.base.is_main_process", lambda: False)
+    folder, benchmark = tmp_path / "run", tmp_path / "benchmark.json"
+    options = nf.RunOptions(
+        run_dir=folder,
+        log_every=1,
+        checkpoint_every="epoch",
+        tensorboard=True,
+        trace=2,
+        memory_profile=True,
+        benchmark=True,
+        benchmark_output=benchmark,
+    )
+    result = nf.fit(SMALL_CONFIG, blobs, options, callbacks=[nf.Console(), nf.Report()])
+    assert len(result.history) == SMALL_CONFIG.epochs
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "lock"]
+    assert capsys.readouterr().out == ""
+
+
 def test_the_folder_is_locked_until_the_last_callback_is_closed(tmp_path, blobs):
     """Another process must not go on with a run whose last save is still being written."""
     refused = []

@@ -23,14 +23,18 @@ def diverged(config, dataset, **options):
     return str(caught.value)
 
 
-def poisoned(at, value=3e38, samples=203):
-    """One sample whose activations overflow in the first layer: the row `at` of the training set."""
+def poisoned(at, value=3e38, samples=203, scale=1.0):
+    """One sample whose activations overflow in the first layer: the row `at` of the training set.
+
+    value: of its inputs, once they are scaled as the training scales all inputs.
+    """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(samples + 40, 13)).astype(np.float32)
     x[at] = value
+    x /= scale
     y = rng.integers(0, 4, samples + 40)
     dataset = Dataset.from_arrays(x[:samples], y[:samples], x[samples:], y[samples:])
-    fitted = Fitted(shift=np.zeros(13, np.float32), scale=np.ones(13, np.float32))
+    fitted = Fitted(shift=np.zeros(13, np.float32), scale=np.full(13, scale, np.float32))
     return dataclasses.replace(dataset, fitted=fitted)
 
 
@@ -40,6 +44,12 @@ def test_a_forward_pass_that_overflows_is_told_with_step_layer_and_last_loss(bac
     assert re.search(r"the loss became (nan|inf) at step \d+ \(epoch 1\)", message)
     assert "layer0 is the first layer whose output is not finite" in message
     assert "lower --learning-rate, set --clip-norm 1, or try --on-divergence skip" in message
+
+
+def test_the_layer_is_found_on_inputs_scaled_as_in_training():
+    """As they are stored no layer would overflow."""
+    message = diverged(CONFIG, poisoned(3, scale=1e18))
+    assert "layer0 is the first layer whose output is not finite" in message
 
 
 def test_the_step_that_is_told_is_the_one_that_had_the_sample():

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+import neuroforge_jax as nf
 from neuroforge_jax import train, verify
 from neuroforge_jax.backends import table as backends
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.verification import checks
 from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.faults import FAULTS
+from neuroforge_jax.verification.verdict import Check, Verdict
+from tests.test_run import Recorder
 
 pytestmark = pytest.mark.full_effort
 
@@ -158,6 +161,43 @@ def test_train_ends_with_code_7_before_anything_is_trained(capsys):
     assert err.startswith("error: backend 'optimized' is wrong: ")
     assert len(err.splitlines()) == 1
     assert not Path("runs").exists()
+
+
+def verdict(*errors):
+    """Of one check for each of these errors, of which at most 1 is allowed."""
+    return Verdict(
+        "optimized", "", tuple(Check("loss", "made up", "loss", error, 1.0) for error in errors), 0.0
+    )
+
+
+def come_to(monkeypatch, standard, own):
+    """What --verify finds: on the standard cases, and on the network and the data of the run."""
+    monkeypatch.setattr(checks, "verify_backend", lambda *args, **named: standard)
+    monkeypatch.setattr(checks, "verify_training", lambda *args, **named: own)
+
+
+@pytest.mark.parametrize(
+    ("standard", "own"),
+    [(verdict(0.5, 0.5), verdict(0.5, 2.0)), (verdict(0.5, 2.0), verdict(0.5, 0.5))],
+    ids=["own data", "standard cases"],
+)
+def test_what_fails_on_the_standard_cases_or_on_its_own_data_is_not_trained(
+    standard, own, capsys, monkeypatch
+):
+    come_to(monkeypatch, standard, own)
+    code, out, err = run(train.main, TRAIN, capsys)
+    assert (code, out) == (7, "")
+    assert "backend 'optimized' is wrong: 1 of 2 checks failed: loss of 'made up': error 2.0e+00" in err
+
+
+def test_how_many_checks_were_of_its_own_data_is_told(blobs, small_config, monkeypatch):
+    come_to(monkeypatch, verdict(0.5, 0.25), verdict(0.5, 0.5, 0.5))
+    recorder = Recorder()
+    nf.fit(small_config, blobs, nf.RunOptions(verify=True), callbacks=[recorder])
+    assert recorder.all("note") == [
+        "verified  2 checks against a float64 oracle; at most 50% of what is allowed; "
+        "its own network and data in 3 more"
+    ]
 
 
 def test_a_tolerance_without_verify_is_refused(capsys):

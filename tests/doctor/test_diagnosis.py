@@ -9,6 +9,7 @@ import pytest
 
 from neuroforge_jax.backends.compilation_cache import Place
 from neuroforge_jax.backends.table import BACKENDS
+from neuroforge_jax.doctor.__main__ import main
 from neuroforge_jax.doctor.advice import advice
 from neuroforge_jax.doctor.diagnosis import Device, Kernels, diagnose, to_json
 from neuroforge_jax.system.accelerators import Accelerator
@@ -43,6 +44,23 @@ def seen(tmp_path_factory):
         kernels=Kernels(None, (), ("f32", "bf16", "fp16"), 0),
         compilation_cache=Place("here", ""),
     )
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_what_cannot_be_kept_is_told_with_its_thresholds_where_there_is_onednn(
+    onednn, seen, capsys, monkeypatch
+):
+    options = seen.compile_options if onednn else (replace(seen.compile_options[0], options={}),)
+    here = replace(seen, compile_options=options)
+    monkeypatch.setattr("neuroforge_jax.doctor.diagnosis.diagnose", lambda data_dir: here)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the doctor sets it where it is not set
+    assert main([]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "compiled programs are kept in here" in out
+    sentence = (
+        "those through oneDNN cannot be, so that only trainings of 2.5 TFLOP and more (0.7 in bf16) use it"
+    )
+    assert (sentence in out) == ("TFLOP" in out) == onednn
 
 
 def test_every_backend_is_there_with_its_state_and_reason(seen):

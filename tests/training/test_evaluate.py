@@ -1,0 +1,22 @@
+"""Loss and accuracy of a network on some samples."""
+
+import numpy as np
+import pytest
+
+import neuroforge_jax as nf
+from tests.conftest import make_blobs
+
+
+def test_evaluation_counts_every_sample_once(small_config, monkeypatch):
+    """Odd sizes, so that the last chunk has padding; against the logits, sample by sample."""
+    monkeypatch.setattr("neuroforge_jax.training.evaluate.CHUNK", 32)
+    dataset = make_blobs(200)
+    model, state = nf.init(small_config, dataset)
+    logits = nf.predict(model, state.params, dataset.train.inputs)
+    shifted = np.float64(logits) - logits.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    labels = dataset.train.targets
+    evaluation = nf.evaluate(model, state.params, dataset.train)
+    assert evaluation.samples == 200
+    assert evaluation.accuracy == pytest.approx((logits.argmax(axis=1) == labels).mean(), abs=1e-9)
+    assert evaluation.loss == pytest.approx(-log_softmax[np.arange(200), labels].mean(), rel=1e-5)
