@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from measuring import measure_in_turn, spread, write_sections
+from measuring import spread, take_turns, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.compiler import ONEDNN, YNN_FUSIONS
@@ -60,7 +60,7 @@ def gain(config: nf.TrainConfig, data: nf.Dataset, repetitions: int) -> dict[str
         return None
     ways = {"onednn": options, "xla": without}
     started = {name: start(replace(job, compile_options=way)) for name, way in ways.items()}
-    steps = measure_in_turn({name: turn for name, (turn, _) in started.items()}, repetitions)
+    steps = take_turns({name: turn for name, (turn, _) in started.items()}, repetitions)
     seconds = {name: spread(found) for name, found in steps.items()}
     saved = seconds["xla"]["median"] - seconds["onednn"]["median"]
     compiling = {name: spent for name, (_, spent) in started.items()}
