@@ -22,7 +22,7 @@ def x86(monkeypatch):
 
     def pretend(*flags, ceiling=None, maker="AuthenticAMD"):
         told = {"flags": " ".join(flags), "vendor_id": f" {maker}"}
-        monkeypatch.setattr(cpu, "_told", told.get)
+        monkeypatch.setattr(cpu, "_read_cpuinfo", told.get)
         monkeypatch.setattr(compiler.host, "machine", lambda: "x86_64")
         monkeypatch.setattr(compiler, "_is_known", lambda name, value: True)
         monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
