@@ -136,7 +136,7 @@ def test_the_passes_of_a_wide_network_are_told_apart_in_its_own_program(
     backend, compilations, monkeypatch, tmp_path
 ):
     """Three layers are three products forward and five backward. What else runs on the machine may move the times
-    of the passes, but not to a few percent.
+    of the passes, but not to a few percent; where it stops an operation that holds both, it is measured again.
     """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     config = nf.TrainConfig(hidden=(256, 256), batch_size=64, backend=backend)
@@ -144,6 +144,8 @@ def test_the_passes_of_a_wide_network_are_told_apart_in_its_own_program(
     run, state = job.compile(), job.start()
     compiled = len(compilations)
     parts = module.take_apart(job, run)
+    for _ in range(2):
+        parts = parts if "backward" in parts.seconds else module.take_apart(job, run)
     assert len(compilations) == compiled, "it is the program that trains, and no other"
     assert_adds_up(parts)
     told = attribute(next(iter(run.programs.values())).as_text()).values()
