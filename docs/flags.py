@@ -1,33 +1,37 @@
 """The tables of flags in docs/configuration.md, from the fields of the two configs: `python docs/flags.py`.
 
-The sentence under a field in `neuroforge_jax/config.py` is its help; here it becomes a row. tests/docs fails where
+The sentence under a field in `neuroforge_jax/config/` is its help; here it becomes a row. tests/docs fails where
 the page is out of date.
 """
 
 import ast
 import inspect
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from neuroforge_jax import config
 from neuroforge_jax.config import RunOptions, TrainConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 BEGIN, END = "<!-- flags: written by docs/flags.py -->\n", "<!-- end of flags -->"
 
 GROUPS = {
-    "Data": ("dataset", "target", "train_samples", "validation_fraction"),
+    "Data": ("dataset", "test", "validation", "train_samples", "validation_fraction"),
+    "Tables": (
+        *("target", "task", "drop", "categorical", "numeric", "time", "id", "group", "time_split"),
+        *("sample_weight", "class_weight", "target_transform", "scaling"),
+    ),
+    "Text files": ("delimiter", "decimal", "encoding", "header", "missing"),
     "Network": (
         *("hidden", "activation", "normalization", "dropout", "residual", "initializer", "loss"),
-        "label_smoothing",
+        *("quantiles", "label_smoothing"),
     ),
     "Optimization": (
         *("batch_size", "epochs", "optimizer", "learning_rate", "momentum", "beta1", "beta2"),
         *("weight_decay", "rate_factors", "schedule"),
-        *("warmup", "clip_norm", "accumulate", "patience", "target_accuracy", "seed"),
+        *("warmup", "clip_norm", "accumulate", "monitor", "patience", "target_accuracy", "seed"),
     ),
     "Backend": ("backend", "precision", "loss_scale", "mixed_precision", "async_ops", "kernels"),
     "Files and checkpoints": (
@@ -43,7 +47,15 @@ GROUPS = {
 }
 """Every field once, in the order of a reader's interest."""
 
-VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH", "tuple[int, ...]": "N …"}
+VALUES = {
+    "str": "TEXT",
+    "int": "N",
+    "float": "X",
+    "Path": "PATH",
+    "tuple[int, ...]": "N …",
+    "tuple[float, ...]": "X …",
+    "tuple[str, ...]": "TEXT …",
+}
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,10 @@ class Field:
 
 
 def read_fields(kind: type[Any]) -> dict[str, Field]:
-    """Every field of a dataclass of `config.py` by its name."""
+    """Every field of a config by its name, those that it inherits too."""
     defaults = {field.name: field.default for field in fields(kind)}
-    tree = ast.parse(inspect.getsource(config)).body
-    (body,) = (node.body for node in tree if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
+    classes = [ancestor for ancestor in reversed(kind.__mro__) if is_dataclass(ancestor)]
+    body = [line for ancestor in classes for line in ast.parse(inspect.getsource(ancestor)).body[0].body]
     found = {}
     for line, below in pairwise(body):
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):

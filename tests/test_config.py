@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroforge_jax.commands.config_files import config_from_data, load_config
 from neuroforge_jax.commands.flags import parse_flags
-from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import ConfigError, UserError
 
 pytestmark = pytest.mark.smoke
@@ -29,11 +31,25 @@ WRONG = [
     ({"hidden": (64, 0)}, "hidden 0: widths are whole numbers from 1"),
     ({"hidden": (64, -1)}, "hidden -1"),
     ({"hidden": (10**9,)}, "hidden 1000000000"),
-    ({"hidden": [64]}, "hidden is [64]: it takes a tuple of whole numbers"),
+    ({"hidden": {64}}, "hidden is {64}: it takes a tuple of whole numbers"),
+    ({"target": 3}, "target is 3: it takes a tuple of strings"),
+    ({"task": "ranking"}, "--task ranking: it takes auto, classification or regression"),
+    ({"delimiter": ";;"}, "--delimiter ';;': it takes one character, or tab"),
+    ({"drop": "a", "numeric": ("b", "a")}, "--drop and --numeric both name 'a'; keep one of them"),
+    ({"target": "a", "drop": "a"}, "--target and --drop both name 'a'"),
+    ({"target": "a", "id": "a"}, "--id a: it is the target; name another column"),
     ({"hidden": ("64",)}, "hidden is ('64',)"),
     ({"dropout": 1.0}, "--dropout 1.0: it takes a finite number from 0 to below 1"),
     ({"label_smoothing": -0.1}, "--label-smoothing -0.1"),
     ({"validation_fraction": 1.0}, "--validation-fraction 1.0"),
+    (
+        {"loss": "quantile", "quantiles": ()},
+        "--quantiles : it takes numbers between 0 and 1, from low to high",
+    ),
+    ({"loss": "quantile", "quantiles": (0.5, 1.0)}, "--quantiles 0.5 1.0"),
+    ({"loss": "quantile", "quantiles": (0.9, 0.1)}, "--quantiles 0.9 0.1"),
+    ({"loss": "quantile", "quantiles": (0.5, 0.5)}, "--quantiles 0.5 0.5"),
+    ({"loss": "mse", "quantiles": (0.1,)}, "--quantiles are of --loss quantile, and the loss is mse"),
     ({"clip_norm": 0.0}, "--clip-norm 0.0: it takes a finite number above 0"),
     ({"clip_norm": float("inf")}, "--clip-norm inf"),
     ({"seed": -1}, "--seed -1"),
@@ -54,6 +70,29 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(fields, sentence):
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_values_of_any_library_are_taken_as_the_plain_values_that_they_are():
+    config = TrainConfig(
+        hidden=[np.int64(64), 32],
+        learning_rate=np.float32(0.5),
+        residual=np.True_,
+        target="age",
+        drop=np.array(["a", "b"]),
+        dataset=Path("some", "table.csv"),
+    )
+    assert config == TrainConfig(
+        hidden=(64, 32),
+        learning_rate=0.5,
+        residual=True,
+        target=("age",),
+        drop=("a", "b"),
+        dataset="some/table.csv",
+    )
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["hidden"] == [64, 32]
+    assert RunOptions(run_dir="runs/a", data_dir=None).run_dir == Path("runs/a")
+    with pytest.raises(ConfigError, match="run_dir is 3: it takes a path or None"):
+        RunOptions(run_dir=3)
 
 
 def test_the_defaults_are_the_originals():

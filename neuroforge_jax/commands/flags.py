@@ -10,6 +10,7 @@ import tyro
 from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.checkpoint.saved_options import find_data, resumed_folder, saved_options
 from neuroforge_jax.commands.config_files import load_config, saved_config
+from neuroforge_jax.commands.short_flags import write_out
 from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import ConfigError, NotYetError
 
@@ -40,6 +41,7 @@ def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
     NotYetError for a flag whose feature is not built; a flag that does not exist ends the process with exit code 2,
     in tyro's words.
     """
+    args = write_out(args)
     first, _ = tyro.cli(_FirstFlags, args=args, return_unknown_args=True, add_help=False)
     if first.resume == "auto" and first.run_dir is None:
         # It goes on in the folder that the same command began in.
