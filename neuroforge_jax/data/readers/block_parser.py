@@ -1,0 +1,197 @@
+"""The columns of a block of rows: float64 where every cell is a plain number, else text.
+
+Arrow splits the rows into cells. Every cell is a string first, and numbers are made of a column at a time: Arrow's
+own conversion compares with the marks of missing values before it leaves blanks out, and takes `01234`, `inf` and
+`nan` for numbers.
+"""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from neuroforge_jax.data.readers.blocks import Block
+from neuroforge_jax.data.readers.dialect import split_rows
+from neuroforge_jax.data.readers.layout import Layout
+from neuroforge_jax.errors import DataError
+
+PLAIN = {mark: b"0123456789+-eE" + mark.encode() for mark in ".,"}
+"""Bytes of plain numbers, by their decimal mark."""
+BLANKS = np.zeros(256, bool)
+BLANKS[[*b" \t\r\n\v\f", *range(128, 256)]] = True
+"""Bytes that may be, or be part of, a blank at the end of a cell."""
+
+
+@dataclass
+class _RowJudge:
+    """What becomes of rows that have not as many cells as there are columns.
+
+    header: whether the first row is one, and among the rows that are kept. blank: how many rows of blanks were left
+    out. bad: the row that ended the reading.
+    """
+
+    header: bool
+    blank: int = 0
+    bad: pa.csv.InvalidRow | None = None
+
+    def __call__(self, row: pa.csv.InvalidRow) -> str:
+        if not row.text.strip():
+            self.blank += 1
+            return "skip"
+        if self.header and row.number - self.blank == 1:
+            self.header = False  # it has a cell less than the rows, each of which ends in a delimiter
+            return "skip"
+        self.bad = row
+        return "error"
+
+
+@dataclass(frozen=True)
+class BlockParser:
+    """name: of the file, for errors. zeros: names of columns in which `007` is the number 7."""
+
+    name: str
+    layout: Layout
+    zeros: frozenset[str] = frozenset()
+
+    def parse(
+        self, block: Block, texts: Set[str] = frozenset(), only: Set[str] = frozenset()
+    ) -> dict[str, pa.Array]:
+        """The columns of a block by name, each float64 or string, null where a cell is missing.
+
+        texts: those that are text whatever their cells are. only: those that are wanted, all unless given. Raises
+        DataError with the line of a row that has not as many cells as there are names.
+        """
+        table = self._split(block, [name for name in self.layout.names if name in only] if only else None)
+        columns = {}
+        for name, chunked in zip(table.column_names, table.columns, strict=True):
+            column = chunked.combine_chunks() if chunked.num_chunks != 1 else chunked.chunk(0)
+            numbers = None if name in texts else self._numbers(column, zeros=name in self.zeros)
+            columns[name] = self._texts(column) if numbers is None else numbers
+        return columns
+
+    def _split(self, block: Block, wanted: list[str] | None) -> pa.Table:
+        """Every cell as a string, as it is written."""
+        layout, dialect = self.layout, self.layout.dialect
+        content = dialect.simplify(block.content)
+        if block.line == 1 and len(layout.names) == 1:
+            content = content.lstrip(b"\r\n")
+        judge = _RowJudge(header=block.line == 1 and layout.has_header)
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(content),
+                pa.csv.ReadOptions(
+                    use_threads=False, block_size=len(content) + 1, column_names=list(layout.names)
+                ),
+                pa.csv.ParseOptions(
+                    delimiter=dialect.delimiter,
+                    quote_char=dialect.quote or False,
+                    newlines_in_values=True,
+                    # In a table of one column an empty line is a missing cell.
+                    ignore_empty_lines=len(layout.names) > 1,
+                    invalid_row_handler=judge,
+                ),
+                pa.csv.ConvertOptions(
+                    check_utf8=False,
+                    column_types=dict.fromkeys(layout.names, pa.string()),
+                    null_values=[],
+                    strings_can_be_null=False,
+                    include_columns=wanted,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if judge.bad is not None:
+                raise self._wrong_width(block, judge.bad, judge.blank) from None
+            fact = str(error).partition("\n")[0]
+            raise DataError(f"{self.name}, at line {block.line} or below: {fact}") from None
+        return table.slice(int(judge.header))
+
+    def _wrong_width(self, block: Block, row: pa.csv.InvalidRow, blank: int) -> DataError:
+        """With the line of the file, for Arrow tells the row of the block, and counts rows of blanks."""
+        text = self.layout.dialect.simplify(block.content).decode()
+        lines = [found.line for found in split_rows(text, self.layout.dialect)]
+        line = block.line - 1 + lines[row.number - blank - 1]
+        cells = f"{row.actual_columns} cell{'s' if row.actual_columns > 1 else ''}"
+        first = "header" if self.layout.has_header else "first row"
+        return DataError(f"{self.name} line {line}: has {cells}, and the {first} has {row.expected_columns}")
+
+    def _texts(self, column: pa.StringArray) -> pa.StringArray:
+        """Without blanks at the ends, and null for a mark of a missing value."""
+        content, offsets = _buffers(column)
+        starts, ends = offsets[:-1], offsets[1:]
+        filled = ends > starts
+        if (BLANKS[content[starts[filled]]] | BLANKS[content[ends[filled] - 1]]).any():
+            column = pc.utf8_trim_whitespace(column)
+        return _empty_where(column, pc.is_in(column, value_set=self._marks))
+
+    def _numbers(self, column: pa.StringArray, *, zeros: bool) -> pa.DoubleArray | None:
+        """None where a cell is neither a plain number nor missing."""
+        decimal = self.layout.dialect.decimal
+        plain = PLAIN[decimal]
+        if self._marks_are_plain or _content(column).translate(None, plain):
+            column = self._texts(column)
+            if _content(column).translate(None, plain):
+                return None
+        else:
+            _, offsets = _buffers(column)
+            if not np.diff(offsets).all():
+                column = _empty_where(column, pc.equal(pc.binary_length(column), 0))
+        if not zeros and _has_leading_zeros(column):
+            return None
+        try:
+            numbers = pc.cast(_with_points(column) if decimal == "," else column, pa.float64())
+        except pa.ArrowInvalid:
+            return None
+        return None if pc.any(pc.is_inf(numbers)).as_py() else numbers
+
+    @cached_property
+    def _marks(self) -> pa.StringArray:
+        # pa.array would import pandas, where that is installed, which takes a quarter of a second.
+        marks = [mark.encode() for mark in sorted(self.layout.marks)]
+        offsets = np.cumsum([0, *map(len, marks)], dtype=np.int32)
+        return pa.StringArray.from_buffers(len(marks), pa.py_buffer(offsets), pa.py_buffer(b"".join(marks)))
+
+    @cached_property
+    def _marks_are_plain(self) -> bool:
+        """Whether a mark of a missing value may look like a number, as -999 does."""
+        plain = PLAIN[self.layout.dialect.decimal]
+        return any(mark and not mark.encode().translate(None, plain) for mark in self.layout.marks)
+
+
+def _buffers(column: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes of all cells, and N + 1 offsets: where each cell begins among them."""
+    _, offsets, content = column.buffers()
+    cut = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(content or b"", np.uint8), cut if len(cut) else np.zeros(1, np.int32)
+
+
+def _content(column: pa.StringArray) -> bytes:
+    content, offsets = _buffers(column)
+    return content[offsets[0] : offsets[-1]].tobytes()
+
+
+def _empty_where(column: pa.StringArray, missing: pa.BooleanArray) -> pa.StringArray:
+    """Null there. The characters of these cells go too, which those that read the buffers rely on."""
+    if not missing.true_count:
+        return column
+    return pc.replace_with_mask(column, missing, pa.scalar(None, pa.string()))
+
+
+def _has_leading_zeros(column: pa.StringArray) -> bool:
+    """Whether a cell is written as `007`, which is a code and no quantity."""
+    content, offsets = _buffers(column)
+    starts = offsets[:-1][np.diff(offsets) > 1]
+    second = content[starts + 1]
+    return bool(((content[starts] == ord("0")) & (second >= ord("0")) & (second <= ord("9"))).any())
+
+
+def _with_points(column: pa.StringArray) -> pa.StringArray:
+    """The same numbers with decimal points."""
+    validity, offsets, content = column.buffers()
+    points = pa.py_buffer((content or pa.py_buffer(b"")).to_pybytes().replace(b",", b"."))
+    return pa.StringArray.from_buffers(
+        len(column), offsets, points, validity, column.null_count, column.offset
+    )
