@@ -2,18 +2,18 @@
 
 from neuroforge_jax.data.datasets import DATASETS, data_folder, load_dataset
 from neuroforge_jax.data.preprocess import Fitted
-from neuroforge_jax.data.readers.table import Table, encode, read_csv
-from neuroforge_jax.data.types import Column, Dataset, Split
+from neuroforge_jax.data.schema import Column, Schema
+from neuroforge_jax.data.targets import Target
+from neuroforge_jax.data.types import Dataset, Split
 
 __all__ = [
     "DATASETS",
     "Column",
     "Dataset",
     "Fitted",
+    "Schema",
     "Split",
-    "Table",
+    "Target",
     "data_folder",
-    "encode",
     "load_dataset",
-    "read_csv",
 ]

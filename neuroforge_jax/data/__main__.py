@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,12 @@ import numpy as np
 import tyro
 
 from neuroforge_jax.commands.outcome import leave, run_command
+from neuroforge_jax.commands.short_flags import write_out
+from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.datasets import data_folder, fetch, find_files, load_dataset
 from neuroforge_jax.data.download import ARCHIVES
+from neuroforge_jax.data.pictures import are_pictures
+from neuroforge_jax.data.schema_view import make_table
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError, lookup
 
@@ -35,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else list(argv)
 
     def body() -> None:
-        app.cli(
+        if args and args[0] == "show":
+            return show(args[1:])
+        return app.cli(
             args=args or ["list"],
             prog="python -m neuroforge_jax.data",
             description="Look at the datasets.",
@@ -61,7 +68,8 @@ def list_datasets(data_dir: Path | None = None) -> None:
             paths = list(find_files(ARCHIVES[name], folder).values())
             here = [path for path in paths if path is not None and path.is_file()]
             where = f"{len(here)} of {len(paths)} files" if here else "absent"
-            where = "present" if len(here) == len(paths) else where
+            if len(here) == len(paths):
+                where = "present" if here[0].is_relative_to(folder) else "installed"
             size = f"{sum(path.stat().st_size for path in here) / 1e6:.1f} MB" if here else ""
         table.add_row(name, where, *facts, size)
     _print(table)
@@ -84,39 +92,56 @@ def get(name: str, data_dir: Path | None = None) -> None:
     folder = data_folder(data_dir)
     downloaded = fetch(ARCHIVES[name], folder)
     load_dataset(name, data_dir=folder)  # what is here must also be right
-    print(f"{name} is {'now' if downloaded else 'already'} in {folder / name}")
+    where = next(filter(None, find_files(ARCHIVES[name], folder).values())).parent
+    print(f"{name} is {'now' if downloaded else 'already'} in {where}")
 
 
-@app.command
-def show(
-    name: str, output: Path = Path("samples.png"), target: str | None = None, data_dir: Path | None = None
-) -> None:
-    """Show samples: of pictures a contact sheet, of tables the first rows.
+@dataclass(frozen=True)
+class _Shown(DataConfig):
+    """Which data are shown, and how they are read."""
 
-    Args:
-        name: A dataset of the list, or the path of an .npz or .csv file or of a folder of arrays.
-        output: Where the contact sheet goes.
-        target: The column of a .csv file to predict (the last one unless given).
-        data_dir: Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder).
+    output: Path = Path("samples.png")
+    """Where a sheet of pictures goes."""
+    data_dir: Path | None = None
+    """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
+    debug: bool = False
+    """Show tracebacks."""
 
-    """
-    dataset = load_dataset(name, data_dir=data_dir, target=target)
+
+def show(args: Sequence[str]) -> None:
+    """Show samples: of pictures a sheet, of tables what each column is and the first rows."""
+    words = list(args)
+    if words and not words[0].startswith("-"):
+        words = ["--dataset", *words]
+    prog = "python -m neuroforge_jax.data show NAME-OR-FILE"
+    shown = tyro.cli(_Shown, args=write_out(words), prog=prog, description=show.__doc__)
+    dataset = load_dataset(shown, data_dir=shown.data_dir)
     print(f"{dataset.name}: {dataset.origin}")
-    if len(dataset.shape) == 2:
+    for note in dataset.notes:
+        print(f"  {note}")
+    if dataset.schema is not None:
+        _print(make_table(dataset.schema.columns))
+    elif are_pictures(dataset.shape):
         try:
-            print(f"samples drawn in {_draw_samples(dataset, output)}")
+            print(f"samples drawn in {_draw_samples(dataset, shown.output)}")
         except OSError as error:
-            raise ConfigError(f"--output {output}: cannot be written ({error.strerror or error})") from None
+            raise ConfigError(
+                f"--output {shown.output}: cannot be written ({error.strerror or error})"
+            ) from None
     else:
         _print(_first_rows(dataset))
     if dataset.classes:
-        splits = {"training": dataset.train, "test": dataset.test}
-        there = {part: split for part, split in splits.items() if split is not None}
-        counts = _table("class", *there)
-        sizes = [np.bincount(split.targets, minlength=len(dataset.classes)) for split in there.values()]
-        for label, *numbers in zip(dataset.classes, *sizes, strict=True):
-            counts.add_row(_plain(label), *(f"{number:,}" for number in numbers))
-        _print(counts)
+        _print(_count_classes(dataset))
+
+
+def _count_classes(dataset: Dataset) -> "Table":
+    splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    there = {part: split for part, split in splits.items() if split is not None}
+    counts = _table("class", *there)
+    sizes = [np.bincount(split.targets, minlength=len(dataset.classes)) for split in there.values()]
+    for label, *numbers in zip(dataset.classes, *sizes, strict=True):
+        counts.add_row(_plain(label), *(f"{number:,}" for number in numbers))
+    return counts
 
 
 def _draw_samples(dataset: Dataset, output: Path) -> Path:
@@ -141,20 +166,13 @@ def _draw_samples(dataset: Dataset, output: Path) -> Path:
 
 
 def _first_rows(dataset: Dataset) -> "Table":
-    """The first training samples as the file had them: a category by its name, not as ones and zeros."""
-    names = [column.name for column in dataset.columns] or [
-        f"input {index}" for index in range(dataset.inputs)
-    ]
-    table = _table(*map(_plain, names[:COLUMNS]), *(["…"] if len(names) > COLUMNS else []), "target")
+    """The first training samples of arrays."""
+    shown = min(COLUMNS, dataset.plan.record)
+    more = ["…"] if dataset.plan.record > shown else []
+    table = _table("input 0", *(f"input {index}" for index in range(1, shown)), *more, "target")
     for inputs, target in zip(dataset.train.inputs[:ROWS], dataset.train.targets[:ROWS], strict=True):
-        cells, at = [], 0
-        for index in range(min(COLUMNS, len(names))):
-            categories = dataset.columns[index].categories if dataset.columns else ()
-            values = inputs[at : at + (len(categories) or 1)]
-            cells.append(_plain(categories[int(values.argmax())]) if categories else f"{values[0]:.4g}")
-            at += len(values)
         answer = _plain(dataset.classes[target]) if dataset.classes else " ".join(f"{y:.4g}" for y in target)
-        table.add_row(*cells, *(["…"] if len(names) > COLUMNS else []), answer)
+        table.add_row(*(f"{value:.4g}" for value in inputs[:shown]), *more, answer)
     return table
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from flax import struct
 from jax import lax
 
-from neuroforge_jax.data.preprocess import Inputs
+from neuroforge_jax.data.packing import pack, pad_rows, unpack
 from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.system.spans import span
-from neuroforge_jax.typing import Array, Float, Integer, Num, PRNGKey, UInt8, UInt32
+from neuroforge_jax.typing import Array, Float, Integer, Num, PRNGKey
 
 ROWS_OF_A_BUCKET = 16
 """Buckets between a power of two and the next, so that at most a sixteenth of the rows is padding."""
@@ -67,57 +67,10 @@ def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
     """Move a split to a device, once and for all, its rows padded to a bucket."""
     with span("transfer"):
         rows = bucket(len(split))
-        weights = None if split.weights is None else _pad_rows(split.weights, rows)
-        arrays = pack(split.inputs, rows), _pad_rows(split.targets, rows), weights
+        weights = None if split.weights is None else pad_rows(split.weights, rows)
+        arrays = pack(split.inputs, rows), pad_rows(split.targets, rows), weights
         words, targets, weights, samples = jax.device_put((*arrays, np.int32(len(split))), device)
     return DeviceData(words, targets, weights, samples, split.inputs.shape[1])
-
-
-def _pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
-    """With rows of zeros below; as it is where it has as many."""
-    if len(array) == rows:
-        return array
-    padded = empty_aligned((rows, *array.shape[1:]), array.dtype)
-    padded[: len(array)] = array
-    return padded
-
-
-def empty_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin at a multiple of 64 bytes: jax can use them on a CPU without a copy."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    store = np.zeros(size + 64, np.uint8)
-    start = -store.ctypes.data % 64
-    return store[start : start + size].view(dtype).reshape(shape)
-
-
-def pack(inputs: Inputs, rows: int | None = None) -> np.ndarray:
-    """uint8 [N, I] → u32 [R, ⌈I/4⌉], words and rows padded with zeros; f32 [N, I] → f32 [R, I].
-
-    Without a copy where nothing is padded.
-    """
-    rows = len(inputs) if rows is None else rows
-    if inputs.dtype != np.uint8:
-        return _pad_rows(inputs, rows)
-    wide = 4 * words_wide(inputs.shape[1])
-    if (rows, wide) != inputs.shape:
-        padded = empty_aligned((rows, wide), inputs.dtype)
-        padded[: len(inputs), : inputs.shape[1]] = inputs
-        inputs = padded
-    # XLA's bitcast puts the lowest byte first on every platform.
-    return np.ascontiguousarray(inputs).view("<u4")
-
-
-def words_wide(inputs: int) -> int:
-    """Words that this many bytes take."""
-    return -(-inputs // 4)
-
-
-def unpack(words: UInt32[Array, "B W"], inputs: int) -> UInt8[Array, "B {inputs}"]:
-    """The inverse of `pack`, on the device."""
-    bytes_ = lax.bitcast_convert_type(words, jnp.uint8).reshape(len(words), -1)[:, :inputs]
-    # Fused with what scales them, the bytes would be taken out of their words one by one: on a CPU 120 µs for 256
-    # images instead of 65. Elsewhere the fusion is what one wants.
-    return lax.platform_dependent(bytes_, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
 def draw_batch(data: DeviceData, key: PRNGKey, step: Integer[Array, ""], batch_size: int) -> Batch:

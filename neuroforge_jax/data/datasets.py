@@ -8,17 +8,21 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.download import ARCHIVES, Archive, ArchiveFile, DownloadError, download
-from neuroforge_jax.data.readers.arrays import load_folder, load_npz
+from neuroforge_jax.data.readers.arrays import holds_arrays, load_folder, load_npz
+from neuroforge_jax.data.readers.frames import is_frame, table_of
 from neuroforge_jax.data.readers.idx import read_idx
-from neuroforge_jax.data.readers.table import load_csv, split_80_20
-from neuroforge_jax.data.types import Column, Dataset
+from neuroforge_jax.data.splits import split_80_20
+from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError, DataError, unknown
 
 FASHION_CLASSES = (
@@ -26,41 +30,97 @@ FASHION_CLASSES = (
 )  # fmt: skip
 
 
-def load_dataset(name: str = "auto", *, data_dir: Path | None = None, target: str | None = None) -> Dataset:
-    """Load a dataset: a name of `DATASETS`, or the path of an .npz or .csv file or of a folder of arrays.
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".gz", ".parquet", ".arrow", ".feather")
 
-    data_dir: where named datasets are looked for and downloaded to; unless given, the folder that
-    NEUROFORGE_DATA_DIR names, else the user's cache folder. target: the column of a .csv file to predict; the last
-    one unless given. Raises ConfigError for an unknown name, DataError for files that are missing, damaged or not
-    what they should be.
+ANY_DATA = ("dataset", "task", "scaling", "class_weight")
+"""Fields of a DataConfig that are not for tables alone."""
+
+
+def load_dataset(
+    data: str | Path | DataConfig | Any = "auto", *, data_dir: Path | None = None, **fields: Any
+) -> Dataset:
+    """Load a dataset: a name of `DATASETS`, the path of a table, of an .npz file or of a folder, or a data frame.
+
+    data: the name, path or frame (of pandas, polars or Arrow), with the fields of a DataConfig beside it
+    (`target="price"`; `test` and `validation` may be frames), or a DataConfig, such as a
+    TrainConfig is. data_dir: where named datasets are looked for and downloaded to; unless given, the folder that
+    NEUROFORGE_DATA_DIR names, else the user's cache folder. Raises ConfigError for an unknown name or column,
+    DataError for files that are missing, damaged or not what they should be.
     """
-    kind = Path(name).suffix.lower()
-    if target is not None and kind != ".csv":
-        raise ConfigError(f"--target {target}: it names a column of a .csv file, and the dataset is {name!r}")
-    if kind in (".npz", ".csv"):
-        # The path is the user's own words: a leading ~ that came quoted is still their home.
-        path = Path(name).expanduser()
-        return load_npz(path) if kind == ".npz" else load_csv(path, target)
-    if name not in DATASETS:
-        if (folder := Path(name).expanduser()).is_dir():
-            return load_folder(folder)
+    if is_frame(data):
+        return _load_frame(data, fields)
+    config = replace(data, **fields) if isinstance(data, DataConfig) else DataConfig(str(data), **fields)
+    # The path is the user's own words: a leading ~ that came quoted is still their home.
+    path = Path(config.dataset).expanduser()
+    if path.suffix.lower() in TABLE_ENDINGS:
+        # Only who reads a table needs Arrow.
+        from neuroforge_jax.data.tables import load_table
+
+        return load_table(path, config)
+    _refuse_fields_of_tables(config)
+    if path.suffix.lower() == ".npz":
+        dataset = load_npz(path, config.task)
+    elif config.dataset in DATASETS:
+        dataset = DATASETS[config.dataset](data_folder(data_dir))
+    elif path.is_dir():
+        dataset = _load_any_folder(path)
+    else:
         raise ConfigError(
-            f"{unknown('dataset', name, DATASETS)}; or give the path of an .npz or .csv file, or of a folder"
+            f"{unknown('dataset', config.dataset, DATASETS)}; or give the path of a folder, or of a file: "
+            f"{' '.join(TABLE_ENDINGS)} .npz"
         )
-    return DATASETS[name](data_folder(data_dir))
+    return dataset.with_weights_of(config.class_weight).with_scaling(config.scaling)
 
 
-def begin_loading(
-    name: str, *, data_dir: Path | None = None, target: str | None = None
-) -> Callable[[], Dataset]:
+def load_frame(frame: Any, config: DataConfig) -> Dataset:
+    """A dataset from a data frame, by the columns that a config names."""
+    return _load_frame(
+        frame, {field.name: getattr(config, field.name) for field in dataclass_fields(DataConfig)}
+    )
+
+
+def _load_frame(frame: Any, fields: dict[str, Any]) -> Dataset:
+    from neuroforge_jax.data.tables import make_dataset, read_table
+
+    parts = {part: fields.pop(part) for part in ("test", "validation") if fields.get(part) is not None}
+    config = DataConfig(**{**fields, "dataset": "frame"})
+    others = {
+        part: table_of(data, f"the {part} frame", config.drop)
+        if is_frame(data)
+        else read_table(Path(data), config)
+        for part, data in parts.items()
+    }
+    return make_dataset(table_of(frame, drop=config.drop), config, others, "frame")
+
+
+def _load_any_folder(folder: Path) -> Dataset:
+    if holds_arrays(folder):
+        return load_folder(folder)
+    from neuroforge_jax.data.readers.images import load_pictures  # with Pillow, which nothing else here needs
+
+    return load_pictures(folder)
+
+
+def _refuse_fields_of_tables(config: DataConfig) -> None:
+    for field in dataclass_fields(DataConfig):
+        value = getattr(config, field.name)
+        if field.name not in ANY_DATA and value != field.default:
+            shown = value if isinstance(value, str) else " ".join(value)
+            raise ConfigError(
+                f"--{field.name.replace('_', '-')} {shown}: it is for tables, and the dataset is "
+                f"{config.dataset!r}; leave it out"
+            )
+
+
+def begin_loading(config: DataConfig, *, data_dir: Path | None = None) -> Callable[[], Dataset]:
     """`load_dataset` in a thread of its own; what is given waits for it, and gives or raises what it does.
 
     Reading and checking files leaves most of the processor to whoever imports or compiles meanwhile. A process
     may end before it is done. What must be downloaded first is loaded in the thread of whoever waits: a signal
     ends that, and its half a file is removed.
     """
-    load = partial(load_dataset, name, data_dir=data_dir, target=target)
-    archive = ARCHIVES.get("mnist" if name == "auto" else name)
+    load = partial(load_dataset, config, data_dir=data_dir)
+    archive = ARCHIVES.get("mnist" if config.dataset == "auto" else config.dataset)
     if archive and None in find_files(archive, data_folder(data_dir)).values():
         return load
     loaded: Future[Dataset] = Future()
@@ -86,16 +146,26 @@ def data_folder(data_dir: Path | None = None) -> Path:
     return user_cache_path("neuroforge-jax")
 
 
+def installed_folders() -> list[Path]:
+    """Where packages of the system put datasets, as Debian's dataset-fashion-mnist does: the folder `datasets` of
+    /usr/share, or of each folder that XDG_DATA_DIRS names.
+    """
+    shared = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
+    return [Path(folder) / "datasets" for folder in shared.split(os.pathsep) if folder]
+
+
 def find_files(archive: Archive, folder: Path) -> dict[str, Path | None]:
-    """The path of each file of an archive in `<folder>/<its name>/`, None where there is none.
+    """The path of each file of an archive in `<folder>/<its name>/`, else where the system has it installed, None
+    where there is none.
 
     Accepted are train-images-idx3-ubyte.gz, the same without .gz, and either with a dot before idx3.
     """
     found: dict[str, Path | None] = {}
+    folders = [place / archive.name for place in (folder, *installed_folders())]
     for file in archive.files:
         plain = file.name.removesuffix(".gz")
         spellings = (plain, plain.replace("-idx", ".idx"))
-        paths = [folder / archive.name / (name + end) for end in ("", ".gz") for name in spellings]
+        paths = [place / (name + end) for place in folders for end in ("", ".gz") for name in spellings]
         found[file.name] = next((path for path in paths if os.path.lexists(path)), None)
     return found
 
@@ -141,7 +211,7 @@ def load_breast_cancer(_folder: Path) -> Dataset:
     return Dataset.from_arrays(
         x[train], y[train], x[test], y[test],
         name="breast-cancer", classes=tuple(map(str, table.target_names)),
-        columns=tuple(Column(str(name)) for name in table.feature_names),
+        names=tuple(map(str, table.feature_names)),
         origin="scikit-learn's table of 569 tumours",
     )  # fmt: skip
 
@@ -170,7 +240,9 @@ def _load_archive(archive: Archive, folder: Path, classes: tuple[str, ...]) -> D
     arrays: list[np.ndarray] = []
     for images, labels in (archive.files[:2], archive.files[2:]):
         arrays += _read_pair(images, labels, paths, len(classes))
-    origin = "downloaded and checked" if downloaded else "from the data folder"
+    installed = any(path and not path.is_relative_to(folder) for path in paths.values())
+    here = "as the system has it installed" if installed else "from the data folder"
+    origin = "downloaded and checked" if downloaded else here
     return Dataset.from_arrays(*arrays, name=archive.name, classes=classes, origin=origin)
 
 

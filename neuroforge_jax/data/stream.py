@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from neuroforge_jax.data.batch import empty_aligned, words_wide
+from neuroforge_jax.data.mapped import MappedRows
+from neuroforge_jax.data.packing import empty_aligned, words_wide
 from neuroforge_jax.data.shuffle import order_on_host
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DataError
@@ -97,13 +98,23 @@ class ArraySource:
     def read(self, epoch: int, keys: UInt32[np.ndarray, " R"], first: int, out: HostBuffer) -> None:
         """See `Source`; the order is that of `sample_order`."""
         indices = order_on_host(keys, len(self), np.arange(first, first + len(out)))
-        rows, to = self.split.inputs, out.rows
-        if rows.dtype == np.uint8 and out.inputs % 4 == 0 and rows.flags.c_contiguous:
-            rows, to = rows.view("<u4"), out.words  # a quarter of the items to move
-        np.take(rows, indices, axis=0, out=to, mode="clip")
+        inputs = self.split.inputs
+        if isinstance(inputs, MappedRows) and not inputs.is_stored:
+            out.rows[:] = inputs[indices]
+        elif isinstance(inputs, MappedRows):
+            _take_rows(inputs.array, indices if inputs.rows is None else inputs.rows[indices], out)
+        else:
+            _take_rows(inputs, indices, out)
         np.take(self.split.targets, indices, axis=0, out=out.targets, mode="clip")
         if self.split.weights is not None and out.weights is not None:
             np.take(self.split.weights, indices, axis=0, out=out.weights, mode="clip")
+
+
+def _take_rows(rows: np.ndarray, indices: np.ndarray, out: HostBuffer) -> None:
+    to = out.rows
+    if rows.dtype == np.uint8 and out.inputs % 4 == 0 and rows.flags.c_contiguous:
+        rows, to = rows.view("<u4"), out.words  # a quarter of the items to move
+    np.take(rows, indices, axis=0, out=to, mode="clip")
 
 
 class IteratorSource:

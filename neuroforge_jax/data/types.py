@@ -3,30 +3,47 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Float64, Num
 
-from neuroforge_jax.data.preprocess import BLOCK, Fitted, Inputs, fit_inputs, in_blocks
+from neuroforge_jax.data.array_sets import read_arrays
+from neuroforge_jax.data.extremes import Numbers, describe_extremes
+from neuroforge_jax.data.mapped import BLOCK, select_rows
+from neuroforge_jax.data.preprocess import (
+    Fitted,
+    Inputs,
+    Preprocessor,
+    fit_inputs,
+    fit_targets,
+)
+from neuroforge_jax.data.schema import Schema
+from neuroforge_jax.data.splits import choose_groups, choose_last, choose_share
+from neuroforge_jax.data.targets import Target, Targets
+from neuroforge_jax.data.values import names_of
 from neuroforge_jax.errors import ConfigError, DataError
-
-Targets = Int32[np.ndarray, " N"] | Float32[np.ndarray, "N O"]
 
 Weights = Float32[np.ndarray, " N"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Samples and what is to be predicted from them.
 
-    inputs: uint8 or float32 [N, I], as stored; they are scaled inside the compiled program.
-    targets: int32 [N] class indices, or float32 [N, O] for a regression.
-    weights: float32 [N], how much each sample counts, or None where all count alike.
+    inputs: uint8 pixels, or records float32 (`data/preprocess.py`), [N, I], as stored; they are scaled inside the
+    compiled program. targets: int32 [N] class indices, or float32 [N, O] of a regression or of labels. weights:
+    float32 [N], how much each sample counts, or None where all count alike.
     """
 
     inputs: Inputs
     targets: Targets
     weights: Weights | None = None
+
+    def __repr__(self) -> str:
+        arrays = (self.inputs, self.targets, *([] if self.weights is None else [self.weights]))
+        shown = ", ".join(f"{array.dtype} {list(array.shape)}" for array in arrays)
+        return f"Split({shown})"
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -35,90 +52,151 @@ class Split:
         weights = None if self.weights is None else self.weights[index]
         return Split(self.inputs[index], self.targets[index], weights)
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: numbers, or one of the categories, which become one input each."""
-
-    name: str
-    categories: tuple[str, ...] = ()
+    def select(self, index: slice | np.ndarray) -> "Split":
+        """Some of the samples; those in a file stay there."""
+        weights = None if self.weights is None else self.weights[index]
+        return Split(select_rows(self.inputs, index), self.targets[index], weights)
 
 
 @dataclass(frozen=True, eq=False)
+class Partition:
+    """What must not be torn apart, or mixed in time, when training rows are held out.
+
+    groups: i64 [N], or None. order: f64 [N], a time, or None. by_class: whether every class gives its share where
+    there is neither.
+    """
+
+    groups: Num[np.ndarray, " N"] | None = None
+    order: Float64[np.ndarray, " N"] | None = None
+    by_class: bool = True
+
+    def __getitem__(self, index: slice | np.ndarray) -> "Partition":
+        groups, order = self.groups, self.order
+        return replace(
+            self,
+            groups=None if groups is None else groups[index],
+            order=None if order is None else order[index],
+        )
+
+    def hold_out(
+        self, samples: int, share: float, seed: int, labels: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the rows that stay, and of those that are held out."""
+        if self.groups is not None:
+            return choose_groups(self.groups, share, seed)
+        if self.order is not None:
+            return choose_last(self.order, share)
+        return choose_share(samples, share, seed, labels if self.by_class else None)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A training split, any of validation and test, and what is needed to read them.
 
-    test, validation: None where there are none. fitted: what was learnt from the training split alone.
-    classes: names of the classes by index; empty for a regression.
-    shape: of one sample, (28, 28) for pictures, (I,) for tables.
-    columns: of a table, in the file's order, the target left out; empty for arrays and pictures.
-    origin: a sentence for the header: where the data came from and why they were chosen.
+    test, validation: None where there are none. target: what is predicted. shape: of one sample, (28, 28) for
+    pictures, (I,) for tables. plan: what becomes of a sample before the first layer; fitted: what was learnt for it
+    from the training split alone. schema: of the table that it was read from; names: of the inputs of arrays that
+    have such. origins: f64 [I], what was subtracted from arrays before they became float32. origin: a sentence
+    for the header: where the data came from and why they were chosen; notes: others, what was made of them.
     """
 
     name: str
     train: Split
     test: Split | None
-    classes: tuple[str, ...]
+    target: Target
     shape: tuple[int, ...]
+    plan: Preprocessor
     fitted: Fitted
-    columns: tuple[Column, ...] = ()
+    schema: Schema | None = None
+    names: tuple[str, ...] = ()
+    origins: Float64[np.ndarray, " I"] | None = None
     origin: str = ""
+    notes: tuple[str, ...] = ()
     validation: Split | None = None
+    partition: Partition = Partition()
+
+    def __repr__(self) -> str:
+        splits = {"training": self.train, "validation": self.validation, "test": self.test}
+        sizes = [f"{len(split):,} {part}" for part, split in splits.items() if split is not None]
+        shape = "×".join(map(str, self.shape))
+        return f"Dataset({self.name}: {', '.join(sizes)} samples of {shape}, {self.target.label})"
 
     @property
     def inputs(self) -> int:
-        """Numbers in one sample."""
-        return int(self.train.inputs.shape[1])
+        """Inputs of the network."""
+        return self.plan.width
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by index; empty for a regression and for several labels."""
+        return self.target.classes if self.target.task == "classification" else ()
+
+    @property
+    def column_positions(self) -> Mapping[str, Sequence[int]]:
+        """Where the values of each named column lie in a record; empty for arrays and pictures without names."""
+        if self.schema is not None:
+            return self.schema.positions()
+        return {name: (at,) for at, name in enumerate(self.names)}
 
     @property
     def outputs(self) -> int:
-        """Classes, or numbers to predict in a regression."""
+        """Classes, labels, or numbers to predict in a regression."""
         return len(self.classes) or int(self.train.targets.shape[1])
 
     @staticmethod
     def from_arrays(
-        x_train: np.ndarray,
-        y_train: np.ndarray,
-        x_test: np.ndarray | None = None,
-        y_test: np.ndarray | None = None,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any = None,
+        y_test: Any = None,
         *,
-        validation: tuple[np.ndarray, np.ndarray] | None = None,
-        sample_weight: np.ndarray | None = None,
+        validation: tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
         name: str = "arrays",
         classes: Sequence[str] | None = None,
-        columns: Sequence[Column] = (),
+        task: str = "auto",
+        names: Sequence[str] = (),
         origin: str = "given as arrays",
     ) -> "Dataset":
         """Make a dataset from inputs x [N, ...] and targets y; test data, and validation as (x, y), may be left
         out.
 
-        x: uint8 stays uint8, every other number becomes float32. y: integers [N] are classes 0 to C − 1, floats [N]
-        or [N, O] are numbers to predict. sample_weight: [N] of the training samples, at least 0; they are divided
-        by their mean. Raises DataError for lengths that differ, empty arrays, values that are not finite numbers,
-        and labels outside the classes.
+        x: an array, or what becomes one: lists, masked and sparse arrays, frames of numbers. uint8 stays uint8,
+        every other number becomes float32; NaN, None and what is masked are missing values. y: whole numbers,
+        texts, booleans or one-hot rows are classes, those that occur, other numbers [N] or [N, O] are to be
+        predicted, and several columns of 0 and 1 are labels; `task` overrules it. classes: names by index,
+        where y holds indices. names: of the inputs. sample_weight: [N] of the training samples, at least 0;
+        they are divided by their mean. Raises DataError for lengths that differ, empty arrays, values that are
+        infinite, and labels outside the classes.
         """
         if (x_test is None) != (y_test is None):
             raise DataError(f"{name}: x_test and y_test come together; give both or neither")
-        test = None if x_test is None else (x_test, y_test)
+        test = None if x_test is None or y_test is None else (x_test, y_test)
         given = {"training": (x_train, y_train), "validation": validation, "test": test}
-        arrays = {part: (np.asarray(xy[0]), np.asarray(xy[1])) for part, xy in given.items() if xy}
-        _check_shapes(name, arrays)
-        if classes is None:
-            classes = _number_classes(name, [y for _, y in arrays.values()])
-        splits = _make_splits(name, arrays, classes)
+        arrays = {part: xy for part, xy in given.items() if xy is not None}
+        sets = read_arrays(name, arrays, classes, task)
+        splits = {part: Split(sets.inputs[part], sets.targets[part]) for part in arrays}
         train = splits["training"]
         if sample_weight is not None:
-            train = replace(train, weights=_weights(name, np.asarray(sample_weight), len(train)))
+            train = replace(train, weights=normalize_weights(name, np.asarray(sample_weight), len(train)))
+        plan = Preprocessor(train.inputs.shape[1], pixels=train.inputs.dtype == np.uint8)
+        notes = [sets.target.said] if sets.target.said else []
+        notes += [] if plan.pixels else _extremes("input", {p: split.inputs for p, split in splits.items()})
+        if sets.target.task == "regression":
+            notes += _extremes("target", {part: split.targets for part, split in splits.items()})
         return Dataset(
             name,
             train,
             splits.get("test"),
-            tuple(classes or ()),
-            tuple(int(axis) for axis in np.shape(x_train)[1:]) or (1,),
-            fit_inputs(train.inputs),
-            tuple(columns),
-            origin,
-            splits.get("validation"),
+            sets.target,
+            sets.shape,
+            plan,
+            fit(plan, sets.target, train),
+            names=tuple(names),
+            origins=sets.origins,
+            origin=origin,
+            notes=tuple(notes),
+            validation=splits.get("validation"),
         )
 
     def identity(self) -> dict[str, str | int]:
@@ -141,122 +219,102 @@ class Dataset:
             raise ConfigError(
                 f"--train-samples {samples}: {self.name} has {len(self.train)} training samples; take fewer"
             )
-        return self._trained_on(self.train[:samples])
+        return replace(self.trained_on(self.train.select(slice(samples))), partition=self.partition[:samples])
 
     def hold_out(self, fraction: float, seed: int) -> "Dataset":
-        """Take a share of the training data out as validation data, chosen by the seed, and fit what is left.
+        """Take a share of the training data out as validation data, chosen by the seed, and fit what is left: of
+        every class its share; whole groups, or the last in time, where the dataset has such.
 
         A share of 0 changes nothing. Raises ConfigError where one side would be empty.
         """
         if fraction == 0:
             return self
-        held = round(len(self.train) * fraction)
-        if not 0 < held < len(self.train):
+        labels = self.train.targets if self.classes else None
+        stay, held = self.partition.hold_out(len(self.train), fraction, seed, labels)
+        if not (len(stay) and len(held)):
             raise ConfigError(
                 f"--validation-fraction {fraction:g} of {len(self.train)} training samples leaves one side "
                 "empty; choose another share"
             )
-        order = np.random.default_rng(seed).permutation(len(self.train))
-        validation, train = self.train[np.sort(order[:held])], self.train[np.sort(order[held:])]
-        return replace(self._trained_on(train), validation=validation)
+        validation, train = self.train.select(held), self.train.select(stay)
+        return replace(self.trained_on(train), validation=validation, partition=self.partition[stay])
 
-    def _trained_on(self, train: Split) -> "Dataset":
+    def with_scaling(self, scaling: str) -> "Dataset":
+        """The same with its numbers scaled otherwise. Raises ConfigError for pictures, whose pixels have one
+        scale.
+        """
+        if scaling == self.plan.scaling:
+            return self
+        if self.plan.pixels:
+            raise ConfigError(
+                f"--scaling {scaling}: {self.name} has pixels, which keep one common scale; leave it out"
+            )
+        plan = replace(self.plan, scaling=scaling)
+        return replace(self, plan=plan, fitted=fit(plan, self.target, self.train))
+
+    def with_weights_of(self, class_weight: str | None) -> "Dataset":
+        """The same with training samples counted by their class: `balanced`, or weights as in yes=5,no=1.
+
+        Raises ConfigError where the target is no class.
+        """
+        if class_weight is None:
+            return self
+        if not self.classes:
+            raise ConfigError(f"--class-weight {class_weight}: the target is no class; leave it out")
+        counts = np.bincount(self.train.targets, minlength=len(self.classes))
+        if class_weight == "balanced":
+            factors = len(self.train) / (len(self.classes) * np.maximum(counts, 1))
+        else:
+            factors = parse_class_weights(class_weight, self.classes)
+        weights = factors[self.train.targets]
+        if self.train.weights is not None:
+            weights = weights * self.train.weights
+        weights = normalize_weights("--class-weight", weights, len(weights))
+        return self.trained_on(replace(self.train, weights=weights))
+
+    def trained_on(self, train: Split) -> "Dataset":
         """The same with another training split: what is fitted, and the mean of the weights, are of that alone."""
         if train.weights is not None:
-            train = replace(train, weights=_weights(self.name, train.weights, len(train)))
-        return replace(self, train=train, fitted=fit_inputs(train.inputs))
+            train = replace(train, weights=normalize_weights(self.name, train.weights, len(train)))
+        return replace(self, train=train, fitted=fit(self.plan, self.target, train))
 
 
-def _inputs(name: str, part: str, x: np.ndarray) -> Inputs:
-    if len(x) == 0:
-        raise DataError(f"{name}: the {part} set is empty; at least one sample is needed")
-    if x.dtype.kind not in "fiub":
-        raise DataError(f"{name}: {part} inputs are of type {x.dtype}; they must be numbers")
-    flat = x.reshape(len(x), -1)
-    if flat.dtype == np.uint8:
-        return np.ascontiguousarray(flat)
-    with np.errstate(over="ignore"):
-        flat = np.ascontiguousarray(flat, dtype=np.float32)
-    for index, block in enumerate(in_blocks(flat)):
-        if not (finite := np.isfinite(block)).all():
-            row, column = (int(at[0]) for at in np.nonzero(~finite))
-            raise DataError(
-                f"{name}: {part} sample {index * BLOCK + row}, input {column} is {block[row, column]}; "
-                "every input must be a finite float32 number"
+def _extremes(what: str, parts: Mapping[str, Numbers]) -> list[str]:
+    """Of arrays that are stored, numbers that dwarf all others; where an origin was subtracted, it still is."""
+    return describe_extremes(parts, lambda at: f"{what} {at}", lambda part, row: f"{part} sample {row}")
+
+
+def fit(plan: Preprocessor, target: Target, train: Split) -> Fitted:
+    """What is learnt from training samples before any training."""
+    fitted = fit_inputs(plan, train.inputs)
+    if target.task != "regression":
+        return fitted
+    return fit_targets(fitted, train.targets, train.weights)
+
+
+def parse_class_weights(text: str, classes: Sequence[str]) -> Float64[np.ndarray, " C"]:
+    """The weight of each class from `yes=5,no=1`; those that are not named count 1. Raises ConfigError."""
+    factors = np.ones(len(classes))
+    for item in text.split(","):
+        name, _, number = item.rpartition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = -1.0
+        if name.strip() not in classes or not 0 <= factor < 1e6:
+            raise ConfigError(
+                f"--class-weight {text}: {item.strip()!r} is not a class with = and a weight from 0 upwards; "
+                f"classes are {names_of(classes)}; or give balanced"
             )
-    return flat
+        factors[list(classes).index(name.strip())] = factor
+    return factors
 
 
-def _number_classes(name: str, labels: Sequence[np.ndarray]) -> list[str] | None:
-    """Classes by their numbers, from the labels of all parts; None for targets that are numbers."""
-    if labels[0].dtype.kind not in "iub" or not len(labels[0]):
-        return None
-    highest = max(int(y.max(initial=0)) for y in labels)
-    if highest >= 100_000:
-        raise DataError(f"{name}: label {highest} is too large; labels are class indices from 0")
-    return [str(index) for index in range(max(2, highest + 1))]
-
-
-def _make_splits(
-    name: str, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str] | None
-) -> dict[str, Split]:
-    """A split of each part, all with targets of one width."""
-    splits = {
-        part: Split(_inputs(name, part, x), _targets(name, part, x, y, classes))
-        for part, (x, y) in arrays.items()
-    }
-    train = splits["training"]
-    for part, split in splits.items():
-        if split.targets.shape[1:] != train.targets.shape[1:]:
-            raise DataError(
-                f"{name}: training targets are {train.targets.shape} and {part} targets {split.targets.shape}; "
-                "they must have as many numbers a sample"
-            )
-    return splits
-
-
-def _check_shapes(name: str, arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Every part has samples of one shape."""
-    sample = arrays["training"][0].shape[1:]
-    for part, (x, y) in arrays.items():
-        if x.ndim == 0 or y.ndim == 0 or 0 in x.shape[1:]:
-            raise DataError(
-                f"{name}: the {part} arrays have shapes {x.shape} and {y.shape}; the first axis must be "
-                "the samples, and a sample needs at least one input"
-            )
-        if x.shape[1:] != sample:
-            raise DataError(
-                f"{name}: training samples have shape {sample} and {part} samples {x.shape[1:]}; they must agree"
-            )
-
-
-def _weights(name: str, weights: np.ndarray, samples: int) -> Weights:
+def normalize_weights(name: str, weights: np.ndarray, samples: int) -> Weights:
+    """Weights whose mean is 1. Raises DataError for those that are none."""
     if weights.shape != (samples,):
         raise DataError(f"{name}: {samples} training samples and weights {weights.shape}; give one a sample")
     good = weights.dtype.kind in "fiub" and np.isfinite(weights).all() and (weights >= 0).all()
     if not good or weights.sum() == 0:
         raise DataError(f"{name}: weights are finite numbers from 0 upwards, and not all of them 0")
     return (weights / weights.mean(dtype=np.float64)).astype(np.float32)
-
-
-def _targets(name: str, part: str, x: np.ndarray, y: np.ndarray, classes: Sequence[str] | None) -> Targets:
-    if len(y) != len(x):
-        raise DataError(f"{name}: {len(x)} {part} samples and {len(y)} labels; their numbers must be equal")
-    if classes is None:
-        if y.dtype.kind != "f" or y.ndim > 2:
-            raise DataError(
-                f"{name}: {part} targets are {y.dtype} {y.shape}; they must be floats [N] or [N, O]"
-            )
-        y = y.reshape(len(y), -1).astype(np.float32)
-        if not np.isfinite(y).all():
-            row = int(np.nonzero(~np.isfinite(y).all(axis=1))[0][0])
-            raise DataError(f"{name}: the target of {part} sample {row} is not a finite number")
-        return y
-    if y.dtype.kind not in "iub" or y.ndim != 1:
-        raise DataError(f"{name}: {part} labels are {y.dtype} {y.shape}; they must be whole numbers [N]")
-    wrong = np.nonzero((y < 0) | (y >= len(classes)))[0]
-    if len(wrong):
-        raise DataError(
-            f"{name}: {part} label {wrong[0]} is {y[wrong[0]]}; labels are from 0 to {len(classes) - 1}"
-        )
-    return y.astype(np.int32)

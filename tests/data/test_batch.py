@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.data.batch import bucket, gather, neighbours, pack, to_device, unpack
+from neuroforge_jax.data.batch import bucket, gather, neighbours, to_device
+from neuroforge_jax.data.packing import pack, unpack
 from neuroforge_jax.data.types import Split
 
 

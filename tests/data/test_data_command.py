@@ -53,6 +53,17 @@ def test_list_counts_the_files_of_a_part(fashion, capsys):
     assert "3 of 4 files" in capsys.readouterr().out
 
 
+def test_list_and_get_find_what_the_system_has_installed(fashion, monkeypatch, tmp_path, capsys):
+    installed = tmp_path / "share" / "datasets" / "fashion-mnist"
+    installed.parent.mkdir(parents=True)
+    fashion.rename(installed)
+    monkeypatch.setenv("XDG_DATA_DIRS", f"/nowhere:{tmp_path / 'share'}")
+    assert main(["list"]) == 0
+    assert row_of(capsys.readouterr().out, "fashion-mnist")[1] == "installed"
+    assert main(["get", "fashion-mnist"]) == 0
+    assert capsys.readouterr().out == f"fashion-mnist is already in {installed}\n"
+
+
 def test_get_says_where_a_dataset_is(fashion, capsys):
     assert main(["get", "fashion-mnist"]) == 0
     assert capsys.readouterr().out == f"fashion-mnist is already in {fashion}\n"
@@ -99,13 +110,14 @@ def test_show_into_a_folder_that_is_not_there_is_exit_code_2(capsys, tmp_path):
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_show_prints_a_table_as_the_file_has_it(capsys, tmp_path):
+def test_show_prints_what_each_column_of_a_table_is(capsys, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("size,[b]mark,price\n" + "".join(f"{i},{'xy'[i % 2]},{i / 4}\n" for i in range(10)))
     assert main(["show", str(path)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["size", "[b]mark", "target"] in lines
-    assert ["1", "y", "0.25"] in lines
+    assert ["size", "number", "scaled"] in lines
+    assert ["[b]mark", "category", "−1", "or", "1", "x,", "y"] in lines
+    assert ["price", "number", "target"] in lines
 
 
 def test_show_takes_another_target_of_a_table(capsys, tmp_path):
@@ -113,6 +125,20 @@ def test_show_takes_another_target_of_a_table(capsys, tmp_path):
     path.write_text("kind,a\n" + "".join(f"{'xy'[i % 2]},{i / 4}\n" for i in range(10)))
     assert main(["show", str(path), "--target", "kind"]) == 0
     assert row_of(capsys.readouterr().out, "x") == ["x", "4", "1"]
+
+
+def test_show_draws_a_folder_of_colour_pictures_in_their_colours(tmp_path, capsys):
+    from PIL import Image
+
+    for name, colour in (("red", (250, 0, 0)), ("blue", (0, 0, 250))):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(5):
+            Image.new("RGB", (7, 5), colour).save(tmp_path / "pictures" / name / f"{index}.png")
+    assert main(["show", "pictures"]) == 0
+    assert "10 colour pictures of 2 classes; fixed 80/20 split" in capsys.readouterr().out
+    sheet = np.asarray(Image.open(tmp_path / "samples.png").convert("RGB")).reshape(-1, 3)
+    shown = {tuple(colour) for colour in np.unique(sheet, axis=0).tolist()}
+    assert {(250, 0, 0), (0, 0, 250)} <= shown
 
 
 def test_show_draws_pictures_that_have_no_classes(tmp_path):

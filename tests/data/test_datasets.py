@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data import datasets, load_dataset
 from neuroforge_jax.data.download import ARCHIVES, DownloadError
 from neuroforge_jax.data.readers.idx import write_idx
@@ -187,7 +188,7 @@ def test_breast_cancer_is_a_table_with_named_columns():
     data = load_dataset("breast-cancer")
     assert (len(data.train), len(data.test), data.inputs) == (455, 114, 30)
     assert data.classes == ("malignant", "benign")
-    assert data.columns[0].name == "mean radius"
+    assert data.names[0] == "mean radius"
     assert data.train.inputs.dtype == np.float32
 
 
@@ -203,13 +204,13 @@ def test_a_path_is_read_as_a_table(tmp_path):
 def test_an_unknown_name_lists_the_known_ones():
     message = complaint("mnits", ConfigError)
     assert "known are auto, mnist, fashion-mnist, digits, breast-cancer; did you mean 'mnist'?" in message
-    assert ".npz or .csv" in message
+    assert ".csv .tsv .txt" in message
 
 
 def test_loading_in_a_thread_gives_the_dataset_or_its_error_when_asked():
-    load = datasets.begin_loading("digits")
+    load = datasets.begin_loading(DataConfig("digits"))
     assert load().identity() == load_dataset("digits").identity()
-    wrong = datasets.begin_loading("nothing")
+    wrong = datasets.begin_loading(DataConfig("nothing"))
     with pytest.raises(ConfigError, match="unknown dataset 'nothing'"):
         wrong()
 
@@ -224,7 +225,7 @@ def test_what_must_be_downloaded_is_loaded_by_whoever_waits(name, tmp_path, monk
         raise DownloadError("no", "no mirror answered")
 
     monkeypatch.setattr(datasets, "download", download)
-    load = datasets.begin_loading(name, data_dir=tmp_path)
+    load = datasets.begin_loading(DataConfig(name), data_dir=tmp_path)
     assert threads == []
     if name == "auto":
         assert load().name == "digits"
@@ -234,13 +235,20 @@ def test_what_must_be_downloaded_is_loaded_by_whoever_waits(name, tmp_path, monk
     assert threads == [threading.current_thread()]
 
 
-def test_a_target_without_a_csv_is_refused():
-    assert "column of a .csv" in complaint("digits", ConfigError, target="x")
-
-
 def test_importing_the_room_imports_nothing_heavy():
-    heavy = "{'jax', 'sklearn', 'pooch', 'rich', 'requests', 'PIL', 'matplotlib', 'platformdirs'}"
-    code = f"import sys, neuroforge_jax.data; print(sorted({heavy} & set(sys.modules)))"
+    heavy = (
+        "jax",
+        "sklearn",
+        "scipy",
+        "pooch",
+        "rich",
+        "requests",
+        "PIL",
+        "matplotlib",
+        "platformdirs",
+        "pyarrow",
+    )
+    code = f"import sys, neuroforge_jax.data; print(sorted({set(heavy)} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
@@ -251,3 +259,40 @@ def test_the_real_mnist_passes_its_checks():
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
     assert data.train.targets[:5].tolist() == [5, 0, 4, 1, 9]
     assert not data.train.inputs.flags.owndata  # the payload itself, not a copy
+
+
+def test_what_the_system_has_installed_is_found_after_the_data_folder(fashion, tmp_path, monkeypatch):
+    own = load_dataset("fashion-mnist")
+    assert own.origin == "from the data folder"
+    installed = tmp_path / "share" / "datasets" / "fashion-mnist"
+    installed.parent.mkdir(parents=True)
+    fashion.rename(installed)
+    with pytest.raises(DownloadError):
+        load_dataset("fashion-mnist")
+    monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "share"))
+    found = load_dataset("fashion-mnist")
+    assert found.origin == "as the system has it installed"
+    np.testing.assert_array_equal(found.train.inputs, own.train.inputs)
+    fashion.mkdir(exist_ok=True)
+    (fashion / "train-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="train-labels"):  # the user's own file comes first, and is told
+        load_dataset("fashion-mnist")
+
+
+def test_without_a_word_the_system_s_folders_are_the_standard_ones(monkeypatch):
+    monkeypatch.delenv("XDG_DATA_DIRS")
+    assert Path("/usr/share/datasets") in datasets.installed_folders()
+
+
+@pytest.mark.parametrize("content", ["nothing", "a folder", "a text"])
+def test_a_folder_without_arrays_and_pictures_is_told_what_it_needs(content, tmp_path):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    if content == "a folder":
+        (folder / "cats").mkdir()
+    elif content == "a text":
+        (folder / "readme.txt").write_text("x")
+    with pytest.raises(
+        DataError, match=r"neither pictures \(.png, .jpg, .jpeg\) in a folder for each class, nor arrays"
+    ):
+        load_dataset(str(folder))

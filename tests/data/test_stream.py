@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.data.batch import pack
+from neuroforge_jax.data.packing import pack
 from neuroforge_jax.data.shuffle import round_keys, sample_order
 from neuroforge_jax.data.stream import ArraySource, HostBuffer, IteratorSource
 from neuroforge_jax.data.types import Split

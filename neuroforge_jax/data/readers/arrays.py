@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neuroforge_jax.data.readers.idx import map_idx
-from neuroforge_jax.data.readers.table import split_80_20
+from neuroforge_jax.data.splits import split_80_20
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import DataError
 
@@ -16,7 +16,7 @@ FOUR, TWO = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
 """The names of arrays that come with a split of their own, and of those that are split here."""
 
 
-def load_npz(path: Path) -> Dataset:
+def load_npz(path: Path, task: str = "auto") -> Dataset:
     """A dataset from the arrays `x_train y_train x_test y_test` of an .npz file, or from `x y`, split 80/20.
 
     Raises DataError for anything that is no such file; Python objects in it are never unpickled.
@@ -45,7 +45,7 @@ def load_npz(path: Path) -> Dataset:
             raise DataError(f"{path}: {key} is no array of samples; its first axis must be the samples")
     if keys == FOUR:
         samples = f"{len(arrays[0]):,} training and {len(arrays[2]):,} test samples"
-        return Dataset.from_arrays(*arrays, name=path.name, origin=samples)
+        return Dataset.from_arrays(*arrays, name=path.name, task=task, origin=samples)
     x, y = arrays
     if len(x) != len(y):
         raise DataError(
@@ -53,7 +53,9 @@ def load_npz(path: Path) -> Dataset:
         )
     train, test = split_80_20(path.name, y if y.dtype.kind in "iub" and y.ndim == 1 else None, len(y))
     samples = f"{len(x):,} samples; fixed 80/20 split"
-    return Dataset.from_arrays(x[train], y[train], x[test], y[test], name=path.name, origin=samples)
+    return Dataset.from_arrays(
+        x[train], y[train], x[test], y[test], name=path.name, task=task, origin=samples
+    )
 
 
 def load_folder(path: Path) -> Dataset:
@@ -65,6 +67,14 @@ def load_folder(path: Path) -> Dataset:
     arrays = [_map(_find(path, key)) for key in FOUR]
     samples = f"{len(arrays[0]):,} training and {len(arrays[2]):,} test samples, mapped"
     return Dataset.from_arrays(*arrays, name=path.name, origin=samples)
+
+
+def holds_arrays(folder: Path) -> bool:
+    """Whether a file of a folder ends in .npy or .idx. Raises DataError for a folder that cannot be read."""
+    try:
+        return any(path.suffix in (".npy", ".idx") for path in folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
 
 
 def _find(folder: Path, key: str) -> Path:

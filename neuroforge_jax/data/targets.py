@@ -1,0 +1,282 @@
+"""What is to be predicted: one of several classes, quantities, or any of several labels.
+
+    text, yes/no                                                               → classes
+    whole numbers, at most 20 different ones, each twice or more on average    → classes
+    other numbers                                                              → a quantity
+    several columns of 0 and 1, or of yes and no                               → labels, any number of them true
+
+`--task` overrules it. Classes are the values that occur, numbers in their order and texts in theirs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int, Int32
+
+from neuroforge_jax.data.preprocess import ROWS_SORTED
+from neuroforge_jax.data.values import Values, sort_key, write_number
+from neuroforge_jax.errors import DataError
+
+MOST_COUNTED = 20
+"""Different whole numbers that are taken for classes unless something else is said."""
+
+MAX_CLASSES = 1000
+
+FREE_TEXT = 0.95
+"""Share of different texts from which on they are no classes."""
+
+Targets = Int32[np.ndarray, " N"] | Float32[np.ndarray, "N O"]
+"""Class indices, or quantities or labels."""
+
+Task = Literal["classification", "regression", "multilabel"]
+
+
+USUAL_LOSSES = {"classification": "cross-entropy", "regression": "mse", "multilabel": "binary-cross-entropy"}
+
+
+def choose_loss(name: str, task: str) -> str:
+    """The loss of that name; of `auto` the usual one of the task."""
+    return USUAL_LOSSES[task] if name == "auto" else name
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted, as plain values.
+
+    names: of the columns. classes: their names by index; of several labels the columns'.
+    origins: what is subtracted from each quantity, in float64, before it is a float32. transform: none or log,
+    before that. said: how the task was chosen, where another choice is near.
+    """
+
+    task: Task
+    names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    origins: tuple[float, ...] = ()
+    transform: str = "none"
+    said: str = ""
+
+    @property
+    def label(self) -> str:
+        """For a sentence: `'price', a quantity`."""
+        names = " ".join(map(repr, self.names))
+        if self.task == "classification":
+            return f"{names}, {len(self.classes)} classes"
+        return f"{names}, " + ("labels" if self.task == "multilabel" else "a quantity")
+
+    def read_outputs(self, outputs: Float32[np.ndarray, "N O"]) -> Float64[np.ndarray, "N O"]:
+        """What a regression predicts, in the units of the file, from targets as they are stored."""
+        wide = np.asarray(outputs, np.float64)
+        per_target = np.repeat(
+            np.asarray(self.origins or 0.0), max(1, wide.shape[-1] // max(1, len(self.origins)))
+        )
+        wide = wide + per_target
+        return np.exp(wide) if self.transform == "log" else wide
+
+
+def choose_target(columns: Mapping[str, Values], where: str, task: str, transform: str = "none") -> Target:
+    """The target that these columns are, by the rule above or as `task` says.
+
+    where: what errors call the data. Raises DataError for columns that cannot be one.
+    """
+    names = tuple(columns)
+    if len(names) > 1:
+        return _choose_several(columns, where, task, transform)
+    ((name, values),) = columns.items()
+    distinct = values.distinct()
+    rows = int((~values.missing).sum())
+    if task == "auto":
+        task = "regression" if _is_quantity(values, distinct, rows) else "classification"
+    if task == "classification":
+        return _classes(name, values, where, distinct)
+    return Target(
+        "regression",
+        names,
+        (),
+        _origins(columns, where, transform),
+        transform,
+        _quantity_said(values, distinct),
+    )
+
+
+def _is_quantity(values: Values, distinct: int, rows: int) -> bool:
+    if values.numbers is None:
+        return False
+    there = values.numbers[~values.missing]
+    whole = bool((there == np.floor(there)).all())
+    return not (whole and distinct <= MOST_COUNTED and 2 * distinct <= rows)
+
+
+def _quantity_said(values: Values, distinct: int) -> str:
+    there = np.zeros(0) if values.numbers is None else values.numbers[~values.missing]
+    if distinct <= 5 * MOST_COUNTED and bool((there == np.floor(there)).all()):
+        return (
+            f"{distinct} different whole numbers are taken for a quantity; --task classification makes them "
+            "classes"
+        )
+    return ""
+
+
+def _classes(name: str, values: Values, where: str, distinct: int) -> Target:
+    if not 2 <= distinct <= MAX_CLASSES:
+        quantity = (
+            "; for a quantity use --task regression" if values.numbers is not None and distinct > 2 else ""
+        )
+        raise DataError(
+            f"{where}: target {name!r} has {distinct} different value{'s' if distinct != 1 else ''}; there can be "
+            f"2 to {MAX_CLASSES} classes{quantity or '; choose another --target'}"
+        )
+    rows = int((~values.missing).sum())
+    if values.numbers is None and distinct > FREE_TEXT * rows and rows >= MOST_COUNTED:
+        raise DataError(
+            f"{where}: target {name!r} has {distinct:,} different texts in {rows:,} rows: it is free text or a "
+            "key; choose another --target"
+        )
+    said = ""
+    if values.numbers is not None and distinct > 10:
+        said = f"{distinct} different whole numbers are taken for classes; --task regression makes them a quantity"
+    return Target("classification", (name,), tuple(class_names(values)), said=said)
+
+
+def class_names(values: Values) -> list[str]:
+    """Of the values that occur."""
+    if values.numbers is not None:
+        return [write_number(number) for number in np.unique(values.numbers[~values.missing])]
+    assert values.codes is not None
+    return [values.texts[code] for code in np.unique(values.codes[values.codes >= 0])]
+
+
+def _choose_several(columns: Mapping[str, Values], where: str, task: str, transform: str) -> Target:
+    two_valued = [values.kind == "yes/no" or _is_zero_or_one(values) for values in columns.values()]
+    if all(two_valued) and task in ("auto", "classification"):
+        return Target("multilabel", tuple(columns), tuple(columns))
+    texts = [name for name, values in columns.items() if values.numbers is None]
+    if texts or task == "classification":
+        several = texts or list(columns)
+        raise DataError(
+            f"{where}: of several targets, {', '.join(map(repr, several))} "
+            f"{'is' if len(several) == 1 else 'are'} neither a quantity nor 0 and 1; train a network for "
+            "each of them"
+        )
+    return Target("regression", tuple(columns), (), _origins(columns, where, transform), transform)
+
+
+def _is_zero_or_one(values: Values) -> bool:
+    return values.numbers is not None and set(np.unique(values.numbers[~values.missing])) <= {0.0, 1.0}
+
+
+def _origins(columns: Mapping[str, Values], where: str, transform: str) -> tuple[float, ...]:
+    """The median of each quantity where float32 would round away what differs between rows; else 0."""
+    return tuple(
+        choose_origin(_transformed(name, values, where, transform)) for name, values in columns.items()
+    )
+
+
+def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
+    """A number near all of them where their distance from 0 is more than 1,000 times what they differ by; else 0.
+
+    float32 has 7 digits: what is left of a time in seconds since 1970 would be minutes.
+    """
+    there = numbers[:: -(-len(numbers) // ROWS_SORTED) or 1]
+    there = there[~np.isnan(there)]
+    if not len(there):
+        return 0.0
+    low, median, high = (float(x) for x in np.quantile(there, (0.05, 0.5, 0.95)))
+    spread = high - low or float(there.max() - there.min())
+    return median if spread > 0 and abs(median) > 1000 * spread else 0.0
+
+
+def _transformed(name: str, values: Values, where: str, transform: str) -> Float64[np.ndarray, " N"]:
+    if values.numbers is None:
+        shown = ", ".join(map(repr, values.texts[:3]))
+        raise DataError(
+            f"{where}: target {name!r} holds texts ({shown}), and --task regression needs numbers; leave it out, "
+            "or choose another --target"
+        )
+    if transform == "none":
+        return values.numbers
+    if (low := np.nanmin(values.numbers, initial=np.inf)) <= 0:
+        raise DataError(
+            f"{where}: target {name!r} has the value {low:g}, and --target-transform log takes values above 0; "
+            "leave it out"
+        )
+    return np.log(values.numbers)
+
+
+def encode_targets(
+    target: Target, columns: Mapping[str, Values], where: str, rows: Int[np.ndarray, " N"] | None = None
+) -> tuple[Targets, str]:
+    """Class indices i32 [N], or numbers f32 [N, O] less their origins, of rows whose targets are all there; and
+    what was made of them, where that is not plain.
+
+    rows: where each is in the table that errors call by `where`, from 0; the first ones unless given. Raises
+    DataError for a class that is not among those of the target.
+    """
+    if target.task == "classification":
+        (values,) = columns.values()
+        return _encode_classes(target, values, where)
+    if target.task == "multilabel":
+        return np.stack([_truths(name, values, where) for name, values in columns.items()], axis=1), ""
+    numbers = [_transformed(name, values, where, target.transform) for name, values in columns.items()]
+    with np.errstate(over="ignore"):
+        stored = (np.stack(numbers, axis=1) - np.asarray(target.origins)).astype(np.float32)
+    if not np.isfinite(stored).all():
+        at = int(np.nonzero(~np.isfinite(stored).all(axis=1))[0][0])
+        row = at if rows is None else int(rows[at])
+        raise DataError(
+            f"{where}: the target of row {row + 1} is no finite float32 number; mend or remove the row"
+        )
+    return stored, ""
+
+
+def _truths(name: str, values: Values, where: str) -> Float32[np.ndarray, " N"]:
+    if values.numbers is not None:
+        return values.numbers.astype(np.float32)
+    from neuroforge_jax.data.cells import read_yes_no
+
+    assert values.codes is not None
+    pair = read_yes_no(values.texts)
+    if pair is None:
+        shown = ", ".join(map(repr, values.texts[:3]))
+        raise DataError(f"{where}: target {name!r} holds {shown}; it must be yes and no, or 0 and 1")
+    return (values.codes == values.texts.index(pair[1])).astype(np.float32)
+
+
+def _encode_classes(target: Target, values: Values, where: str) -> tuple[Int32[np.ndarray, " N"], str]:
+    classes, said, others = find_classes(target, values)
+    if others:
+        known = ", ".join(map(repr, target.classes[:10]))
+        raise DataError(
+            f"{where}: {target.names[0]!r} has the value {others[0]!r}, which is none of the classes {known}"
+        )
+    return classes, said
+
+
+def find_classes(target: Target, values: Values) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
+    """Indices of the classes, −1 for none; what was read as another name; and the values of rows that are none.
+
+    A name that ends in a full stop, or is written in other cases, is still that name.
+    """
+    if values.numbers is not None:
+        distinct, of_row = np.unique(values.numbers, return_inverse=True)
+        texts = ["" if np.isnan(number) else write_number(number) for number in distinct]
+    else:
+        texts, of_row = [*values.texts, ""], values.known_codes
+    exact = {text: index for index, text in enumerate(target.classes)}
+    near = {_plain_name(text): index for index, text in enumerate(target.classes)}
+    place = {text: exact.get(text, near.get(_plain_name(text), -1)) if text else -1 for text in texts}
+    occurring = {texts[at] for at in np.unique(of_row)}
+    read_as = {
+        text: target.classes[place[text]]
+        for text in sorted(occurring)
+        if text not in exact and place[text] >= 0
+    }
+    said = ", ".join(f"{text!r} is read as {name!r}" for text, name in read_as.items())
+    classes = np.array([place[text] for text in texts], np.int32)[of_row]
+    others = sorted((texts[at] for at in of_row[classes < 0] if texts[at]), key=sort_key)
+    return classes, said, others
+
+
+def _plain_name(text: str) -> str:
+    return text.strip().removesuffix(".").casefold()

@@ -1,0 +1,357 @@
+"""Tables as people have them: what each column is taken for, what is said of it, and what the rows become."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from neuroforge_jax.data.columns import read_as
+from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.schema import Schema
+from neuroforge_jax.data.table import Table
+from neuroforge_jax.errors import ConfigError, DataError
+
+pytestmark = pytest.mark.smoke
+
+FRUIT = "mass,colour,length,kind\n" + "".join(
+    f"{index / 2},{'red' if index % 3 else 'green'},{index * index},{'apple' if index % 2 else 'pear'}\n"
+    for index in range(20)
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    def load(text: str | bytes, name: str = "table.csv", **fields):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_dataset(str(path), **fields)
+
+    return load
+
+
+def complaint(load, *args, kind=DataError, **fields) -> str:
+    with pytest.raises(kind) as caught:
+        load(*args, **fields)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def column_of(data, name):
+    return next(column for column in data.schema.columns if column.name == name)
+
+
+def kinds(data) -> dict[str, str]:
+    return {column.name: column.kind for column in data.schema.columns}
+
+
+def rows_of(data) -> list[list[float]]:
+    return np.concatenate([data.train.inputs, data.test.inputs]).tolist()
+
+
+def csv_of(**columns) -> str:
+    rows = zip(*columns.values(), strict=True)
+    return "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def test_the_last_column_is_the_target_and_rows_are_numbers_before_codes(table):
+    data = table(FRUIT)
+    assert (data.name, data.classes, data.shape) == ("table.csv", ("apple", "pear"), (3,))
+    assert kinds(data) == {"mass": "number", "colour": "category", "length": "number", "kind": "category"}
+    assert column_of(data, "colour").levels == ("green", "red")
+    assert (len(data.train), len(data.test)) == (16, 4)
+    assert [0.5, 1.0, 2.0] in rows_of(data)  # row 1 of the file: 0.5, 1 × 1, red
+    for split in (data.train, data.test):
+        assert ((split.inputs[:, 0] * 2 % 2 == 1) == (split.targets == 0)).all()
+    assert Schema.from_json(data.schema.to_json()) == data.schema
+
+
+def test_another_column_can_be_the_target_and_others_are_dropped(table):
+    data = table(FRUIT, target="colour", drop=["length"])
+    assert data.classes == ("green", "red")
+    assert [column.name for column in data.schema.inputs] == ["mass", "kind"]
+    assert column_of(data, "length").said == "--drop"
+
+
+@pytest.mark.parametrize(
+    "field", ["target", "drop", "categorical", "numeric", "time", "id", "group", "sample_weight"]
+)
+def test_a_column_that_is_not_there_is_named_with_those_that_are(table, field):
+    message = complaint(table, FRUIT, kind=ConfigError, **{field: "colr"})
+    assert "'colr': known are mass, colour, length, kind; did you mean 'colour'?" in message
+
+
+# CASES 2: missing cells of every kind, in numbers, texts and targets.
+def test_missing_cells_become_a_median_an_indicator_and_a_level_of_their_own(table):
+    data = table(
+        "age,town,happy\n" + "30,NA,yes\nNA,Rome,no\n,?,yes\n50,Rome,NA\n40,Oslo,no\n" * 8,
+        missing=["unknown"],
+    )
+    age, town = column_of(data, "age"), column_of(data, "town")
+    assert (age.kind, town.levels) == ("number", ("Oslo", "Rome"))
+    assert age.missing > 0.3
+    assert data.fitted.fill[0] in (30, 35, 40)
+    assert data.plan.indicators == (0,)
+    assert data.plan.codes[0].width == 3
+    assert "8 rows of" in " ".join(data.notes)
+    assert "without a target are left out" in " ".join(data.notes)
+    assert np.isnan(data.train.inputs[:, 0]).mean() > 0.3
+
+
+# CASES 4, and 9: a quantity or classes, told, and overruled.
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([1, 2, 3, 1] * 5, ("1", "2", "3")),
+        ([2019, 2021] * 10, ("2019", "2021")),
+        (["a", "b"] * 10, ("a", "b")),
+        ([0.0, 1.0] * 10, ("0", "1")),
+        (["true", "false"] * 10, ("false", "true")),
+        (list(range(20)), ()),
+        ([x / 3 for x in range(20)], ()),
+    ],
+)
+def test_a_target_is_classes_where_few_values_come_again(table, values, classes):
+    data = table(csv_of(x=range(0, 40, 2), y=values))
+    assert data.classes == classes
+    assert data.outputs == (len(classes) or 1)
+
+
+def test_ages_are_a_quantity_and_a_near_guess_is_told(table):
+    ages = csv_of(x=np.arange(300) * 1.5, age=np.arange(300) % 61)
+    data = table(ages)
+    assert (data.classes, data.target.task) == ((), "regression")
+    assert "--task classification" in " ".join(data.notes)
+    assert len(table(ages, task="classification").classes) == 61
+    stars = csv_of(x=np.arange(300) * 1.5, stars=np.arange(300) % 15)
+    data = table(stars)
+    assert len(data.classes) == 15
+    assert "--task regression" in " ".join(data.notes)
+    assert table(stars, task="regression").classes == ()
+
+
+# CASES 5: a target of any size, in the file's units.
+def test_a_price_is_scaled_and_comes_back_in_its_units(table):
+    prices = 250_000 + 1000.0 * np.arange(50)
+    data = table(csv_of(x=np.arange(50) ** 2, price=prices))
+    scaled = (data.train.targets - data.fitted.target_shift) * data.fitted.target_scale
+    assert abs(scaled.mean()) < 1e-5
+    assert abs(scaled.std() - 1) < 1e-5
+    np.testing.assert_allclose(
+        np.sort(data.target.read_outputs(np.concatenate([data.train.targets, data.test.targets]))[:, 0]),
+        prices,
+    )
+
+
+def test_a_logarithm_is_learnt_where_that_is_asked(table):
+    prices = np.exp(np.linspace(1, 9, 30))
+    data = table(csv_of(x=np.arange(30) ** 2, price=prices), target_transform="log")
+    read = np.sort(data.target.read_outputs(np.concatenate([data.train.targets, data.test.targets]))[:, 0])
+    np.testing.assert_allclose(read, prices, rtol=1e-5)
+    assert "takes values above 0" in complaint(
+        table, csv_of(x=range(9), price=range(9)), task="regression", target_transform="log"
+    )
+
+
+# CASES 6: times and large numbers with small differences.
+def test_times_keep_their_seconds_and_are_told_as_circles_where_they_repeat(table):
+    times = np.datetime64("2024-03-01T10:00:00") + np.arange(0, 200) * np.timedelta64(3601, "s")
+    data = table(csv_of(when=times, y=np.arange(200) % 2))
+    when = column_of(data, "when")
+    assert (when.kind, when.cycles) == ("time", ("hour",))
+    seconds = np.sort([row[0] for row in rows_of(data)])
+    np.testing.assert_array_equal(np.diff(seconds), 3601)
+    angle = [np.hypot(row[1], row[2]) for row in rows_of(data)]
+    np.testing.assert_allclose(angle, 1, atol=1e-6)
+    assert (
+        table(csv_of(when=np.arange(200) * 7, y=np.arange(200) % 2), time="when").schema.inputs[0].kind
+        == "time"
+    )
+
+
+def test_dates_of_eight_digits_are_times_and_new_rows_are_read_alike(table):
+    """The difference between 20240131 and 20240201 was 70, and that between two days 1."""
+    days = np.datetime64("2024-01-01") + np.arange(0, 90) * np.timedelta64(1, "D")
+    written = [str(day).replace("-", "") for day in days]
+    data = table(csv_of(day=written, y=np.arange(90) % 2))
+    day = column_of(data, "day")
+    assert (day.kind, day.said, day.cycles) == ("time", "dates written as 20240131", ("weekday",))
+    np.testing.assert_array_equal(np.diff(np.sort([row[0] for row in rows_of(data)])), 86_400)
+    again = Schema.from_json(data.schema.to_json())
+    rows = pa.table({"day": pa.array([20240229.0, 20240230.0]), "y": pa.array([0.0, 1.0])})
+    read = read_as(again, Table("new rows", dict(zip(rows.column_names, rows.columns, strict=True))), ["day"])
+    assert read["day"].numbers.tolist() == [1709164800.0, pytest.approx(np.nan, nan_ok=True)]
+    counted = table(csv_of(part=20240101 + np.arange(28), y=np.arange(28) % 2))
+    assert column_of(counted, "part").kind == "number"
+    assert column_of(table(csv_of(n=[20240101, 20241332] * 20, y=[0, 1] * 20)), "n").kind == "number"
+
+
+def test_numbers_far_from_zero_keep_what_differs(table):
+    data = table(csv_of(stamp=1_700_000_000 + 3 * np.arange(100), y=np.arange(100) % 2), drop=[])
+    assert len({row[0] for row in rows_of(data)}) == 100
+
+
+# CASES 7: signs and units.
+def test_amounts_are_numbers_and_what_is_none_is_told(table):
+    cells = [f'"$ {1000 + index:,}"' for index in range(40)]
+    data = table(csv_of(price=cells, share=[f"{index}%" for index in range(40)], y=["a", "b"] * 20))
+    assert kinds(data) == {"price": "number", "share": "number", "y": "category"}
+    assert [1007.0, 7.0] in rows_of(data)
+    mixed = [*range(100, 139), "about 12"]
+    data = table(csv_of(size=mixed, y=["a", "b"] * 20))
+    assert column_of(data, "size").kind == "number"
+    assert "1 cell is no number ('about 12') and counts as missing" in " ".join(data.notes)
+    assert (
+        column_of(table(csv_of(size=mixed, y=["a", "b"] * 20), categorical="size"), "size").kind == "category"
+    )
+
+
+# CASES 11: keys and texts.
+def test_keys_and_texts_are_left_out_and_told(table):
+    rows = 60
+    indexed = csv_of(index=range(rows), x=np.arange(rows) ** 2, y=["a", "b"] * (rows // 2)) + ",,\n" * 2
+    assert [column.name for column in table(indexed).schema.inputs] == ["x"]
+    data = table(
+        csv_of(
+            row=range(1, rows + 1),
+            code=[f"A{index:04}" for index in range(rows)],
+            remark=[f"he said {index}" for index in range(rows)],
+            constant=["x"] * rows,
+            empty=[""] * rows,
+            x=np.arange(rows) ** 2,
+            y=["a", "b"] * (rows // 2),
+        )
+    )
+    assert [column.name for column in data.schema.inputs] == ["x"]
+    said = " ".join(data.notes)
+    for fact in (
+        "'row' (counts the rows)",
+        "'code' (a key",
+        "'remark' (free text",
+        "'constant' (one value only)",
+        "'empty' (empty)",
+    ):
+        assert fact in said
+    assert (
+        column_of(table(csv_of(code=["k1", "k2", "k3"] * 9, y=["a", "b", "a"] * 9)), "code").role == "input"
+    )
+
+
+def test_many_levels_are_the_frequent_ones_and_the_rest(table):
+    towns = [f"t{min(index % 150, 120)}" for index in range(3000)]
+    data = table(csv_of(town=towns, y=np.arange(3000) % 2))
+    town = column_of(data, "town")
+    assert (len(town.levels), town.levels[-1], town.rest) == (101, "(other)", True)
+    assert "t120" in town.levels
+    codes = {row[0] for row in rows_of(data)}
+    assert codes == {float(code) for code in range(1, 102)}
+
+
+# CASES 13: groups, the future, weights.
+def test_groups_and_the_future_are_kept_out_of_training(table):
+    text = csv_of(
+        house=np.arange(100) // 5,
+        day=np.arange(100)[::-1],
+        x=np.arange(100) ** 2,
+        w=[1, 3] * 50,
+        y=np.arange(100) % 2,
+    )
+    data = table(text, group="house").hold_out(0.25, seed=0)
+    x = {
+        part: set(np.sqrt(split.inputs[:, 1]).astype(int) // 5)
+        for part, split in (("train", data.train), ("test", data.test), ("validation", data.validation))
+    }
+    assert not x["train"] & x["test"]
+    assert not x["train"] & x["validation"]
+    assert "'house'" not in str([column.name for column in data.schema.inputs])
+    data = table(text, time_split="day").hold_out(0.25, seed=0)
+    assert set(np.sqrt(data.test.inputs[:, 1]).astype(int)) == set(range(20))
+    assert set(np.sqrt(data.validation.inputs[:, 1]).astype(int)) == set(range(20, 40))
+    weighted = table(text, sample_weight="w", target="y")
+    assert set(np.round(weighted.train.weights / weighted.train.weights.min())) == {1, 3}
+
+
+def test_a_test_file_is_read_as_the_training_file_was(table, tmp_path):
+    (tmp_path / "test.csv").write_text("colour,kind,mass,length,extra\nblue,Apple.,7,8,x\nred,pear,,9,y\n")
+    data = table(FRUIT, test=str(tmp_path / "test.csv"))
+    assert (len(data.train), len(data.test)) == (20, 2)
+    np.testing.assert_array_equal(data.test.inputs, [[7, 8, 0], [np.nan, 9, 2]])
+    np.testing.assert_array_equal(data.test.targets, [0, 1])
+    assert "'Apple.' is read as 'apple'" in " ".join(data.notes)
+    (tmp_path / "test.csv").write_text("colour,mass,kind\nred,1,pear\n")
+    assert "has no column 'length'" in complaint(table, FRUIT, test=str(tmp_path / "test.csv"))
+    (tmp_path / "test.csv").write_text("colour,mass,length,kind\nred,1,1,plum\n")
+    assert "'plum', which is none of the classes 'apple', 'pear'" in complaint(
+        table, FRUIT, test=str(tmp_path / "test.csv")
+    )
+
+
+def test_several_targets_are_quantities_or_labels_and_nothing_else(table):
+    text = csv_of(
+        x=np.arange(40) ** 2,
+        a=np.arange(40) / 7,
+        b=np.arange(40) / 3,
+        c=np.arange(40) % 2,
+        d=["no", "yes"] * 20,
+        e=["p", "q", "r", "s"] * 10,
+    )
+    two = table(text, target=["a", "b"])
+    assert (two.outputs, two.target.task, two.fitted.target_shift.shape) == (2, "regression", (2,))
+    labels = table(text, target=["c", "d"])
+    assert (labels.target.task, labels.target.classes) == ("multilabel", ("c", "d"))
+    np.testing.assert_array_equal(labels.train.targets[:, 0], labels.train.targets[:, 1])
+    assert "'e' is neither a quantity nor 0 and 1" in complaint(table, text, target=["a", "e"])
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "fact"),
+    [
+        ("a,b\n" + "1,2\n" * 30, {}, "'b' has 1 different value"),
+        (csv_of(x=["p", "q"] * 20, y=["a", "b"] * 20), {"drop": "x"}, "no column is left to predict from"),
+        (csv_of(x=range(40), y=[""] * 40), {}, "missing in every row"),
+        (
+            csv_of(x=range(0, 80, 2), y=[f"a remark {x}" for x in range(40)]),
+            {},
+            "has 40 different texts in 40 rows: it is free text or a key; choose another --target",
+        ),
+        (csv_of(x=range(40), y=[""] * 40), {"drop": ["x", "y"]}, "no column is left to predict; name one"),
+        (
+            csv_of(x=["p", "q"] * 20, y=["a", "b"] * 20),
+            {"time": "x"},
+            "column 'x' does not hold dates or times",
+        ),
+        (csv_of(x=["p", "q"] * 20, y=["a", "b"] * 20), {"task": "regression"}, "needs numbers"),
+        (csv_of(x=[1e39] * 39 + [1.0], y=["a", "b"] * 20), {}, "is no finite float32 number"),
+    ],
+)
+def test_a_table_with_nothing_to_learn_from_is_one_line(table, text, fields, fact):
+    assert fact in complaint(table, text, **fields)
+
+
+# CASES 10: frames, as they are.
+@pytest.mark.parametrize("library", ["pandas", "polars", "arrow"])
+def test_a_frame_is_the_same_dataset_as_its_file(table, library):
+    columns = {
+        "n": [1, None, 3, 4] * 10,
+        "flag": [True, False, True, None] * 10,
+        "town": ["Rome", "Oslo", None, "Rome"] * 10,
+        "y": ["a", "b", "a", "b"] * 10,
+    }
+    frames = {
+        "pandas": lambda: pd.DataFrame(
+            {**columns, "n": pd.array(columns["n"], "Int64"), "town": pd.Categorical(columns["town"])}
+        ),
+        "polars": lambda: pl.DataFrame(columns),
+        "arrow": lambda: pa.table(columns),
+    }
+    data = load_dataset(frames[library](), target="y")
+    assert kinds(data) == {"n": "number", "flag": "yes/no", "town": "category", "y": "category"}
+    same = table(pd.DataFrame(columns).to_csv(index=False), target="y")
+    np.testing.assert_array_equal(data.train.inputs, same.train.inputs)
+    np.testing.assert_array_equal(data.test.targets, same.test.targets)
+
+
+@pytest.mark.parametrize("flag", ["target", "drop", "delimiter", "test"])
+def test_what_is_for_tables_is_refused_elsewhere(flag):
+    with pytest.raises(ConfigError, match=f"--{flag} x: it is for tables, and the dataset is 'digits'"):
+        load_dataset("digits", **{flag: "x"})
