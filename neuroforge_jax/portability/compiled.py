@@ -22,8 +22,11 @@ from jax.stages import Compiled
 from neuroforge_jax.backends.executors.scanned import segment_program
 from neuroforge_jax.backends.resolve import find, find_kernels
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.batch import Batch, DeviceData, bucket, words_wide
-from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data import targets
+from neuroforge_jax.data.batch import Batch, DeviceData, bucket
+from neuroforge_jax.data.mapped import MappedRows
+from neuroforge_jax.data.packing import words_wide
+from neuroforge_jax.data.preprocess import Fitted, Preprocessor
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, NotYetError
 from neuroforge_jax.job.job import Job
@@ -234,7 +237,8 @@ def mnist_like() -> Dataset:
     )
     # Not 0 and 1, which the compiler would drop.
     fitted = Fitted(np.asarray(33.3, np.float32), np.asarray(1 / 78.6, np.float32))
-    return Dataset("mnist-like", train, test, tuple("0123456789"), (28, 28), fitted)
+    target = targets.Target("classification", classes=tuple("0123456789"))
+    return Dataset("mnist-like", train, test, target, (28, 28), Preprocessor(784, pixels=True), fitted)
 
 
 def aliases(hlo: str) -> int:
@@ -275,7 +279,7 @@ def _batch_like(split: Split, batch_size: int) -> Abstract:
     return Batch(_like(split.inputs, batch_size), _like(split.targets, batch_size), mask)
 
 
-def _like(array: np.ndarray, rows: int | None = None) -> Abstract:
+def _like(array: np.ndarray | MappedRows, rows: int | None = None) -> Abstract:
     """With its shape, or with so many rows."""
     shape = array.shape if rows is None else (rows, *array.shape[1:])
     return jax.ShapeDtypeStruct(shape, array.dtype)

@@ -15,7 +15,10 @@ gradients   A kernel's derivative has passed D products forward, at most D backw
 kinks       Where φ′ jumps at 0 (relu), a sum that is off by e = √D·η of its deviation falls on the other side
             with probability 0.4 · 0.8·e (density of a normal at 0, mean of |error|); half of the units are
             active, so each of H hidden layers changes 0.64·e of the gradient's squared norm: √(0.64·H·e).
-            Standard cases have no such sums: their samples are drawn until none lies within `margin` of 0.
+            Where the slope of the loss jumps (mae, quantile), an output falls on the other side of its target as
+            often, 0.32·e, for differences no less spread than the outputs are, and the squared jump is 4 times
+            the squared slope (mae: from −1 to 1): 1.28·e more.
+            Standard cases have no such sums: their samples are drawn until none lies within `margin` of a kink.
 kernels     Hand-written ones compute gelu with tanh (`kernels/forms.py`), and are off by as much as that is.
 steps       A step's update is off by what its gradient is off, in units of the distance travelled. Near a
             minimum descent shrinks what is between two paths, elsewhere it hardly grows in 20 steps: the
@@ -58,13 +61,15 @@ class Bounds:
     """The bounds of one case.
 
     unit: roundoff of products. depth: dense layers. longest: terms of the longest sum, fan-in or batch.
-    kinks: whether sums may lie within rounding of a kink.
+    kinked_layers: hidden layers whose sums may lie within rounding of a kink. kinked_loss: whether outputs may lie
+    so near to their targets, where the slope of the loss jumps.
     """
 
     unit: float
     depth: int
     longest: int
-    kinks: bool = False
+    kinked_layers: int = 0
+    kinked_loss: bool = False
 
     @property
     def product(self) -> float:
@@ -84,7 +89,7 @@ class Bounds:
     @property
     def gradient(self) -> float:
         """Of every leaf of the gradient."""
-        jumps = 0.64 * (self.depth - 1) * math.sqrt(self.depth) * self.product if self.kinks else 0.0
+        jumps = (0.64 * self.kinked_layers + 1.28 * self.kinked_loss) * math.sqrt(self.depth) * self.product
         return SAFETY * math.sqrt(3 * self.depth * self.product**2 + jumps)
 
     def parameters(self, descent: Descent, path: Sequence[Footstep]) -> list[float]:

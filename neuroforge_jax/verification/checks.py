@@ -25,18 +25,22 @@ from neuroforge_jax.job.job import Job
 from neuroforge_jax.kernels.forms import FORMS, Form
 from neuroforge_jax.precision.loss_scale import LossScale, dynamic_scale, make_loss_scale, unscale_gradients
 from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.hyper import make_hyper
 from neuroforge_jax.training.schedules import learning_rate_at
 from neuroforge_jax.training.state import TrainState, state_around
 from neuroforge_jax.training.step import Parts
-from neuroforge_jax.typing import Params
+from neuroforge_jax.typing import CompileOptions, Params
 from neuroforge_jax.verification.bounds import TOLERANCE, UNIT, relative_error
 from neuroforge_jax.verification.cases import BACKOFF, OVERFLOW, Case, standard_cases
 from neuroforge_jax.verification.descent import KNOWN, tree_map
 from neuroforge_jax.verification.draws import Problem, draw, problem_of
 from neuroforge_jax.verification.faults import Fault
-from neuroforge_jax.verification.oracle import gradients
-from neuroforge_jax.verification.verdict import Check, Verdict
+from neuroforge_jax.verification.oracle import correct, gradients
+from neuroforge_jax.verification.verdict import RIGHT_ANSWERS, Check, Verdict
+
+HALF_A_SAMPLE = 0.5
+"""How far a count of samples may be off; it is exact."""
 
 
 def verify_backend(
@@ -79,7 +83,7 @@ def verify_config(
             f"the oracle has no optimizer {config.optimizer!r}: it has {', '.join(KNOWN)}; add --backend and "
             "leave --config out to verify the rest"
         )
-    dataset = load_dataset(config.dataset, data_dir=data_dir, target=config.target)
+    dataset = load_dataset(config, data_dir=data_dir)
     return verify_training(backend, config, dataset.first(config.train_samples), fault=fault)
 
 
@@ -138,19 +142,10 @@ def _unit(backend: Backend, case: Case) -> float:
 
 def _check_batch(job: Job, problem: Problem, parts: Parts, tolerance: float) -> Iterator[Check]:
     case, samples, unit = problem.case, problem.batch, _unit(job.backend, problem.case)
-
-    def program(params: Params, fitted: Fitted, batch: Batch) -> tuple[jax.Array, jax.Array, Params]:
-        state = _state(job, params)
-        logits = parts.forward(state.params, fitted, batch.inputs, None)
-        grads, metrics = parts.backward(state, fitted, batch)
-        if state.loss_scale is not None:
-            grads = unscale_gradients(grads, state.loss_scale)
-        return logits, metrics.loss, grads
-
     factors = (jnp.asarray(numbers, jnp.float32) for numbers in (samples.mask, samples.weights))
     batch = Batch(jnp.asarray(samples.inputs), jnp.asarray(samples.targets), *factors)
-    jitted = jax.jit(program, compiler_options=dict(job.compile_options) or None)
-    found = jax.device_get(jitted(_params(problem), job.model.fitted, batch))
+    program = _batch_program(parts, job.compile_options)
+    found = jax.device_get(program(_state(job, _params(problem)), job.model.fitted, batch))
     logits, value, grads = gradients(problem.network, problem.params, samples)
     bounds = case.bounds(unit, kinks=not problem.avoided)
     tight = case.standard and unit == UNIT["float32"]
@@ -161,10 +156,32 @@ def _check_batch(job: Job, problem: Problem, parts: Parts, tolerance: float) -> 
 
     yield check("logits", "logits", found[0], logits, bounds.logits)
     yield check("loss", "loss", found[1], np.asarray(value), bounds.logits)
+    if case.classes:  # of logits rounded to whole numbers, among which many are equal
+        wanted = (correct(np.round(found[0]), samples.targets) * samples.mask).sum()
+        off = abs(float(found[3]) - float(wanted))
+        yield Check(RIGHT_ANSWERS, case.name, "samples classified rightly", off, bound=HALF_A_SAMPLE)
     for name, leaves in grads.items():
         for leaf, wanted in leaves.items():
             what = f"gradient of {name}/{leaf}"
             yield check("gradients", what, found[2][name][leaf], wanted, bounds.gradient)
+
+
+@by_structure
+def _batch_program(parts: Parts, options: CompileOptions) -> jax.stages.Wrapped:
+    """(state, fitted, batch) → logits, loss, true gradients, and how many of the logits, rounded, are right:
+    one for backends of the same parts and options.
+    """
+
+    def program(
+        state: TrainState, fitted: Fitted, batch: Batch
+    ) -> tuple[jax.Array, jax.Array, Params, jax.Array]:
+        logits = parts.forward(state.params, fitted, batch.inputs, None)
+        grads, metrics = parts.backward(state, fitted, batch)
+        if state.loss_scale is not None:
+            grads = unscale_gradients(grads, state.loss_scale)
+        return logits, metrics.loss, grads, parts.metrics(jnp.round(logits), batch, state.hyper).correct
+
+    return jax.jit(program, compiler_options=dict(options) or None)
 
 
 def _check_path(job: Job, problem: Problem, parts: Parts, tolerance: float) -> Iterator[Check]:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.preprocess import Fitted
-from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.data.preprocess import Fitted, Preprocessor
+from neuroforge_jax.data.targets import Target, choose_loss
+from neuroforge_jax.data.types import Dataset, Split, fit
 from neuroforge_jax.verification.bounds import UNIT
 from neuroforge_jax.verification.cases import STEPS, Case
 from neuroforge_jax.verification.descent import Descent, Footstep, train, tree_map
-from neuroforge_jax.verification.oracle import Network, Samples, Tree, nearness_to_kink
+from neuroforge_jax.verification.oracle import KINKED_LOSSES, Network, Samples, Tree, nearness_to_kink
 
 TRIES = 200
 
@@ -47,7 +48,7 @@ class Problem:
     @property
     def network(self) -> Network:
         """The network as the oracle takes it."""
-        return network_of(self.case.config, self.dataset.fitted)
+        return network_of(self.case.config, self.dataset)
 
     @property
     def descent(self) -> Descent:
@@ -55,16 +56,17 @@ class Problem:
         return descent_of(self.case.config)
 
 
-def network_of(config: TrainConfig, fitted: Fitted) -> Network:
-    """What the config says of the network, in the oracle's words."""
+def network_of(config: TrainConfig, dataset: Dataset) -> Network:
+    """What the config says of the network for this dataset, in the oracle's words."""
     return Network(
         config.activation,
         config.normalization,
         config.residual,
-        config.loss,
+        choose_loss(config.loss, dataset.target.task),
         config.label_smoothing,
-        fitted.shift.astype(np.float64),
-        fitted.scale.astype(np.float64),
+        dataset.plan,
+        dataset.fitted,
+        config.quantiles if config.loss == "quantile" else (),
     )
 
 
@@ -90,7 +92,8 @@ def draw(case: Case, unit: float, order: Order, rates: Rates) -> Problem:
             # With a short dtype some sum of some step is always near a kink: the bound knows.
             return problem
     raise RuntimeError(
-        f"{case.name}: no draw of {TRIES} keeps away from the kinks of {case.config.activation}"
+        f"{case.name}: no draw of {TRIES} keeps away from the kinks of {case.config.activation} and "
+        f"{case.config.loss}"
     )
 
 
@@ -103,7 +106,7 @@ def walk(problem: Problem, unit: float, order: Order, rates: Sequence[float]) ->
     path = train(network, problem.descent, problem.params, batches, rates, skipped)
     before = [problem.params, *(footstep.params for footstep in path[:-1])]
     nearest = min(
-        nearness_to_kink(network, params, batch.inputs).min()
+        nearness_to_kink(network, params, batch.inputs, batch.targets).min()
         for params, batch in zip(before, batches, strict=True)
     )
     return replace(problem, path=tuple(path), path_avoided=bool(nearest > margin))
@@ -116,21 +119,32 @@ def _batches(case: Case, train_split: Split, order: Order) -> Iterator[Samples]:
         for first in range(0, samples, size):
             chosen = train_split[indices[first : first + size]]
             ones = np.ones(len(chosen))
-            yield Samples(chosen.inputs, chosen.targets, ones, ones)
+            yield Samples(np.asarray(chosen.inputs), chosen.targets, ones, ones)
 
 
 def _draw_batch(case: Case, margin: float, attempt: int) -> Problem:
     """Parameters, and samples that lie further than the margin from a kink, where enough can be found."""
     rng = np.random.default_rng([zlib.crc32(case.name.encode()), attempt])
     params = _draw_params(case, rng)
-    shift, scale = (110.25, 1 / 73) if case.stored == "uint8" else (0.0, 1.0)
-    fitted = Fitted(np.asarray(shift, np.float32), np.asarray(scale, np.float32))
-    network = network_of(case.config, fitted)
-    inputs, avoided = _draw_inputs_far_from_kinks(case, network, params, margin, rng)
-    split = Split(inputs, _draw_targets(case, rng))
-    names = tuple(f"class {index}" for index in range(case.classes))
-    dataset = Dataset(case.name, split, split, names, (case.inputs,), fitted)
+    dataset = _draw_dataset(case, rng)
+    network = network_of(case.config, dataset)
+    split, avoided = _draw_samples_far_from_kinks(case, network, params, margin, rng)
+    dataset = replace(dataset, train=split, test=split)
     return Problem(case, dataset, params, _padded_batch(case, split, rng), avoided)
+
+
+def _draw_dataset(case: Case, rng: np.random.Generator) -> Dataset:
+    """What is fitted to the data; its samples are drawn once the network is known."""
+    names = tuple(f"class {index}" for index in range(case.classes))
+    target = Target("classification" if names else "regression", classes=names)
+    split = Split(np.zeros((0, case.plan.record), np.float32), np.zeros(0, np.int32))
+    if case.table is None:
+        shift, scale = (110.25, 1 / 73) if case.stored == "uint8" else (0.0, 1.0)
+        fitted = Fitted(np.asarray(shift, np.float32), np.asarray(scale, np.float32))
+    else:
+        rows = Split(_draw_inputs(case, rng, case.samples), _draw_targets(case, rng))
+        fitted = fit(case.plan, target, rows)
+    return Dataset(case.name, split, split, target, (case.plan.record,), case.plan, fitted)
 
 
 def problem_of(config: TrainConfig, dataset: Dataset, unit: float, order: Order, rates: Rates) -> Problem:
@@ -143,7 +157,7 @@ def problem_of(config: TrainConfig, dataset: Dataset, unit: float, order: Order,
     case = Case(
         "config",
         replace(config, dropout=0.0, epochs=-(-STEPS * config.batch_size // samples)),
-        inputs=dataset.inputs,
+        table=dataset.plan,
         classes=len(dataset.classes),
         numbers=dataset.outputs,
         samples=samples,
@@ -153,7 +167,8 @@ def problem_of(config: TrainConfig, dataset: Dataset, unit: float, order: Order,
     rng = np.random.default_rng(config.seed)
     params = _draw_params(case, rng)
     candidates = dataset.train[: 20 * samples]
-    nearness = nearness_to_kink(network_of(config, dataset.fitted), params, candidates.inputs)
+    network = network_of(config, dataset)
+    nearness = nearness_to_kink(network, params, np.asarray(candidates.inputs), candidates.targets)
     far = np.nonzero(nearness > case.bounds(unit).margin)[0]
     avoided = len(far) >= samples
     train_split = candidates[far[:samples]] if avoided else candidates[:samples]
@@ -170,23 +185,31 @@ def _padded_batch(case: Case, split: Split, rng: np.random.Generator) -> Samples
     return Samples(split.inputs[:size], split.targets[:size], mask, weights.astype(np.float64))
 
 
-def _draw_inputs_far_from_kinks(
+def _draw_samples_far_from_kinks(
     case: Case, network: Network, params: Tree, margin: float, rng: np.random.Generator
-) -> tuple[np.ndarray, bool]:
-    """Inputs, and whether all of them could be drawn so that no sum lies within the margin of a kink."""
-    kept: list[np.ndarray] = []
+) -> tuple[Split, bool]:
+    """Samples, and whether all of them could be drawn so that no sum lies within the margin of a kink.
+
+    Targets are drawn behind the inputs, but where the loss has a kink at them.
+    """
+    together = network.loss in KINKED_LOSSES
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(TRIES):
-        drawn = _draw_inputs(case, rng, case.samples)
-        far = drawn[nearness_to_kink(network, params, drawn) > margin]
-        if len(far) == 0:  # a wide net in a short dtype: no sample is free of them
-            return drawn, False
-        kept.append(far)
-        if sum(map(len, kept)) >= case.samples:
-            return np.concatenate(kept)[: case.samples], True
-    return drawn, False
+        inputs = _draw_inputs(case, rng, case.samples)
+        targets = _draw_targets(case, rng) if together else np.zeros(case.samples, np.int32)
+        far = nearness_to_kink(network, params, inputs, targets) > margin
+        if not far.any():  # a wide net in a short dtype: no sample is free of them
+            break
+        kept.append((inputs[far], targets[far]))
+        if sum(len(chosen) for chosen, _ in kept) >= case.samples:
+            inputs, targets = (np.concatenate(parts)[: case.samples] for parts in zip(*kept, strict=True))
+            return Split(inputs, targets if together else _draw_targets(case, rng)), True
+    return Split(inputs, targets if together else _draw_targets(case, rng)), False
 
 
 def _draw_inputs(case: Case, rng: np.random.Generator, count: int) -> np.ndarray:
+    if case.table is not None:
+        return _draw_records(case.table, rng, count)
     if case.stored == "uint8":
         return rng.integers(0, 256, (count, case.inputs), dtype=np.uint8)
     if case.coherent:
@@ -194,9 +217,23 @@ def _draw_inputs(case: Case, rng: np.random.Generator, count: int) -> np.ndarray
     return rng.normal(size=(count, case.inputs)).astype(np.float32)
 
 
+def _draw_records(plan: Preprocessor, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Numbers, some of them missing, and codes of every level."""
+    numbers = rng.normal(3, 2, (count, plan.numbers)).astype(np.float32)
+    for at in plan.indicators:
+        numbers[rng.random(count) < 0.2, at] = np.nan
+    codes = [rng.integers(0, code.levels + 1, count).astype(np.float32) for code in plan.codes]
+    return np.column_stack([numbers, *codes])
+
+
 def _draw_targets(case: Case, rng: np.random.Generator) -> np.ndarray:
     if not case.classes:
-        return case.spread * rng.normal(size=(case.samples, case.numbers)).astype(np.float32)
+        size = case.samples, case.numbers
+        if case.targets == "counts":
+            return rng.poisson(2.0, size).astype(np.float32)
+        if case.targets == "labels":
+            return rng.integers(0, 2, size).astype(np.float32)
+        return case.spread * rng.normal(size=size).astype(np.float32)
     if case.coherent:
         return np.zeros(case.samples, np.int32)
     # Skewed: with equal shares the output's bias gradient would be a difference of equals.

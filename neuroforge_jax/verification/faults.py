@@ -18,6 +18,7 @@ from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.nn.mlp import Dense, Dropout
 from neuroforge_jax.precision.loss_scale import unscale_gradients
+from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Parts, StepMetrics, apply_gradients, make_parts
 from neuroforge_jax.typing import Array, Params
@@ -103,6 +104,15 @@ def _never_skipped(job: Job) -> Parts:
     return replace(job.parts, optimize=optimize)
 
 
+def _ties_are_right(job: Job) -> Parts:
+    def metrics(logits: Array, batch: Batch, hyper: Hyper) -> StepMetrics:
+        own = jnp.take_along_axis(logits, batch.targets[:, None], axis=-1)[:, 0]
+        right = (own >= logits.max(axis=-1)) * batch.mask
+        return replace(job.parts.metrics(logits, batch, hyper), correct=right.sum())
+
+    return replace(job.parts, metrics=metrics)
+
+
 BLOCK = 8
 """Terms that one step of the accumulating loop adds: as many as a small matrix unit takes at once."""
 
@@ -169,6 +179,11 @@ FAULTS = {
             "unskipped-update",
             "a step whose gradients overflowed is taken and counted (shows where losses are scaled)",
             _never_skipped,
+        ),
+        Fault(
+            "ties-are-right",
+            "a sample counts as classified rightly where its label is one of several largest logits",
+            _ties_are_right,
         ),
         Fault("bf16-accumulation", "products add up their terms in bfloat16", _bf16_sums),
     )

@@ -1,6 +1,6 @@
 """The network in float64 NumPy: logits, loss and every gradient, written out by hand; no jax anywhere.
 
-    hₖ = φ(norm(hₖ₋₁·Wₖ + bₖ)) [+ hₖ₋₁ where the widths are equal],   logits = h·W + b,   h₀ = (x − shift)·scale
+    hₖ = φ(norm(hₖ₋₁·Wₖ + bₖ)) [+ hₖ₋₁ where the widths are equal],   logits = h·W + b,   h₀: `oracle_inputs.py`
 
     ∂W = hₖ₋₁ᵀ·∂a,   ∂b = Σ_B ∂a,   ∂hₖ₋₁ = ∂a·Wᵀ [+ ∂hₖ],   ∂a = norm′(φ′(z) ∘ ∂hₖ)
 
@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neuroforge_jax.data.preprocess import Fitted, Preprocessor
+from neuroforge_jax.verification.oracle_inputs import prepare, scale_targets
+
 Array = np.ndarray
 Tree = dict[str, dict[str, Array]]
 """Layer name → leaf name → float64, layers in the order in which they are applied."""
@@ -25,7 +28,8 @@ NORM_EPSILON = 1e-6
 class Network:
     """What is computed, as plain values; the widths are those of the parameters.
 
-    shift, scale: float64 [] or [I], of the inputs.
+    plan, fitted: what becomes of rows before the first layer, and of targets before the loss. quantiles: of the
+    loss `quantile`.
     """
 
     activation: str
@@ -33,8 +37,9 @@ class Network:
     residual: bool
     loss: str
     label_smoothing: float
-    shift: Array
-    scale: Array
+    plan: Preprocessor
+    fitted: Fitted
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +92,14 @@ ACTIVATIONS: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Arra
 KINKED = frozenset({"relu", "leaky-relu"})
 """φ′ jumps at 0: a sum within rounding of 0 can have either derivative, and neither is wrong."""
 
+KINKED_LOSSES = frozenset({"mae", "quantile"})
+"""The slope jumps where the output is the target. That of huber does not: its kink is in the second derivative."""
+
 
 def forward(network: Network, params: Tree, inputs: Array) -> tuple[Array, list[Layer]]:
     """Logits [B, C], and what the hidden layers went through."""
     activation, _ = ACTIVATIONS[network.activation]
-    h = (np.asarray(inputs, np.float64) - network.shift) * network.scale
+    h = prepare(network.plan, network.fitted, inputs)
     *hidden, output = params.values()
     layers = []
     for leaves in hidden:
@@ -114,26 +122,79 @@ def _layer(network: Network, leaves: Mapping[str, Array], x: Array) -> Layer:
     return Layer(x, normalized, inverse, normalized * leaves["scale"] + leaves.get("shift", 0))
 
 
+def _targets(network: Network, targets: Array) -> Array:
+    """As the loss sees them; counts are never scaled."""
+    return targets if network.loss == "poisson" else scale_targets(network.fitted, targets)
+
+
 def loss(network: Network, logits: Array, samples: Samples) -> tuple[float, Array]:
     """Σ m·w·ℓ / Σ m, and its derivative by the logits [B, C]."""
-    classes, smoothing = logits.shape[1], network.label_smoothing
-    wanted = samples.targets
-    if wanted.ndim == 1:
-        spread = {"binary-cross-entropy": 1 / 2}.get(network.loss, 1 / classes)
-        wanted = np.eye(classes)[wanted] * (1 - smoothing) + smoothing * spread
-    if network.loss == "cross-entropy":
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_total = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        each = ((log_total - shifted) * wanted).sum(axis=1)
-        slope = np.exp(shifted - log_total) - wanted
-    elif network.loss == "mse":
-        each = ((logits - wanted) ** 2).mean(axis=1)
-        slope = 2 * (logits - wanted) / classes
-    else:
-        each = (np.logaddexp(0, logits) - wanted * logits).mean(axis=1)
-        slope = (_sigmoid(logits) - wanted) / classes
+    each, slope = _LOSSES[network.loss](network, logits, _targets(network, samples.targets))
     share = samples.mask * samples.weights / samples.mask.sum()
     return float((each * share).sum()), slope * share[:, None]
+
+
+def _spread(network: Network, logits: Array, targets: Array, of_smoothing: float) -> Array:
+    """Classes as one-hot rows, smoothed; numbers as they are."""
+    if targets.ndim > 1:
+        return targets
+    smoothing = network.label_smoothing
+    return np.eye(logits.shape[1])[targets] * (1 - smoothing) + smoothing * of_smoothing
+
+
+def _cross_entropy(network: Network, logits: Array, targets: Array) -> tuple[Array, Array]:
+    wanted = _spread(network, logits, targets, 1 / logits.shape[1])
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_total = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return ((log_total - shifted) * wanted).sum(axis=1), np.exp(shifted - log_total) - wanted
+
+
+def _binary_cross_entropy(network: Network, logits: Array, targets: Array) -> tuple[Array, Array]:
+    smoothing = network.label_smoothing
+    wanted = targets if targets.ndim > 1 else np.eye(logits.shape[1])[targets]
+    wanted = wanted * (1 - smoothing) + smoothing / 2
+    each = np.logaddexp(0, logits) - wanted * logits
+    return each.mean(axis=1), (_sigmoid(logits) - wanted) / logits.shape[1]
+
+
+def _mse(network: Network, logits: Array, targets: Array) -> tuple[Array, Array]:
+    off = logits - _spread(network, logits, targets, 1 / logits.shape[1])
+    return (off**2).mean(axis=1), 2 * off / logits.shape[1]
+
+
+def _mae(network: Network, logits: Array, targets: Array) -> tuple[Array, Array]:
+    off = logits - targets
+    return np.abs(off).mean(axis=1), np.sign(off) / logits.shape[1]
+
+
+def _huber(network: Network, logits: Array, targets: Array) -> tuple[Array, Array]:
+    off = logits - targets
+    each = np.where(np.abs(off) <= 1, off**2 / 2, np.abs(off) - 0.5)
+    return each.mean(axis=1), np.clip(off, -1, 1) / logits.shape[1]
+
+
+def _quantile(network: Network, logits: Array, targets: Array) -> tuple[Array, Array]:
+    levels = np.tile(network.quantiles, targets.shape[1])
+    off = np.repeat(targets, len(network.quantiles), axis=1) - logits
+    slope = np.where(off > 0, -levels, 1 - levels)
+    return (-slope * off).mean(axis=1), slope / logits.shape[1]
+
+
+def _poisson(network: Network, logits: Array, targets: Array) -> tuple[Array, Array]:
+    mean = np.exp(logits)
+    return (mean - targets * logits).mean(axis=1), (mean - targets) / logits.shape[1]
+
+
+_LOSSES: Mapping[str, Callable[[Network, Array, Array], tuple[Array, Array]]] = {
+    "cross-entropy": _cross_entropy,
+    "binary-cross-entropy": _binary_cross_entropy,
+    "mse": _mse,
+    "mae": _mae,
+    "huber": _huber,
+    "quantile": _quantile,
+    "poisson": _poisson,
+}
+"""ℓ of each sample [B], and its derivative by the logits [B, C]."""
 
 
 def gradients(network: Network, params: Tree, samples: Samples) -> tuple[Array, float, Tree]:
@@ -177,12 +238,29 @@ def central_difference(
     return (at(width) - at(-width)) / (2 * width)
 
 
-def nearness_to_kink(network: Network, params: Tree, inputs: Array) -> Array:
-    """[B]: the smallest |z| of each sample over its hidden units, in units of its layer's rms; inf if smooth."""
-    if network.activation not in KINKED:
-        return np.full(len(inputs), np.inf)
+def nearness_to_kink(network: Network, params: Tree, inputs: Array, targets: Array) -> Array:
+    """[B]: how near each sample comes to a kink, over its hidden units and over the outputs of a kinked loss.
+
+    In units of the layer's rms: the smallest |z|, the smallest difference of an output from its target; inf if all
+    is smooth.
+    """
     nearest = np.full(len(inputs), np.inf)
-    for layer in forward(network, params, inputs)[1][:-1]:
-        rms = np.sqrt((layer.z**2).mean())
-        nearest = np.minimum(nearest, np.abs(layer.z).min(axis=1) / rms)
+    if network.activation not in KINKED and network.loss not in KINKED_LOSSES:
+        return nearest
+    logits, layers = forward(network, params, inputs)
+    if network.activation in KINKED:
+        for layer in layers[:-1]:
+            nearest = np.minimum(nearest, np.abs(layer.z).min(axis=1) / _rms(layer.z))
+    if network.loss in KINKED_LOSSES:
+        kinks = np.repeat(_targets(network, targets), max(len(network.quantiles), 1), axis=1)
+        nearest = np.minimum(nearest, np.abs(logits - kinks).min(axis=1) / _rms(logits))
     return nearest
+
+
+def _rms(z: Array) -> Array:
+    return np.sqrt((z**2).mean())
+
+
+def correct(logits: Array, labels: Array) -> Array:
+    """[B]: whether the label is the predicted class, the first of the largest logits; never where one is NaN."""
+    return (logits.argmax(axis=1) == labels) & ~np.isnan(logits).any(axis=1)

@@ -6,9 +6,12 @@ from typing import Any
 
 from neuroforge_jax.verification.cases import LARGER, SCALED
 
+RIGHT_ANSWERS = "right answers"
+
 GROUPS = (
     "logits",
     "loss",
+    RIGHT_ANSWERS,
     "gradients",
     "1 step",
     "20 steps",

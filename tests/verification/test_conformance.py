@@ -42,12 +42,18 @@ TOGETHER = (
 )
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folders of both examples."""
+    folder = tmp_path_factory.mktemp("examples")
+    return [install(example, folder / example.name) for example in (BACKEND_EXAMPLE, KERNEL_EXAMPLE)]
+
+
 @pytest.mark.slow
-def test_both_examples_hold_every_check_once_they_are_installed(tmp_path):
-    path = [install(example, tmp_path / example.name) for example in (BACKEND_EXAMPLE, KERNEL_EXAMPLE)]
+def test_both_examples_hold_every_check_once_they_are_installed(installed, tmp_path):
     for name, kind in (("unrolled", "backend"), ("tiles", "kernel")):
         record = tmp_path / f"{name}.json"
-        done = run_module("verify", path, "--plugin", name, "--output", str(record))
+        done = run_module("verify", installed, "--plugin", name, "--output", str(record))
         assert (done.returncode, done.stderr) == (0, "")
         assert "✗" not in done.stdout
         outcome = json.loads(record.read_text())
@@ -57,9 +63,8 @@ def test_both_examples_hold_every_check_once_they_are_installed(tmp_path):
 
 
 @pytest.mark.slow
-def test_both_examples_train_together(tmp_path):
-    path = [install(example, tmp_path / example.name) for example in (BACKEND_EXAMPLE, KERNEL_EXAMPLE)]
-    done = run_module("train", path, *TOGETHER, "--run-dir", str(tmp_path / "run"))
+def test_both_examples_train_together(installed, tmp_path):
+    done = run_module("train", installed, *TOGETHER, "--run-dir", str(tmp_path / "run"))
     assert (done.returncode, done.stderr) == (0, "")
     named = "(as named, from neuroforge-unrolled 0.1.0, layers by tiles of neuroforge-tiles 0.1.0): unrolled"
     assert named in " ".join(done.stdout.split())

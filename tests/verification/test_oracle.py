@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.preprocess import Fitted, Preprocessor
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.nn.losses import LOSSES
 from neuroforge_jax.nn.mlp import MLP, NORMALIZATIONS
@@ -23,15 +25,22 @@ from neuroforge_jax.training.hyper import make_hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.verification import descent, oracle
 from neuroforge_jax.verification.descent import Descent
-from neuroforge_jax.verification.oracle import KINKED, Network, Samples
+from neuroforge_jax.verification.oracle import Network, Samples
 
 pytestmark = [pytest.mark.smoke, pytest.mark.full_effort]
 
 ROOT = Path(__file__).parents[2]
 
 
-def network(activation="identity", normalization="none", residual=False, loss="mse", smoothing=0.0):
-    return Network(activation, normalization, residual, loss, smoothing, np.zeros(()), np.ones(()))
+AS_IT_IS = Fitted(np.zeros((), np.float32), np.ones((), np.float32))
+
+
+def network(
+    activation="identity", normalization="none", residual=False, loss="mse", smoothing=0.0, numbers=1
+):
+    quantiles = (0.1, 0.8) if loss == "quantile" else ()
+    plan = Preprocessor(numbers)
+    return Network(activation, normalization, residual, loss, smoothing, plan, AS_IT_IS, quantiles)
 
 
 def test_the_oracle_imports_no_jax():
@@ -84,7 +93,8 @@ def test_a_relu_layer_and_squared_error_by_hand():
 
 
 def test_a_scaled_input_is_what_the_network_sees():
-    net = Network("identity", "none", False, "mse", 0.0, np.float64(10), np.float64(0.5))
+    fitted = Fitted(np.float32(10), np.float32(0.5))
+    net = Network("identity", "none", False, "mse", 0.0, Preprocessor(2, pixels=True), fitted)
     params = {"output": {"kernel": np.eye(2), "bias": np.zeros(2)}}
     logits, _ = oracle.forward(net, params, np.array([[10, 14]], np.uint8))
     np.testing.assert_array_equal(logits, [[0, 2]])
@@ -99,15 +109,16 @@ def test_a_scaled_input_is_what_the_network_sees():
     residual=st.booleans(),
     smoothing=st.sampled_from([0.0, 0.3]),
     seed=st.integers(0, 2**32 - 1),
+    data=st.data(),
 )
 def test_every_gradient_is_the_central_difference(
-    activation, loss, normalization, hidden, residual, smoothing, seed
+    activation, loss, normalization, hidden, residual, smoothing, seed, data
 ):
     """Element by element."""
     if normalization != "none":
         hidden = [width + 2 for width in hidden]  # of one unit the normalized value is a constant or a sign
     rng = np.random.default_rng(seed)
-    net = network(activation, normalization, residual, loss, smoothing)
+    net = network(activation, normalization, residual, loss, smoothing, numbers=3)
     widths, params = [3, *hidden, 4], {}
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
         last = index == len(hidden)
@@ -116,8 +127,15 @@ def test_every_gradient_is_the_central_difference(
             leaves[leaf] = rng.normal(size=fan_out)
         params["output" if last else f"layer{index}"] = leaves
     mask, weights = np.array([1, 1, 1, 0, 1]), np.array([1, 0.5, 2, 3, 0])
-    samples = Samples(rng.normal(size=(5, 3)), rng.integers(0, 4, 5), mask, weights)
-    if activation in KINKED and oracle.nearness_to_kink(net, params, samples.inputs).min() < 1e-3:
+    targets = {
+        "classes": rng.integers(0, 4, 5),
+        "numbers": rng.normal(size=(5, 2 if loss == "quantile" else 4)),
+        "counts": rng.poisson(2.0, (5, 4)).astype(float),
+        "labels": rng.integers(0, 2, (5, 4)).astype(float),
+    }
+    kind = data.draw(st.sampled_from(sorted(LOSSES[loss].takes)))
+    samples = Samples(rng.normal(size=(5, 3)), targets[kind], mask, weights)
+    if oracle.nearness_to_kink(net, params, samples.inputs, samples.targets).min() < 1e-3:
         return
     _, _, grads = oracle.gradients(net, params, samples)
     for name, leaves in params.items():
@@ -159,5 +177,37 @@ def test_nearness_to_a_kink_is_in_units_of_the_layers_rms():
     }
     inputs = np.array([[0.0, 2.0], [2.0, -2.0]])
     rms = math.sqrt(3)
-    np.testing.assert_allclose(oracle.nearness_to_kink(network("relu"), params, inputs), [0, 2 / rms])
-    assert np.isinf(oracle.nearness_to_kink(network("tanh"), params, inputs)).all()
+    targets = np.array([[3.0], [0.5]])
+    np.testing.assert_allclose(
+        oracle.nearness_to_kink(network("relu", numbers=2), params, inputs, targets), [0, 2 / rms]
+    )
+    assert np.isinf(oracle.nearness_to_kink(network("tanh", numbers=2), params, inputs, targets)).all()
+    linear = network("identity", loss="mae", numbers=2)  # outputs 2 and 0, of rms √2
+    found = oracle.nearness_to_kink(linear, params, inputs, targets)
+    np.testing.assert_allclose(found, [1 / math.sqrt(2), 0.5 / math.sqrt(2)])
+
+
+def test_the_losses_of_numbers_by_hand():
+    """Outputs 1 and −2, wanted 0 and 1: differences 1 and −3."""
+    outputs, samples = (
+        np.array([[1.0, -2.0]]),
+        Samples(np.zeros((1, 1)), np.array([[0.0, 1.0]]), np.ones(1), np.ones(1)),
+    )
+    expected = {
+        "mae": (2.0, [[0.5, -0.5]]),
+        "huber": ((0.5 + 2.5) / 2, [[0.5, -0.5]]),
+        "poisson": ((math.e + math.exp(-2) + 2) / 2, [[math.e / 2, (math.exp(-2) - 1) / 2]]),
+    }
+    for name, (value, slope) in expected.items():
+        found = oracle.loss(network(loss=name), outputs, samples)
+        assert found[0] == pytest.approx(value), name
+        np.testing.assert_allclose(found[1], slope, err_msg=name)
+    one = replace(samples, targets=np.zeros((1, 1)))  # quantiles 0.1 and 0.8 of one number: too high, too low
+    value, slope = oracle.loss(network(loss="quantile"), outputs, one)
+    assert value == pytest.approx((0.9 * 1 + 0.8 * 2) / 2)
+    np.testing.assert_allclose(slope, [[0.45, -0.4]])
+
+
+def test_the_predicted_class_is_the_first_of_the_largest_logits():
+    logits = np.array([[1.0, 2.0], [1.0, 1.0], [1.0, 1.0], [np.nan, 1.0]])
+    np.testing.assert_array_equal(oracle.correct(logits, np.array([1, 0, 1, 0])), [True, True, False, False])
