@@ -14,19 +14,19 @@ from neuroforge_jax.data.batch import Batch, DeviceData, gather, to_device
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.model.model import FittedModel, Model
-from neuroforge_jax.nn.losses import LOSSES, correct
+from neuroforge_jax.model.network_inputs import scale_targets
+from neuroforge_jax.nn.losses import correct
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
+from neuroforge_jax.training.monitor import Monitor
+from neuroforge_jax.training.predict import CHUNK
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params
-
-CHUNK = 1024
-"""Samples computed at once: enough to fill the units of a GPU, few enough to stay in a CPU's cache."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """numbers: by name; `loss`, the mean over the samples without label smoothing, and where there are classes
-    `accuracy`, the share of the samples classified rightly.
+    `accuracy`, the share of the samples classified rightly; and what is monitored beside them.
     """
 
     numbers: Mapping[str, float]
@@ -45,7 +45,7 @@ class Evaluation:
     def named(self, part: str) -> dict[str, float | None]:
         """Names and numbers for a record: `test_loss`, `test_accuracy`; one that is not finite is None."""
         return {
-            f"{part}_{name}": number if math.isfinite(number) else None
+            f"{part}_{name.replace('-', '_')}": number if math.isfinite(number) else None
             for name, number in self.numbers.items()
         }
 
@@ -67,62 +67,79 @@ def prepare_evaluation(
     device: jax.Device,
     options: CompileOptions = (),
     params_like: Params | None = None,
+    *,
+    monitor: Monitor | None = None,
 ) -> Evaluator:
     """A function of the parameters that evaluates this split, which is moved to the device once.
 
-    params_like: their shapes and dtypes, so that the compiler can begin now, in a thread of its own.
+    params_like: their shapes and dtypes, so that the compiler can begin now, in a thread of its own. monitor: a
+    number more; where the host computes it, the outputs of all samples are brought there.
     """
+    metric = None if monitor is None or monitor.compute is None else monitor
     data, fitted = to_device(split, device), jax.device_put(model.fitted, device)
-    program = _evaluation(model.spec.without_names, options)
+    program = _evaluation(model.spec.without_names, options, metric is not None)
     evaluate = program if params_like is None else start_compiling(program, device, params_like, fitted, data)
 
     def run(params: Params) -> Evaluation:
-        totals = jax.device_get(evaluate(params, fitted, data))
-        return Evaluation({name: float(total) / len(split) for name, total in totals.items()}, len(split))
+        totals, chunks = jax.device_get(evaluate(params, fitted, data))
+        numbers = {name: float(total) / len(split) for name, total in totals.items()}
+        if metric is not None:
+            numbers[metric.name] = metric.measure(split.targets, _in_rows(chunks, len(split)))
+        return Evaluation(numbers, len(split))
 
     return run
 
 
-def predict_logits(
-    model: FittedModel, params: Params, split: Split, device: jax.Device, options: CompileOptions = ()
-) -> Float[np.ndarray, "N C"]:
-    """Logits of every sample of a split; its targets are not looked at."""
-    chunks = _prediction(model.spec.without_names, options)(params, model.fitted, to_device(split, device))
-    return np.asarray(chunks).reshape(-1, model.mlp.outputs)[: len(split)]
+def _in_rows(chunks: Float[np.ndarray, "K B C"], samples: int) -> Float[np.ndarray, "N C"]:
+    return chunks.reshape(-1, chunks.shape[-1])[:samples]
 
 
 @by_structure
-def _evaluation(model: Model, options: CompileOptions) -> jax.stages.Wrapped:
-    def program(params: Params, fitted: Fitted, data: DeviceData) -> dict[str, Array]:
+def _evaluation(model: Model, options: CompileOptions, keeps_outputs: bool) -> jax.stages.Wrapped:
+    """A program that gives the totals of a split and, where they are kept, the outputs f32 [K, B, C]."""
+
+    def program(params: Params, fitted: Fitted, data: DeviceData) -> tuple[dict[str, Array], Array | None]:
         chunk = min(CHUNK, data.rows)
 
-        def add_chunk(index: Array, totals: dict[str, Array]) -> dict[str, Array]:
-            batch = _chunk(data, index, chunk)
+        def add_chunk(
+            index: Array, carry: tuple[dict[str, Array], Array | None]
+        ) -> tuple[dict[str, Array], Array | None]:
+            totals, outputs = carry
+            batch = take_chunk(data, index, chunk)
             logits = model.logits(params, fitted, batch.inputs)
-            each = {"loss": LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=None)}
-            if model.classes:
-                each["accuracy"] = correct(logits, batch.targets)
-            return {name: totals[name] + (numbers * batch.mask).sum() for name, numbers in each.items()}
+            each = judge_outputs(model, fitted, logits, batch)
+            if outputs is not None:
+                outputs = outputs.at[index].set(logits)
+            totals = {name: totals[name] + (numbers * batch.mask).sum() for name, numbers in each.items()}
+            return totals, outputs
 
-        names = ("loss", "accuracy") if model.classes else ("loss",)
-        return lax.fori_loop(0, -(-data.samples // chunk), add_chunk, {name: jnp.zeros(()) for name in names})
-
-    return jax.jit(program, compiler_options=dict(options) or None)
-
-
-@by_structure
-def _prediction(model: Model, options: CompileOptions) -> Callable[[Params, Fitted, DeviceData], Array]:
-    def program(params: Params, fitted: Fitted, data: DeviceData) -> Float[Array, "K B C"]:
-        chunk = min(CHUNK, data.rows)
-        return lax.map(
-            lambda index: model.logits(params, fitted, _chunk(data, index, chunk).inputs),
-            jnp.arange(-(-data.rows // chunk), dtype=jnp.int32),
-        )
+        totals = {name: jnp.zeros(()) for name in (("loss", "accuracy") if model.classes else ("loss",))}
+        kept = jnp.zeros((-(-data.rows // chunk), chunk, model.mlp.outputs)) if keeps_outputs else None
+        return lax.fori_loop(0, -(-data.samples // chunk), add_chunk, (totals, kept))
 
     return jax.jit(program, compiler_options=dict(options) or None)
 
 
-def _chunk(data: DeviceData, index: Array, chunk: int) -> Batch:
+def judge_samples(
+    model: Model, params: Params, fitted: Fitted, batch: Batch
+) -> dict[str, Float[Array, " B"]]:
+    """Of each sample its loss, without label smoothing, and with classes 1 if it is classified rightly, else 0."""
+    return judge_outputs(model, fitted, model.logits(params, fitted, batch.inputs), batch)
+
+
+def judge_outputs(
+    model: Model, fitted: Fitted, outputs: Float[Array, "B C"], batch: Batch
+) -> dict[str, Float[Array, " B"]]:
+    """The same of what the network says of the samples."""
+    targets = scale_targets(fitted, batch.targets)
+    each = {"loss": model.objective.per_sample(outputs, targets, label_smoothing=None)}
+    if model.classes:
+        each["accuracy"] = correct(outputs, batch.targets)
+    return each
+
+
+def take_chunk(data: DeviceData, index: Array, chunk: int) -> Batch:
+    """So many samples from index · chunk on, those behind the last one masked."""
     positions = index * chunk + jnp.arange(chunk, dtype=jnp.int32)
     mask = (positions < data.samples).astype(jnp.float32)
     return gather(data, jnp.minimum(positions, data.samples - 1), mask)

@@ -21,7 +21,8 @@ from flax import struct
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.model.model import Model
-from neuroforge_jax.nn.losses import LOSSES, correct, weighted_mean
+from neuroforge_jax.model.network_inputs import scale_targets
+from neuroforge_jax.nn.losses import correct, weighted_mean
 from neuroforge_jax.nn.mlp import Dropout
 from neuroforge_jax.precision.loss_scale import (
     LossScale,
@@ -82,7 +83,8 @@ class Parts:
     """What a step is made of: pure functions, to be used under `jit`, `vmap`, or as they are.
 
     forward: (params, fitted, inputs as stored [B, I], dropout or None) → logits f32 [B, C].
-    metrics: (logits, batch, hyper) → the loss that is minimised, and how many samples are right.
+    metrics: (logits, batch, hyper) → the loss that is minimised, and how many samples are right; its targets are
+    scaled already.
     backward: (state, fitted, batch) → the gradients of that loss, scaled, by every parameter, and the metrics.
     optimize: (state, scaled gradients) → the state after the step.
     """
@@ -119,7 +121,7 @@ def _parts(model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: in
 
     def metrics(logits: Float[Array, "B C"], batch: Batch, hyper: Hyper) -> StepMetrics:
         smoothing = hyper.label_smoothing if smooths else None
-        losses = LOSSES[model.loss].per_sample(logits, batch.targets, label_smoothing=smoothing)
+        losses = model.objective.per_sample(logits, batch.targets, label_smoothing=smoothing)
         right = correct(logits, batch.targets) if model.classes else jnp.zeros_like(losses)
         mean = weighted_mean(losses, batch.mask, batch.weight)
         return StepMetrics(mean, (right * batch.mask).sum(), batch.mask.sum())
@@ -134,6 +136,7 @@ def _parts(model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: in
 
     def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
         with jax.named_scope("forward"):
+            batch = replace(batch, targets=scale_targets(fitted, batch.targets))
             dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
         if accumulate == 1:
             return gradients_of(state.params, state, fitted, batch, dropout)

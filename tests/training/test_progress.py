@@ -7,53 +7,96 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from neuroforge_jax.training.best import BestEpoch
+from neuroforge_jax.callbacks.early_stopping import EarlyStopping
+from neuroforge_jax.training.best import BestEpoch, Selection
 from neuroforge_jax.training.evaluate import Evaluation
+from neuroforge_jax.training.monitor import LOSS, MONITORS, Monitor
 from neuroforge_jax.training.progress import EpochSums, Throughput, TrainProgress
 
+ACCURACY = MONITORS["accuracy"]
 
-def best_of(*accuracies):
-    best = BestEpoch()
-    for epoch, accuracy in enumerate(accuracies):
-        best = best.better_of(Evaluation({"loss": 1.0, "accuracy": accuracy}, 10), epoch, None)
+
+def best_of(*numbers, monitor=LOSS, **rules):
+    """Of epochs whose monitored number is this."""
+    selection, best = Selection(monitor, **rules), BestEpoch()
+    for epoch, number in enumerate(numbers):
+        evaluation = Evaluation({"loss": 1.0, "accuracy": 0.0, monitor.name: number}, 10)
+        best = selection.better_of(best, evaluation, epoch, None)
     return best
 
 
-def test_the_first_of_the_best_epochs_is_the_best():
-    best = best_of(0.5, 0.7, 0.7, 0.6)
-    assert (best.score, best.epoch) == (0.7, 1)
+def test_the_best_epoch_is_the_last_of_equals_and_nothing_better_came_since_the_first():
+    best = best_of(0.5, 0.7, 0.7, 0.6, monitor=ACCURACY)
+    assert (best.epoch, best.since, best.evaluation.accuracy) == (2, 1, 0.7)
+    best = best_of(3.0, 1.0, 2.0, 1.0)
+    assert (best.epoch, best.since, best.evaluation.loss) == (3, 1, 1.0)
 
 
-def test_a_regression_is_judged_by_its_loss():
-    best = BestEpoch()
-    for epoch, loss in enumerate((3.0, 1.0, 2.0)):
-        best = best.better_of(Evaluation({"loss": loss}, 10), epoch, None)
-    assert (best.score, best.epoch) == (-1.0, 1)
+@pytest.mark.parametrize("monitor", [LOSS, ACCURACY, Monitor("macro-f1", higher_is_better=True)])
+def test_an_epoch_whose_number_is_none_is_never_the_best(monitor):
+    assert best_of(math.nan, monitor=monitor).evaluation is None
+    assert best_of(0.5, math.nan, monitor=monitor).epoch == 0
+    assert best_of(math.nan, 0.5, monitor=monitor).epoch == 1
+
+
+def test_a_loss_that_is_infinite_is_no_best_one():
+    assert best_of(math.inf).evaluation is None
 
 
 @pytest.mark.parametrize(
-    ("epoch", "patience", "target", "enough"),
-    [
-        (3, 3, None, False),
-        (4, 3, None, True),
-        (99, None, None, False),
-        (1, None, 0.7, True),
-        (1, None, 0.71, False),
-        (4, 9, 0.71, False),
-    ],
+    ("epoch", "patience", "enough"), [(3, 3, False), (4, 3, True), (99, None, False), (4, 9, False)]
 )
-def test_it_is_enough_after_so_many_epochs_without_a_better_one_or_at_the_target(
-    epoch, patience, target, enough
-):
-    assert best_of(0.5, 0.7, 0.6).is_enough(epoch, patience, target) is enough
+def test_it_is_enough_after_so_many_epochs_without_a_better_one(epoch, patience, enough):
+    """Equals do not start the count again: a network that says nothing always says the same."""
+    best = best_of(0.5, 0.7, 0.6, 0.7, monitor=ACCURACY)
+    assert Selection(ACCURACY, patience).is_enough(best, epoch) is enough
+
+
+def test_the_epoch_that_reaches_the_target_accuracy_is_the_best_whatever_is_monitored():
+    selection, best = Selection(LOSS, patience=9, target_accuracy=0.7), BestEpoch()
+    for epoch, (loss, accuracy) in enumerate([(1.0, 0.6), (0.5, 0.69), (0.8, 0.7)]):
+        assert not selection.is_enough(best, epoch)
+        best = selection.better_of(best, Evaluation({"loss": loss, "accuracy": accuracy}, 10), epoch, None)
+    assert best.epoch == 2
+    assert selection.is_enough(best, 2)
+    assert selection.reason(best) == "target-accuracy"
+    assert not Selection(LOSS, patience=9, target_accuracy=0.8).is_enough(best, 2)
+
+
+def test_what_was_not_monitored_before_is_worse_than_anything():
+    """As where a run goes on with another --monitor."""
+    best = best_of(0.5)
+    f1 = Selection(Monitor("macro-f1", higher_is_better=True))
+    assert f1.better_of(best, Evaluation({"loss": 9.0, "macro-f1": 0.01}, 10), 1, None).epoch == 1
 
 
 def test_the_weights_of_the_best_epoch_are_a_copy():
     """The state goes on to the next step, which uses its buffers again."""
     params = {"output": {"kernel": jnp.ones((2, 2))}}
-    best = BestEpoch().better_of(Evaluation({"loss": 1.0, "accuracy": 0.5}, 10), 0, params)
+    best = Selection().better_of(BestEpoch(), Evaluation({"loss": 1.0, "accuracy": 0.5}, 10), 0, params)
     params["output"]["kernel"].delete()
     np.testing.assert_array_equal(best.params["output"]["kernel"], 1)
+
+
+@pytest.mark.parametrize("shape", ["of version 0.2", "of now"])
+def test_early_stopping_goes_on_from_what_was_saved(shape):
+    stopping, weights = EarlyStopping(Selection(patience=2)), {"output": {"bias": jnp.ones(2)}}
+    values = {"epoch": 4, "evaluation": {"numbers": {"loss": 0.5, "accuracy": 0.75}, "samples": 9}}
+    values |= {"score": 0.75} if shape == "of version 0.2" else {"since": 3}
+    stopping.load_state(values, weights)
+    assert (stopping.best.epoch, stopping.best.since) == (4, 4 if shape == "of version 0.2" else 3)
+    assert stopping.state()[0]["evaluation"] == values["evaluation"]
+    again = EarlyStopping(Selection())
+    again.load_state(*stopping.state())
+    assert again.state() == stopping.state()
+
+
+def test_the_best_epoch_by_test_data_that_version_0_2_saved_selects_nothing():
+    stopping = EarlyStopping(Selection(patience=1))
+    values = {"score": 0.75, "epoch": 0, "evaluation": {"numbers": {"loss": 0.5}, "samples": 9}}
+    stopping.load_state(values, None)
+    assert stopping.best.evaluation is None
+    assert not stopping.should_stop(TrainProgress(history=[{"epoch": 1}] * 9))
 
 
 def test_progress_is_read_back_as_it_was_saved():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import neuroforge_jax as nf
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch, DeviceData
-from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.preprocess import Fitted, Preprocessor
 from neuroforge_jax.data.shuffle import sample_order
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import MLP, init
@@ -26,7 +26,7 @@ from neuroforge_jax.training.state import TrainState, params_key, state_around
 from neuroforge_jax.training.step import StepMetrics, Training, make_parts, make_step
 
 AS_IT_IS = Fitted(np.zeros(3, np.float32), np.ones(3, np.float32))
-LINEAR = Model(MLP(3, (), 2), POLICIES["f32"], "cross-entropy", (3,), ("a", "b"))
+LINEAR = Model(MLP(3, (), 2), POLICIES["f32"], "cross-entropy", Preprocessor(3), (3,), ("a", "b"))
 SGD, HYPER = OptimizerSpec(LINEAR.mlp), make_hyper(TrainConfig(learning_rate=0.1), 1)
 KEY = jax.random.key(0)
 STATE = state_around(init(params_key(KEY), LINEAR.mlp), KEY, SGD, HYPER)
@@ -142,13 +142,13 @@ def test_a_member_is_frozen_before_an_update_that_overflows_though_its_loss_is_f
 def numbers(*shape):
     """Arrays that no default looks like."""
     size = int(np.prod(shape))
-    return jnp.arange(2.0, 2.0 + size).reshape(shape)
+    return np.arange(2.0, 2.0 + size, dtype=np.float32).reshape(shape)
 
 
 SCALE = LossScale(
     *(numbers() for _ in range(4)), growth=5.0, backoff=0.25, interval=7, floor=2.0, ceiling=9.0
 )
-HYPERS = Hyper(*(jnp.float32(value) for value in range(3, 13)), {"kernels": jnp.float32(14)})
+HYPERS = Hyper(*(np.float32(value) for value in range(3, 13)), {"kernels": np.float32(14)})
 STATES = [
     TrainState(
         {"output": {"kernel": numbers(2, 3)}}, (numbers(4),), numbers(), numbers(2), HYPERS, SCALE, numbers()
