@@ -7,8 +7,9 @@
 Nothing below it sees the config or asks for a name again.
 """
 
+import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jax
@@ -23,19 +24,25 @@ from neuroforge_jax.backends.resolve import Choice, choose
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data import shuffle
-from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.pictures import PictureStyle, are_pictures, measure_style
 from neuroforge_jax.data.stream import Source
+from neuroforge_jax.data.targets import choose_loss
 from neuroforge_jax.data.types import Dataset, Split
-from neuroforge_jax.errors import ConfigError
+from neuroforge_jax.errors import ConfigError, DataError, lookup
+from neuroforge_jax.model.answers import score_outputs
 from neuroforge_jax.model.model import FittedModel, Model
 from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.nn.losses import Loss, make_loss
 from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.precision.loss_scale import LossScale, make_loss_scale, static_scale
 from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.scoring.metrics import METRICS, Metric
 from neuroforge_jax.system.program_cache import by_structure
+from neuroforge_jax.training.best import Selection
 from neuroforge_jax.training.compiling import Compiling, start_compiling
 from neuroforge_jax.training.evaluate import Evaluator, prepare_evaluation
 from neuroforge_jax.training.hyper import Hyper, make_hyper
+from neuroforge_jax.training.monitor import LOSS, MONITORS, Monitor
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.state import TrainState, params_key, state_around
 from neuroforge_jax.training.step import Parts, Training, make_step
@@ -43,6 +50,9 @@ from neuroforge_jax.typing import Array, CompileOptions, Float, Params, PRNGKey
 
 SAMPLE = 256
 """Training rows that the first parameters may be fitted to."""
+
+STYLE_ROWS = 10_000
+"""Training pictures among which some show how all look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +62,8 @@ class Job:
     config: as it was asked for; what is computed follows from the other fields. reason: why it is this backend.
     dataset: to train on, validation data apart. source: samples to train on in the place of `dataset.train`.
     streaming: how far they are read ahead, where they are not all on the device. seeds: of a population, whose
-    networks are trained at once, every leaf of its state [P, …]; None for one network, by `config.seed`.
+    networks are trained at once, every leaf of its state [P, …]; None for one network, by `config.seed`. selection:
+    how the best epoch is found, where there are validation data.
     """
 
     config: TrainConfig
@@ -67,6 +78,7 @@ class Job:
     source: Source | None = None
     streaming: Streaming = field(default_factory=Streaming)
     seeds: tuple[int, ...] | None = None
+    selection: Selection = field(default_factory=Selection)
 
     @staticmethod
     def build(
@@ -103,6 +115,7 @@ class Job:
             model,
             training,
             source,
+            selection=make_selection(config, dataset, model),
         )
 
     @property
@@ -144,7 +157,8 @@ class Job:
             return None
         inputs = self.dataset.train.inputs
         rows = np.linspace(0, len(inputs) - 1, min(len(inputs), SAMPLE)).astype(np.int64)
-        return self.model.fitted.standardize(inputs[rows].astype(np.float32))
+        sample = np.asarray(inputs[rows], np.float32)
+        return np.asarray(self.model.spec.preprocess(self.model.fitted, jnp.asarray(sample)), np.float32)
 
     # Two programs: the first is the long one to compile, and the same whatever the optimizer. One an operation
     # would take longer to compile than the first step takes to train.
@@ -204,10 +218,14 @@ class Job:
         return about | {"compile_options": dict(self.compile_options)}
 
     def evaluator(self, split: Split) -> Evaluator:
-        """A function of one network's parameters that evaluates a split; it is being compiled."""
-        assert not self._many, "a population is evaluated by `prepare_evaluation`, a network at a time"
-        params_like = self.state_like.params
-        return prepare_evaluation(self.model, split, self.device, self.compile_options, params_like)
+        """A function of one network's parameters that evaluates a split; it is being compiled, except for a
+        population, whose networks are evaluated one at a time.
+        """
+        params_like = None if self._many else self.state_like.params
+        monitor = self.selection.monitor
+        return prepare_evaluation(
+            self.model, split, self.device, self.compile_options, params_like, monitor=monitor
+        )
 
     @cached_property
     def memory(self) -> Estimate:
@@ -236,11 +254,16 @@ def select_rows(config: TrainConfig, dataset: Dataset) -> Dataset:
 
 
 def make_model(config: TrainConfig, dataset: Dataset, backend: Backend) -> FittedModel:
-    """The architecture of the config with the widths, the classes and what was fitted of the dataset."""
+    """The architecture of the config with the widths, the classes and what was fitted of the dataset.
+
+    Raises ConfigError for a loss that is not for these targets, DataError for a target that it has no value for.
+    """
+    name = choose_loss(config.loss, dataset.target.task)
+    loss = make_loss(name, config.quantiles)
     mlp = MLP(
         inputs=dataset.inputs,
         hidden=config.hidden,
-        outputs=dataset.outputs,
+        outputs=dataset.outputs * loss.outputs_per_target,
         activation=config.activation,
         normalization=config.normalization,
         dropout=config.dropout > 0,
@@ -250,13 +273,75 @@ def make_model(config: TrainConfig, dataset: Dataset, backend: Backend) -> Fitte
     spec = Model(
         mlp,
         backend.policy,
-        config.loss,
+        name,
+        dataset.plan,
         dataset.shape,
         dataset.classes,
-        dataset.columns,
         backend.implementation,
+        config.quantiles if config.loss == "quantile" else (),
     )
-    return FittedModel(spec, Fitted(*dataset.fitted))
+    if not dataset.classes:
+        check_targets(loss, dataset)
+    if config.label_smoothing and not dataset.classes and "labels" not in loss.takes:
+        raise ConfigError(
+            f"--label-smoothing {config.label_smoothing:g} is for classes, and the targets are numbers; leave it "
+            "out"
+        )
+    fitted = dataset.fitted
+    if not loss.standardizes:
+        fitted = fitted._replace(target_shift=None, target_scale=None)
+    style = cache(partial(_measure_style, dataset))
+    return FittedModel(spec, fitted, dataset.target, dataset.schema, dataset.origins, style)
+
+
+def _measure_style(dataset: Dataset) -> PictureStyle | None:
+    if not (dataset.plan.pixels and are_pictures(dataset.shape)):
+        return None
+    return measure_style(dataset.train.inputs[:STYLE_ROWS].reshape(-1, *dataset.shape))
+
+
+def check_targets(loss: Loss, dataset: Dataset) -> None:
+    """Numbers that a loss is not defined for. Raises DataError, which names the first."""
+    splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    for part, split in splits.items():
+        if split is None or "numbers" in loss.takes:
+            continue
+        if "counts" in loss.takes:
+            wrong, wanted = split.targets < 0, "counts, from 0 upwards"
+        else:
+            wrong, wanted = (split.targets != 0) & (split.targets != 1), "classes, or labels that are 0 or 1"
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0].tolist()
+            raise DataError(
+                f"{dataset.name}: the target of {part} sample {row} is {split.targets[row, column]:g}, and --loss "
+                f"{loss.name} takes {wanted}; use --loss mse"
+            )
+
+
+def make_selection(config: TrainConfig, dataset: Dataset, model: FittedModel) -> Selection:
+    """How the config selects. Raises ConfigError for an unknown monitor, and for one with nothing to look at."""
+    task = dataset.target.task
+    metrics = {name: metric for name, metric in METRICS.items() if metric.task == task}
+    known = {name: monitor for name, monitor in MONITORS.items() if monitor is LOSS or dataset.classes}
+    monitor = known.get(config.monitor)
+    if monitor is None:
+        lookup({**known, **metrics}, config.monitor, f"monitor of a {task}")
+        monitor = _make_monitor(metrics[config.monitor], model)
+    if monitor is not LOSS and dataset.validation is None and not config.held_out_fraction:
+        raise ConfigError(
+            f"--monitor {monitor.name} selects by validation data, and there are none; add --patience 5, or "
+            "--validation-fraction 0.1"
+        )
+    return Selection(monitor, config.patience, config.target_accuracy)
+
+
+def _make_monitor(metric: Metric, model: FittedModel) -> Monitor:
+    """A metric that the host computes of each epoch."""
+
+    def compute(targets: np.ndarray, outputs: np.ndarray) -> float:
+        return score_outputs(model, targets, outputs).get(metric.name, math.nan)
+
+    return Monitor(metric.name, metric.higher_is_better, compute)
 
 
 def make_training(

@@ -10,8 +10,8 @@ These take a dataset as it is; `fit` first applies the config's `train_samples` 
 """
 
 from dataclasses import replace
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -24,7 +24,9 @@ from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import FittedModel
-from neuroforge_jax.training.evaluate import CHUNK, Evaluation, predict_logits, prepare_evaluation
+from neuroforge_jax.model.rows import read_rows
+from neuroforge_jax.training.evaluate import Evaluation, prepare_evaluation
+from neuroforge_jax.training.predict import CHUNK, device_of, predict_outputs
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Parts
 from neuroforge_jax.typing import Params
@@ -78,6 +80,7 @@ def _with_model(job: Job, model: FittedModel) -> Job:
     for name, has, wants in (
         ("precision", own.policy, asked.policy),
         ("loss", own.loss, asked.loss),
+        ("quantiles", own.quantiles, asked.quantiles),
         ("network", own.mlp, asked.mlp),
     ):
         if has != wants:
@@ -103,24 +106,27 @@ def evaluate(model: FittedModel, params: Params, split: Split) -> Evaluation:
     return prepare_evaluation(model, split, device, options)(params)
 
 
-def predict(model: FittedModel, params: Params, inputs: np.ndarray) -> Float[np.ndarray, "N C"]:
-    """Logits f32 [N, C] of samples; of a regression the predicted numbers f32 [N, O].
+def predict(model: FittedModel, params: Params, rows: Any) -> Float[np.ndarray, "N C"]:
+    """Logits f32 [N, C] of rows; of a regression the predicted numbers f64 [N, O], in the units of its data, for
+    quantiles [N, O·Q], the quantiles of the first number first.
 
-    inputs: as the dataset stores them, uint8 or f32, [N, I] or [N, …]. Raises ValueError for samples of another
-    width than the model's.
+    rows: an array [N, I] or [N, …] of the kind that the model was trained on, or a split of a dataset; of a model
+    of a table, a data frame with its columns by name, in any order, too. Raises ValueError for samples of another
+    width than the model's, DataError for a frame that lacks a column.
     """
-    flat = np.asarray(inputs).reshape(len(inputs), -1)
-    if flat.shape[1] != model.mlp.inputs:
-        raise ValueError(f"samples have {flat.shape[1]} numbers, and the model takes {model.mlp.inputs}")
+    return model.read_outputs(compute_outputs(model, params, rows))
+
+
+def predict_proba(model: FittedModel, params: Params, rows: Any) -> Float[np.ndarray, "N C"]:
+    """The probability of each class, f64 [N, C], in the order of `model.classes`; of labels, of each being true.
+
+    rows: as for `predict`. Raises ValueError for a model of quantities.
+    """
+    return model.probabilities(compute_outputs(model, params, rows))
+
+
+def compute_outputs(model: FittedModel, params: Params, rows: Any) -> Float[np.ndarray, "N C"]:
+    """What the network says of rows, f32: before any softmax, and scaled as its targets are."""
     device = device_of(params)
     options = compile_options(device.platform, model.policy, CHUNK)
-    unlabelled = Split(
-        flat if flat.dtype == np.uint8 else flat.astype(np.float32), np.zeros(len(flat), np.int32)
-    )
-    return predict_logits(model, params, unlabelled, device, options)
-
-
-def device_of(params: Params) -> jax.Device:
-    """Where the parameters are: their device, or jax's default for arrays of NumPy."""
-    leaf = jax.tree.leaves(params)[0]
-    return next(iter(leaf.devices())) if isinstance(leaf, jax.Array) else jax.local_devices()[0]
+    return predict_outputs(model, params, read_rows(model, rows), device, options)

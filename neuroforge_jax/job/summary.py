@@ -1,37 +1,30 @@
-"""What a person reads before and after a run: header, final figures, table; and what is kept for a report."""
+"""What a person reads before and after a run: header, final figures, table."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import jax
-import numpy as np
 
 from neuroforge_jax.backends.peak import matmul_peak_flops
 from neuroforge_jax.backends.resolve import precision_advice
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data.types import Split
 from neuroforge_jax.job.job import Job
-from neuroforge_jax.job.pieces import predict
+from neuroforge_jax.job.quality_rows import Rows, describe_majority, quality_rows
 from neuroforge_jax.job.trainer import Trainer
-from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.precision.policy import short_name
 from neuroforge_jax.system import memory
 from neuroforge_jax.system.accelerators import accelerators
 from neuroforge_jax.system.cpu import processor_name
 from neuroforge_jax.system.provenance import device_name, installed_version
-from neuroforge_jax.training.best import BestEpoch
+from neuroforge_jax.training.best import BestEpoch, Selection
 from neuroforge_jax.training.evaluate import Evaluation
+from neuroforge_jax.training.monitor import Monitor
+from neuroforge_jax.training.progress import Record
 from neuroforge_jax.training.step import Training
-from neuroforge_jax.typing import Params
-
-Rows = Sequence[tuple[str, str]]
-"""Lines of a header or a final table: a label and its text."""
-
-WORST_MISTAKES = 24
-
 
 peak_of_this_process: Callable[..., float] = cache(matmul_peak_flops)
 """Measured once: it takes a third of a second, and a second training finds the same machine."""
@@ -45,11 +38,14 @@ def header_rows(job: Job) -> Rows:
     others = {"validation": dataset.validation, "test": dataset.test}
     sizes = [f"{len(dataset.train):,} training"]
     sizes += [f"{len(split):,} {part}" for part, split in others.items() if split is not None]
-    what = f"{len(dataset.classes)} classes" if dataset.classes else f"{dataset.outputs} numbers to predict"
+    what = {"classification": "classes", "multilabel": "labels"}.get(
+        dataset.target.task, "numbers to predict"
+    )
     widths = "-".join(map(str, (mlp.inputs, *mlp.hidden, mlp.outputs)))
     rows = [
         ("data", f"{dataset.name}: {dataset.origin}"),
-        ("", f"{', '.join(sizes)} samples of {shape}, {what}"),
+        ("", f"{', '.join(sizes)} samples of {shape}, {dataset.outputs} {what}"),
+        *(("", note) for note in dataset.notes),
         ("device", f"{device_name(job.device)}, jax {jax.__version__}"),
         (
             "backend",
@@ -65,7 +61,11 @@ def header_rows(job: Job) -> Rows:
         ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
         ("memory", str(job.memory)),
     ]
-    notes = unused_accelerator(backend), precision_advice(backend, train_flops(mlp) * config.batch_size)
+    notes = (
+        unused_accelerator(backend),
+        precision_advice(backend, train_flops(mlp) * config.batch_size),
+        describe_majority(dataset),
+    )
     return [*rows, *(("note", note) for note in notes if note)]
 
 
@@ -121,22 +121,21 @@ def describe_changes(before: Mapping[str, Any], job: Job) -> str:
 def final_figures(
     trainer: Trainer, best: BestEpoch, test: Evaluation | None, compile_seconds: float, peak: float | None
 ) -> dict[str, Any]:
-    """The contents of result.json. peak: FLOP/s of the machine, where they were measured."""
+    """The contents of result.json but for the scores of the test data. peak: FLOP/s of the machine, where they were
+    measured.
+    """
     job, progress, model = trainer.job, trainer.progress, trainer.job.model
     pace, history = progress.throughput, progress.history
     flops = pace.samples_per_second * train_flops(model.mlp)
     # A training that was faster than all that was measured before it is itself the peak.
     peak = peak and max(peak, flops)
-    selected, shown = best.params is not None, next(iter(trainer.evaluators), "train")
+    shown = next(iter(trainer.evaluators), "train")
     rate = pace.samples_per_second
-    of_best = best.evaluation
     return {
         "test_accuracy": test and test.accuracy,
         "test_loss": test and test.loss,
-        "best_validation_accuracy": of_best.accuracy if selected and of_best else None,
-        "best_validation_loss": of_best.loss if selected and of_best else None,
-        "best_epoch": best.epoch + 1 if of_best else None,
-        f"best_{shown}_accuracy_of_an_epoch": of_best and of_best.accuracy,
+        **_selection_figures(job.selection, best, history),
+        **_metric_figures(job.selection.monitor, {"test": test, "best_validation": best.evaluation}),
         "train_loss": history[-1]["train_loss"],
         "last_epoch_accuracy": history[-1].get(f"{shown}_accuracy"),
         "compile_seconds": compile_seconds,
@@ -164,6 +163,41 @@ def final_figures(
     }
 
 
+def _selection_figures(
+    selection: Selection, best: BestEpoch, history: Sequence[Record]
+) -> dict[str, float | str | None]:
+    """The best epoch from 1, its numbers, and what it was selected by; where nothing selects, that of test data."""
+    found: dict[str, float | str | None] = {
+        "best_validation_accuracy": None,
+        "best_validation_loss": None,
+        "best_epoch": None,
+        "selected_by": None,
+    }
+    if best.evaluation is not None:
+        return found | {
+            "best_validation_accuracy": best.evaluation.accuracy,
+            "best_validation_loss": best.evaluation.loss,
+            "best_epoch": best.epoch + 1,
+            "selected_by": selection.reason(best),
+        }
+    for name, sign in (("accuracy", 1), ("loss", -1)):
+        values = [(epoch, record.get(f"test_{name}")) for epoch, record in enumerate(history, 1)]
+        scores = [(sign * float(value), epoch) for epoch, value in values if value is not None]
+        if scores:
+            score, epoch = max(scores)  # the last of equals
+            return found | {"best_epoch": epoch, f"best_test_{name}_of_an_epoch": sign * score}
+    return found
+
+
+def _metric_figures(monitor: Monitor, parts: Mapping[str, Evaluation | None]) -> dict[str, float | None]:
+    """What the host computed of the model that is kept, by part."""
+    if monitor.compute is None:
+        return {}
+    named = ((part, evaluation.numbers.get(monitor.name)) for part, evaluation in parts.items() if evaluation)
+    key = monitor.name.replace("-", "_")
+    return {f"{part}_{key}": value for part, value in named if value is not None and math.isfinite(value)}
+
+
 def measure_peak(job: Job) -> float:
     """FLOP/s of the fastest product in the dtype of this training, on the idle machine; once a process."""
     dtype = job.policy.multiplied_in(job.device.platform)
@@ -175,7 +209,7 @@ def result_rows(figures: Mapping[str, Any]) -> Rows:
     scaling = f"{figures['loss_scale'] or 0:,.0f} at the end; {figures['skipped_steps']:,} steps skipped"
     steps = f"{_epochs(figures['epochs'])}, {figures['steps']:,} steps"
     return [
-        *_quality_rows(figures),
+        *quality_rows(figures),
         ("time to compile", f"{figures['compile_seconds']:.2f} s"),
         ("time to train", f"{figures['train_seconds']:.2f} s   {steps}"),
         ("throughput", f"{figures['samples_per_second']:,.0f} samples/s"),
@@ -191,27 +225,6 @@ def _share_of_peak(figures: Mapping[str, Any]) -> str:
     return f"{figures['share_of_peak']:.0%} of this machine's {unit}   {_flops(rate)} of {_flops(peak)}"
 
 
-def _quality_rows(figures: Mapping[str, Any]) -> Rows:
-    """How good the model is, and which epoch's it is."""
-    rows, accuracy, epoch = [], figures["test_accuracy"], figures["best_epoch"]
-    if accuracy is not None:
-        rows.append(("test accuracy", f"{accuracy:.2%}   loss {figures['test_loss']:.4f}"))
-    elif figures["test_loss"] is not None:
-        rows.append(("test loss", f"{figures['test_loss']:.4g}"))
-    if figures["best_validation_loss"] is not None:
-        score = figures["best_validation_accuracy"]
-        text = f"loss {figures['best_validation_loss']:.4g}" if score is None else f"{score:.2%}"
-        last = figures["last_epoch_accuracy"]
-        after = "" if last is None else f"; the last epoch had {last:.2%}"
-        rows.append(("best validation", f"{text} in epoch {epoch}, whose weights are kept{after}"))
-    elif accuracy is not None:
-        best = figures["best_test_accuracy_of_an_epoch"]
-        rows.append(("best epoch", f"{best:.2%} in epoch {epoch}; the weights of the last epoch are kept"))
-    elif not rows and figures["train_loss"] is not None:
-        rows.append(("training loss", f"{figures['train_loss']:.4g}   nothing was held out to test on"))
-    return rows
-
-
 def seconds_rows(seconds: Mapping[str, float]) -> Rows:
     """Where the time went, for `--benchmark`."""
     return [("where the time went", ", ".join(f"{name} {spent:.2f} s" for name, spent in seconds.items()))]
@@ -223,27 +236,3 @@ def _epochs(count: int) -> str:
 
 def _flops(rate: float) -> str:
     return f"{rate / 1e12:.1f} TFLOP/s" if rate >= 1e12 else f"{rate / 1e9:.3g} GFLOP/s"
-
-
-def predict_test_data(model: FittedModel, params: Params, test: Split) -> dict[str, np.ndarray]:
-    """What the model says of the test samples, for a report that has nothing but the run's folder.
-
-    Classes: labels and predicted i32 [N], confidence f32 [N] of the predicted class, and the most confident
-    mistakes with their inputs: worst i32 [K], worst_inputs [K, I]. A regression: targets and predicted f32 [N,
-    O].
-    """
-    logits = predict(model, params, test.inputs)
-    if not model.classes:
-        return {"targets": test.targets, "predicted": logits}
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probability = shifted / shifted.sum(axis=1, keepdims=True)
-    predicted, confidence = logits.argmax(axis=1).astype(np.int32), probability.max(axis=1)
-    wrong = np.nonzero(predicted != test.targets)[0]
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_MISTAKES].astype(np.int32)
-    return {
-        "labels": test.targets,
-        "predicted": predicted,
-        "confidence": confidence,
-        "worst": worst,
-        "worst_inputs": test.inputs[worst],
-    }

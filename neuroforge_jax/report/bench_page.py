@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuroforge_jax.report import page
-from neuroforge_jax.report.charts import Axis, Bar, draw_bar_chart, draw_line_chart, draw_roofline
+from neuroforge_jax.report.axes import Axis
+from neuroforge_jax.report.charts import Bar, draw_bar_chart, draw_line_chart, draw_roofline
 from neuroforge_jax.report.formats import (
     format_bytes,
     format_duration,
@@ -129,6 +130,8 @@ def _format_ratio(case: Case) -> str:
 
 
 def _format_accuracy(case: Case) -> str:
+    if case.get("rmse"):
+        return f"RMSE {case['rmse']['mean']:.4g}"
     return f"{case['accuracy']['mean']:.2%}" if case.get("accuracy") else ""
 
 

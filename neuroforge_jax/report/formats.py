@@ -1,11 +1,22 @@
 """Numbers as people read them on the pages: short, with their unit, and speeds as faster or slower."""
 
+import re
 from collections.abc import Callable, Sequence
 
 Format = Callable[[float, int], str]
 """From a value and a number of digits to its text."""
 
 MOST_DIGITS = 9
+
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, marks of direction and halves of characters; not tab and line feed."""
+
+
+def spell_controls(text: str) -> str:
+    r"""`\u202e` in the place of a mark that turns round what follows: a name is data, and moves nothing else."""
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def format_number(value: float, digits: int = 3) -> str:

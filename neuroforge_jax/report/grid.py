@@ -5,11 +5,16 @@ a figure with one axes for each picture would be slower and resample them.
 """
 
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from neuroforge_jax.data.pictures import are_pictures
 
 TILE = 112  # the side of a picture in pixels that is aimed for
 GAP = 18
@@ -30,16 +35,18 @@ def draw_image_grid(
     columns: int = 8,
     heading: str | None = None,
 ) -> Path:
-    """Draw images [K, H, W] (uint8 or float, dark where high) under their titles as a PNG; returns `path`.
+    """Draw images [K, H, W] (uint8 or float, dark where high) or [K, H, W, 3] (their colours) under their titles as
+    a PNG; returns `path`.
 
-    Grey levels span all images together, so that a faint one looks faint. Raises ValueError for images that
-    are not [K, H, W] or do not match their titles.
+    Levels span all images together, so that a faint one looks faint. Raises ValueError for images that are neither
+    or do not match their titles.
     """
-    if images.ndim != 3 or len(images) != len(titles) or 0 in images.shape:
+    if not are_pictures(images.shape[1:]) or len(images) != len(titles) or 0 in images.shape:
         raise ValueError(
-            f"{len(titles)} titles for images of shape {images.shape}; give one title for each picture of [K, H, W]"
+            f"{len(titles)} titles for images of shape {images.shape}; give one title for each picture of "
+            "[K, H, W] or [K, H, W, 3]"
         )
-    count, height, width = images.shape
+    count, height, width = images.shape[:3]
     columns = min(columns, count)
     rows = -(-count // columns)
     factor = max(1, round(TILE / max(height, width)))
@@ -51,36 +58,54 @@ def draw_image_grid(
     top = MARGIN + (44 if heading else 0)
     left = MARGIN + (step_x - GAP - tile_width) // 2
     canvas_width = 2 * MARGIN + columns * step_x - GAP
-    canvas = np.ones((top + rows * step_y - GAP + MARGIN, canvas_width))
+    canvas = np.ones((top + rows * step_y - GAP + MARGIN, canvas_width, *images.shape[3:]))
+    paint = 1 - _measure_levels(images) if images.ndim == 3 else _measure_levels(images)
 
     figure = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI, facecolor="white")
 
     def write(text: str, x: float, y: float, **style: object) -> None:
         # Without parse_math a class named "$a_1$" would be set as a formula.
         place = (x / canvas.shape[1], 1 - y / canvas.shape[0])
-        figure.text(*place, text, parse_math=False, va="baseline", **style)  # type: ignore[arg-type]
+        figure.text(*place, _keep_direction(text), parse_math=False, va="baseline", **style)  # type: ignore[arg-type]
 
-    for index, (ink, lines) in enumerate(zip(_measure_ink(images), wrapped, strict=True)):
+    for index, (picture, lines) in enumerate(zip(paint, wrapped, strict=True)):
         row, column = divmod(index, columns)
         y, x = top + row * step_y + caption, left + column * step_x
         # A hairline around each picture shows where it ends, for white on white has no edge.
         canvas[y - 1 : y + tile_height + 1, x - 1 : x + tile_width + 1] = 0.82
-        canvas[y : y + tile_height, x : x + tile_width] = 1 - ink.repeat(factor, 0).repeat(factor, 1)
+        canvas[y : y + tile_height, x : x + tile_width] = picture.repeat(factor, 0).repeat(factor, 1)
         for number, line in enumerate(reversed(lines)):
             place = (x + tile_width / 2, y - 9 - LINE * number)
             write(line, *place, ha="center", size=TITLE_POINTS, color="#222222")
     if heading:
         write(heading, MARGIN, MARGIN + 10, ha="left", size=HEADING_POINTS, color="#111111")
     figure.figimage(canvas, cmap="gray", vmin=0, vmax=1, origin="upper")
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    save_figure(figure, path, dpi=DPI, metadata={"Software": None})
     return path
 
 
-def _measure_ink(images: np.ndarray) -> np.ndarray:
-    """Images as darkness from 0 to 1; uint8 keeps 0 as white, a constant sheet is white."""
+def save_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """As a PNG. A character that the font lacks is drawn as a box, which says it; a warning would say it twice."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, format="png", **options)
+
+
+def _keep_direction(text: str) -> str:
+    """From left to right, whatever script it begins in: of two Hebrew names, `X read as Y` must not become
+    `Y read as X`.
+    """
+    turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
+    return f"\N{LEFT-TO-RIGHT MARK}{text}" if turned else text
+
+
+def _measure_levels(images: np.ndarray) -> np.ndarray:
+    """Levels from 0 to 1: of grey ones how dark, of colours how bright. Bytes keep 0, and bytes of colours 255 too;
+    a constant sheet is 0.
+    """
     values = np.nan_to_num(images.astype(np.float64))
     low = min(0.0, values.min()) if images.dtype == np.uint8 else values.min()
-    span = values.max() - low
+    span = 255.0 if images.dtype == np.uint8 and images.ndim == 4 else values.max() - low
     return (values - low) / (span if span > 0 else 1.0)
 
 

@@ -6,6 +6,7 @@ Whatever comes from a run, a dataset or a record goes through `escape_text`; all
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from neuroforge_jax.report.formats import spell_controls
 from neuroforge_jax.report.series import DARK, LIGHT
 
 
@@ -38,6 +39,8 @@ figcaption { font-size: .85rem; margin-top: .2rem; }
 svg { display: block; width: 100%; max-width: 44rem; height: auto; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .soft { fill: var(--soft); } svg .axis { stroke: var(--line); fill: none; }
 svg .whisker { stroke: var(--ink); fill: none; }
+svg .ideal { stroke: var(--soft); fill: none; stroke-dasharray: 5 4; } svg .cell { fill: var(--c0); }
+svg .points { stroke: var(--c0); stroke-width: 5px; stroke-linecap: round; opacity: .55; }
 svg .halo { stroke: var(--paper); stroke-width: 3px; paint-order: stroke; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; min-width: 100%; }
@@ -48,7 +51,8 @@ th:first-child, td:first-child, .words td, .words th { text-align: left; }
 th { color: var(--soft); font-weight: 500; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem;
   margin: .2rem 0 1rem; overflow-x: auto; font: 12.5px/1.45 ui-monospace, monospace; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.2rem, 1fr)); gap: .8rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.2rem, 1fr)); gap: .8rem;
+  margin-top: 1rem; }
 .pictures img { width: 100%; image-rendering: pixelated; border: 1px solid var(--line); background: #000; }
 .pictures figcaption { font-size: .75rem; overflow-wrap: anywhere; }
 @media print { :root { color-scheme: light; } body { font-size: 11px; }
@@ -58,8 +62,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def escape_text(value: object) -> str:
-    """Any value as text that HTML does not read as its own."""
-    return escape(str(value), quote=True)
+    """Any value as text that HTML does not read as its own, and that leaves the words beside it where they are."""
+    return escape(spell_controls(str(value)), quote=True)
 
 
 def render_document(title: str, lead: str, sections: Iterable[str]) -> str:

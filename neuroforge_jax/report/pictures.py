@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from neuroforge_jax.report.grid import draw_image_grid
+from neuroforge_jax.report.formats import spell_controls
+from neuroforge_jax.report.grid import draw_image_grid, save_figure
 from neuroforge_jax.report.run_files import (
     RunFiles,
     count_mistakes,
@@ -53,8 +54,8 @@ def draw_learning_curves(run: RunFiles, path: Path) -> Path:
             f"{result['dataset']}, {result['backend']}: "
             f"{result['epochs']} epochs in {result['train_seconds']:.2f} s"
         )
-        figure.suptitle(title, fontsize=11, parse_math=False)
-    figure.savefig(path)
+        figure.suptitle(spell_controls(title), fontsize=11, parse_math=False)
+    save_figure(figure, path)
     return path
 
 

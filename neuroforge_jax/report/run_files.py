@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from neuroforge_jax.config import TrainConfig
+from neuroforge_jax.data.pictures import are_pictures
 from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.model.model import FittedModel
+from neuroforge_jax.report.formats import spell_controls
 from neuroforge_jax.report.series import Series
 from neuroforge_jax.system.files import read_json
 from neuroforge_jax.system.provenance import installed_version
@@ -25,7 +27,7 @@ QUANTITIES = ("loss", "accuracy")
 @dataclass(frozen=True)
 class RunFiles:
     """What a folder holds. result, model: None for a run that has not ended. memory: where it was profiled.
-    predictions: arrays by name.
+    predictions: arrays by name. importance: of the columns of a table, where it was measured.
     """
 
     name: str
@@ -36,6 +38,7 @@ class RunFiles:
     model: Mapping[str, Any] | None
     memory: Mapping[str, Any] | None
     predictions: Mapping[str, np.ndarray]
+    importance: Mapping[str, Any] | None = None
 
     @property
     def config_without_seed(self) -> dict[str, Any]:
@@ -50,7 +53,7 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class Mistake:
-    """image [H, W]: as the model got it. caption: the true class, the predicted one and its probability."""
+    """image [H, W] or [H, W, 3]: as the model got it. caption: true class, predicted one, and its probability."""
 
     image: np.ndarray
     caption: str
@@ -99,6 +102,7 @@ def read_run(folder: Path) -> RunFiles:
         _read_if_there(folder / "model.json"),
         _read_if_there(folder / "memory.json"),
         predictions,
+        _read_if_there(folder / "importance.json"),
     )
 
 
@@ -156,17 +160,26 @@ def _select_lines(group: Sequence[RunFiles], quantity: str, runs: int) -> list[S
 def select_mistakes(run: RunFiles) -> list[Mistake]:
     """The most confident mistakes, the most confident first; none where the samples are no pictures."""
     model, predictions = run.model or {}, run.predictions
-    if len(model.get("shape", ())) != 2 or not len(predictions.get("worst", ())):
+    if not are_pictures(model.get("shape", ())) or not len(predictions.get("worst", ())):
         return []
-    classes = model["classes"]
+    classes = class_names(model)
     return [
         Mistake(
             image.reshape(model["shape"]),
-            f"{classes[predictions['labels'][index]]} read as {classes[predictions['predicted'][index]]}, "
-            f"{predictions['confidence'][index]:.0%}",
+            spell_controls(
+                f"{classes[predictions['labels'][index]]} read as {classes[predictions['predicted'][index]]}, "
+                f"{predictions['confidence'][index]:.0%}"
+            ),
         )
         for index, image in zip(predictions["worst"], predictions["worst_inputs"], strict=True)
     ]
+
+
+def class_names(model: Mapping[str, Any] | None) -> list[str]:
+    """Of a model.json; format 1 had them at the top. Empty where numbers or labels are predicted."""
+    described = model or {}
+    target = described.get("target", {"task": "classification", "classes": described.get("classes", ())})
+    return list(target["classes"]) if target["task"] == "classification" else []
 
 
 def count_mistakes(run: RunFiles) -> tuple[int, int]:

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from neuroforge_jax.report import page
-from neuroforge_jax.report.charts import Axis, draw_line_chart, draw_matrix
+from neuroforge_jax.report.axes import Axis
+from neuroforge_jax.report.charts import draw_line_chart, draw_matrix
 from neuroforge_jax.report.formats import Format, format_bytes, format_number, format_percent
+from neuroforge_jax.report.quality_page import render_class_table, render_quality
 from neuroforge_jax.report.run_files import (
     RunFiles,
+    class_names,
     count_mistakes,
     select_learning_curves,
     select_mistakes,
@@ -36,6 +39,7 @@ def render_run_page(runs: Sequence[RunFiles]) -> str:
         page.render_section("Learning curves", page.render_grid(_draw_curves(runs))),
         page.render_section("Side by side", _compare_runs(runs)) if len(runs) > 1 else "",
         *(_render_mistakes(run, several=len(runs) > 1) for run in runs),
+        render_quality(first) if len(runs) == 1 else "",
         page.render_section("Memory", _render_memory(first.memory))
         if len(runs) == 1 and first.memory
         else "",
@@ -58,6 +62,8 @@ def _render_tiles(run: RunFiles) -> str:
     training = f"training, {result['epochs']} epochs"
     peak = f"of the {result['matmul_peak_dtype']} matrix-product peak"
     labels = {"train_seconds": training, "compile_seconds": "compilation", "share_of_peak": peak}
+    if (majority := result.get("test_majority_share")) is not None:
+        labels["test_accuracy"] = f"test accuracy; the largest class has {majority:.1%}"
     facts = [
         (show(result[key]), labels.get(key, label))
         for key, (label, show) in RESULTS.items()
@@ -72,6 +78,7 @@ def render_result(run: RunFiles) -> str:
         _render_tiles(run),
         page.render_section("Learning curves", page.render_grid(_draw_curves([run]))),
         _render_mistakes(run, several=False),
+        render_quality(run),
     ]
     inside = page.escape_text(page.render_document(run.name, _describe_run(run), sections))
     return f'<iframe srcdoc="{inside}" style="width: 100%; height: 44em; border: 0"></iframe>'
@@ -123,7 +130,13 @@ def _render_memory(profile: Mapping[str, Any]) -> str:
 
 RESULTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "test_accuracy": ("test accuracy", lambda value: f"{value:.2%}"),
+    "test_balanced_accuracy": ("balanced accuracy", lambda value: f"{value:.2%}"),
+    "test_roc_auc": ("ROC AUC", lambda value: f"{value:.4f}"),
     "test_loss": ("test loss", lambda value: f"{value:.4g}"),
+    "test_rmse": ("test RMSE", lambda value: f"{value:.4g}"),
+    "test_mae": ("test MAE", lambda value: f"{value:.4g}"),
+    "test_r2": ("test R²", lambda value: f"{value:.4f}"),
+    "test_pinball": ("test pinball loss", lambda value: f"{value:.4g}"),
     "train_seconds": ("training time", lambda value: f"{value:.3g} s"),
     "compile_seconds": ("compilation time", lambda value: f"{value:.3g} s"),
     "samples_per_second": ("samples per second", lambda value: f"{value:,.0f}"),
@@ -147,18 +160,14 @@ def _compare_runs(runs: Sequence[RunFiles]) -> str:
 
 
 def _render_mistakes(run: RunFiles, *, several: bool) -> str:
-    """The confusion matrix, and the most confident mistakes where samples are pictures."""
-    classes, predictions = (run.model or {}).get("classes") or [], run.predictions
-    if "labels" not in predictions or not 2 <= len(classes) <= MOST_CLASSES:
+    """The confusion matrix, each class's recall and precision, and pictures of the most confident mistakes."""
+    classes, predictions = class_names(run.model), run.predictions
+    if "labels" not in predictions or not classes:
         return ""
-    counts = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(counts, (predictions["labels"], predictions["predicted"]), 1)
+    labels, predicted = predictions["labels"], predictions["predicted"]
     wrong, samples = count_mistakes(run)
     title = f"{wrong:,} mistakes in {samples:,} test samples"
-    matrix = page.render_figure(
-        draw_matrix(counts.tolist(), classes, title=title),
-        "rows: the true class; columns: the predicted class; shades: the share of the row",
-    )
+    parts = [_draw_confusion(classes, labels, predicted, title)] if 2 <= len(classes) <= MOST_CLASSES else []
     shown = ""
     if mistakes := select_mistakes(run):
         images = [(_encode_png(mistake.image), mistake.caption) for mistake in mistakes]
@@ -166,22 +175,40 @@ def _render_mistakes(run: RunFiles, *, several: bool) -> str:
             "The most confident mistakes, with the probability of the predicted class; the most confident first."
         )
     heading = f"{run.name}: {title}" if several else title
-    return page.render_section(heading, f'<div class="grid">\n{matrix}\n<div>{shown}</div>\n</div>')
+    table = render_class_table(classes, labels, predicted)
+    return page.render_section(heading, page.render_grid([*parts, table]), shown)
+
+
+def _draw_confusion(classes: Sequence[str], labels: np.ndarray, predicted: np.ndarray, title: str) -> str:
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return page.render_figure(
+        draw_matrix(counts.tolist(), classes, title=title),
+        "rows: the true class; columns: the predicted class; shades: the share of the row",
+    )
 
 
 def _encode_png(image: np.ndarray) -> str:
     from PIL import Image
 
-    numbers = image.astype(np.float64)
-    low, high = numbers.min(), numbers.max()
-    grey = np.zeros(image.shape) if high == low else (numbers - low) / (high - low) * 255
+    if image.ndim == 2 or image.dtype != np.uint8:  # colours as bytes are shown as they are
+        numbers = image.astype(np.float64)
+        low, high = numbers.min(), numbers.max()
+        levels = np.zeros(image.shape) if high == low else (numbers - low) / (high - low) * 255
+        image = levels.astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(grey.astype(np.uint8)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+COLUMNS_NAMED = ("target", "drop", "categorical", "numeric", "time", "missing")
+"""Settings that are not shown where they name nothing."""
+
+
 def _render_settings(values: Mapping[str, Any]) -> str:
-    rows = [(name.replace("_", " "), _format_setting(value)) for name, value in strip_paths(values).items()]
+    given = {name: value for name, value in strip_paths(values).items() if value is not None}
+    given = {name: value for name, value in given.items() if value or name not in COLUMNS_NAMED}
+    rows = [(name.replace("_", " "), _format_setting(value)) for name, value in given.items()]
     return page.render_table(["", ""], rows, words=True)
 
 

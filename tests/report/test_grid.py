@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from neuroforge_jax.report.grid import draw_image_grid
@@ -31,6 +32,15 @@ def test_a_sheet_is_white_around_its_pictures(tmp_path):
     for edge in (sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]):
         assert (edge == 1).all()
     assert (sheet[-60:, -60:] == 1).all()  # the fourth place of two by two stays empty
+
+
+def test_colours_are_shown_as_they_are(tmp_path):
+    image = np.zeros((1, 2, 3, 3), np.uint8)
+    image[0, 0, 0], image[0, 1, 2] = (255, 0, 0), (0, 51, 102)
+    sheet = (drawn(tmp_path, image) * 255).round().astype(int).reshape(-1, 3).tolist()
+    side = 37  # of a pixel
+    assert sheet.count([255, 0, 0]) == sheet.count([0, 51, 102]) == side**2
+    assert sheet.count([0, 0, 0]) == 4 * side**2
 
 
 def test_uint8_and_float_give_the_same_sheet(tmp_path):
@@ -76,3 +86,15 @@ def test_what_does_not_fit_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match="titles for images"):
             draw_image_grid(images, titles, tmp_path / "grid.png")
+
+
+def test_a_title_reads_from_left_to_right_and_a_character_that_the_font_lacks_is_no_warning(
+    tmp_path, monkeypatch
+):
+    """Matplotlib read `שלום read as b` from right to left: what was read as what was exchanged."""
+    written = []
+    monkeypatch.setattr(Figure, "text", lambda self, x, y, text, **style: written.append(text))
+    draw_image_grid(np.zeros((2, 4, 4)), ["שלום read as b", "b read as a"], tmp_path / "grid.png")
+    assert written == ["\N{LEFT-TO-RIGHT MARK}שלום read as b", "b read as a"]
+    monkeypatch.undo()
+    draw_image_grid(np.zeros((1, 4, 4)), ["👍 read as 猫"], tmp_path / "grid.png")

@@ -20,6 +20,7 @@ from neuroforge_jax.report.explain_page import render_explain_page
 from neuroforge_jax.report.run_files import read_run
 from neuroforge_jax.report.run_page import render_run_page
 from tests.report.test_pages import bench_record, folders, started, training
+from tests.report.test_quality_page import COLUMNS, make_regression
 
 __all__ = ["folders"]
 
@@ -30,7 +31,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("one run", "three runs", "benchmark", "explained")
+NAMES = ("one run", "three runs", "numbers", "columns", "benchmark", "explained")
 RECORDS = ("bench_peers", "bench_scaling", "bench_quick", "bench_speedrun", "bench_population")
 
 MEASURE = """
@@ -47,15 +48,22 @@ const overlaps = [...document.querySelectorAll("svg")].flatMap(svg => {
     Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 * scale &&
     Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2 * scale).map(([other]) => `${name} / ${other}`));
 });
-const found = {overlaps,
+const measured = {overlaps,
   scroll: document.documentElement.scrollWidth, window: window.innerWidth, cut: words,
   sizes: figures.map(r => [r.width, r.height]), dark: getComputedStyle(document.body).backgroundColor};
-parent.document.body.setAttribute("data-found", JSON.stringify(found));
+parent.found[frameElement.id] = measured;
 </script>
 """
 """Put into a copy of the page without its policy, which forbids scripts; the copy lies in a frame, which may be
 narrower than a window of this browser.
 """
+
+TELL = """
+<script>
+addEventListener("load", () => document.body.setAttribute("data-found", JSON.stringify(found)));
+</script>
+"""
+"""At the end of the page around the frames, once all of them are there."""
 
 
 def rungs_of(names, records):
@@ -88,6 +96,8 @@ def pages(folders):
         "three runs": render_run_page(runs),
         "benchmark": render_bench_page(bench_record(*ladder, started("startup/process/import"), *curve)),
         "explained": render_explain_page(rungs_of(names, record["cases"]), record),
+        "numbers": render_run_page([make_regression(runs[0])]),
+        "columns": render_run_page([replace(runs[0], importance=COLUMNS)]),
         "memory that hardly grows": render_run_page([replace(runs[0], epochs=grown)]),
         **{
             name: render_bench_page(json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()))
@@ -117,18 +127,31 @@ def browse(path, *flags):
     )
 
 
-@pytest.mark.parametrize("name", [*NAMES, *RECORDS, "memory that hardly grows"])
-@pytest.mark.parametrize("width", [390, 1200])
-def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, tmp_path):
-    page = pages[name]
-    without_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-    path = tmp_path / "page.html"
-    inner = html.escape(without_policy.replace("</body>", f"{MEASURE}</body>"))
-    path.write_text(
-        f'<body><iframe style="border:0;width:{width}px;height:900px" srcdoc="{inner}"></iframe></body>'
-    )
+WIDTHS = (390, 1200)
+
+
+@pytest.fixture(scope="module")
+def measures(pages, tmp_path_factory):
+    """What each page is like in a frame of each width, by `name at width`: all of them in one browser."""
+    frames = []
+    for name, page in pages.items():
+        without_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+        inner = html.escape(without_policy.replace("</body>", f"{MEASURE}</body>"))
+        frames += [
+            f'<iframe id="{name} at {width}" style="border:0;width:{width}px;height:900px" srcdoc="{inner}">'
+            "</iframe>"
+            for width in WIDTHS
+        ]
+    path = tmp_path_factory.mktemp("frames") / "pages.html"
+    path.write_text(f"<body><script>var found = {{}};</script>{''.join(frames)}{TELL}</body>")
     dom = browse(path, "--window-size=1300,1000", "--dump-dom").stdout
-    found = json.loads(html.unescape(re.search(r'data-found="(.*?)"', dom)[1]))
+    return json.loads(html.unescape(re.search(r'data-found="(.*?)"', dom)[1]))
+
+
+@pytest.mark.parametrize("name", [*NAMES, *RECORDS, "memory that hardly grows"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_page_fits_its_window_and_shows_every_figure(name, width, pages, measures):
+    page, found = pages[name], measures[f"{name} at {width}"]
     assert found["window"] == width
     assert found["scroll"] <= width
     assert len(found["sizes"]) == page.count("<svg") + page.count("<img")

@@ -12,13 +12,15 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.report.__main__ import main
+from neuroforge_jax.report.axes import choose_ticks
 from neuroforge_jax.report.bench_page import render_bench_page
-from neuroforge_jax.report.charts import choose_ticks
 from neuroforge_jax.report.run_files import read_run
 from neuroforge_jax.report.run_page import render_run_page, strip_paths
 from tests.conftest import make_blobs
 
 VOID = {"meta", "img"}
+
+EVIL = "$e$\n\N{RIGHT-TO-LEFT OVERRIDE}f"
 
 
 class Outline(HTMLParser):
@@ -61,7 +63,7 @@ def folders(tmp_path_factory):
         blobs.test.inputs.reshape(-1, 4, 4),
         np.roll(blobs.test.targets, 3),  # so that there are mistakes to be shown
         name="/home/somebody/secret/blobs.npz",
-        classes=["<script>alert(1)</script>", "b & c", 'say "d"', "e"],
+        classes=["<script>alert(1)</script>", "b & c", 'say "d"', EVIL],
     )
     base = {"hidden": (8,), "batch_size": 32, "epochs": 3, "backend": "optimized", "learning_rate": 0.1}
     for name, more in {"one": {"seed": 1}, "two": {"seed": 2}, "other": {"hidden": (5,), "seed": 1}}.items():
@@ -77,7 +79,7 @@ def test_a_page_of_one_run_shows_all_of_it(folders):
     assert any("mistakes in" in heading for heading in outline.headings)
     result = json.loads((folders / "one" / "result.json").read_text())
     assert f"{result['test_accuracy']:.2%}" in outline.words
-    assert outline.count("svg") == 5
+    assert outline.count("svg") == 6
     with np.load(folders / "one" / "predictions.npz") as saved:
         assert outline.count("img") == len(saved["worst"]) > 0
 
@@ -87,6 +89,8 @@ def test_every_string_is_escaped_and_nothing_is_fetched(folders):
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; read as" in page
     assert "say &quot;d&quot;" in page
+    assert "$e$\n\\u202ef" in page
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page
     outline = Outline(page)
     assert all(not {"href", "onclick", "onload"} & attributes.keys() for _, attributes in outline.seen)
     assert all(source.startswith("data:") for _, a in outline.seen if (source := a.get("src")))

@@ -1,11 +1,15 @@
 """The PNG files of a run show what its page shows."""
 
+import base64
+import io
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 from neuroforge_jax.report import pictures
 from neuroforge_jax.report.run_files import read_run, select_mistakes
@@ -60,6 +64,22 @@ def test_the_most_confident_mistakes_are_those_of_the_page(folders, tmp_path, fi
     assert page.count("read as") >= len(mistakes)
     shares = [int(mistake.caption.rpartition(", ")[2].rstrip("%")) for mistake in mistakes]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_mistakes_in_colour_are_shown_in_colour_on_page_and_file(folders, tmp_path):
+    run = read_run(folders / "one")
+    worst = np.zeros((len(run.predictions["worst"]), 2, 2, 3), np.uint8)
+    worst[:, 0, 0] = (200, 30, 0)
+    of_colours = replace(
+        run,
+        model={**run.model, "shape": [2, 2, 3]},
+        predictions={**run.predictions, "worst_inputs": worst.reshape(len(worst), -1)},
+    )
+    assert pictures.draw_mistakes(of_colours, tmp_path / "mistakes.png")
+    drawn = np.asarray(Image.open(tmp_path / "mistakes.png").convert("RGB")).reshape(-1, 3)
+    assert [200, 30, 0] in np.unique(drawn, axis=0).tolist()
+    png = render_run_page([of_colours]).partition("data:image/png;base64,")[2].partition('"')[0]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(png)))), worst[0])
 
 
 def test_a_run_without_mistakes_has_no_picture_of_them(folders, tmp_path):

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from neuroforge_jax.report.charts import Axis, draw_line_chart, draw_roofline
+from neuroforge_jax.report.axes import Axis
+from neuroforge_jax.report.charts import draw_line_chart, draw_roofline
 from neuroforge_jax.report.pictures import MARKERS as MATPLOTLIB_MARKERS
 from neuroforge_jax.report.series import DARK, DASHES, LIGHT, MARKERS, Series, choose_look
 

@@ -1,0 +1,127 @@
+"""What a run says of its test data: in its folder, in its table and in its header."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import neuroforge_jax as nf
+from neuroforge_jax.data.types import Split
+from neuroforge_jax.job.assessment import assess
+from neuroforge_jax.job.quality_rows import describe_majority, quality_rows
+from tests.conftest import make_blobs
+
+FIGURES = {
+    "test_accuracy": None,
+    "test_loss": 0.5,
+    "best_validation_loss": None,
+    "best_epoch": 2,
+    "best_test_accuracy_of_an_epoch": 0.9,
+    "train_loss": 0.4,
+}
+
+
+def refuse(word):
+    raise AssertionError(f"{word} is no JSON")
+
+
+def test_the_scores_of_the_test_data_are_in_the_result_of_a_saved_run(small_config, blobs, tmp_path):
+    result = nf.fit(small_config, blobs, nf.RunOptions(run_dir=tmp_path / "run"))
+    saved = json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=refuse)
+    labels = blobs.test.targets
+    predicted = nf.predict(result.model, result.params, blobs.test.inputs).argmax(axis=1)
+    recalls = [(predicted[labels == index] == index).mean() for index in range(4)]
+    assert saved["test_balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert saved["test_log_loss"] == pytest.approx(saved["test_loss"], rel=1e-5)
+    assert saved["test_majority_share"] == np.bincount(labels).max() / len(labels)
+    assert 0.9 < saved["test_roc_auc"] <= 1
+    with np.load(tmp_path / "run" / "predictions.npz") as arrays:
+        np.testing.assert_array_equal(arrays["probabilities"].argmax(axis=1), predicted)
+        np.testing.assert_allclose(arrays["probabilities"].sum(axis=1), 1, rtol=1e-6)
+        np.testing.assert_array_equal(arrays["probability_rows"], np.arange(len(labels)))
+
+
+def test_who_neither_shows_nor_saves_a_run_does_not_wait_for_scores(small_config, blobs, monkeypatch):
+    monkeypatch.setattr("neuroforge_jax.run.assess", lambda *_: pytest.fail("scored"))
+    result = nf.fit(small_config, blobs)
+    assert result.assessment is None
+    assert "test_roc_auc" not in result.figures
+    assert result.test_accuracy > 0.5
+
+
+def test_of_many_probabilities_samples_at_equal_distances_are_kept(small_config, blobs, monkeypatch):
+    monkeypatch.setattr("neuroforge_jax.job.assessment.MOST_PROBABILITIES", 100)
+    model, state = nf.init(small_config, blobs)
+    whole = assess(model, state.params, blobs.test)  # 57 samples × 4 classes
+    assert whole.arrays["probability_rows"].tolist() == list(range(0, 57, 3))
+    assert whole.arrays["probabilities"].shape == (19, 4)
+    assert len(whole.arrays["labels"]) == len(whole.arrays["confidence"]) == 57
+
+
+def test_samples_of_weight_0_change_no_score(small_config, blobs):
+    model, state = nf.init(small_config, blobs)
+    test, first = blobs.test, blobs.test[:30]
+    weights = (np.arange(len(test)) < 30).astype(np.float32)
+    weighted = assess(model, state.params, Split(test.inputs, test.targets, weights))
+    assert weighted.named("test") == pytest.approx(assess(model, state.params, first).named("test"))
+
+
+def test_a_fill_value_among_the_test_targets_ends_no_run(small_config, tmp_path, capsys):
+    """1e20 ended the run with an AssertionError after its training, and NaN was written as JSON."""
+    inputs = np.random.default_rng(0).normal(size=(200, 3))
+    targets = inputs[:, 0].copy()
+    test = targets[:50].copy()
+    test[7] = 1e20
+    dataset = nf.Dataset.from_arrays(inputs, targets, inputs[:50], test)
+    options = nf.RunOptions(run_dir=tmp_path / "run")
+    nf.fit(replace(small_config, loss="mse"), dataset, options, callbacks=[nf.Console(), nf.Report()])
+    saved = json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=refuse)
+    assert saved["test_loss"] is None
+    assert saved["test_rmse"] == pytest.approx(1e20 / np.sqrt(50))
+    out = capsys.readouterr().out
+    assert "test loss" in out
+    assert "RMSE 1.414e+19" in out
+    assert "far outside and not drawn: 1" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_accuracy_stands_beside_the_share_of_the_largest_class():
+    scores = {"test_accuracy": 0.861, "test_majority_share": 0.764, "test_balanced_accuracy": 0.78}
+    rows = dict(quality_rows({**FIGURES, **scores, "test_roc_auc": 0.91234}))
+    assert rows["test accuracy"] == "86.10% (the largest class has 76.40%)   loss 0.5000"
+    assert rows["by class"] == "balanced accuracy 78.00%   ROC AUC 0.9123"
+
+
+def test_a_regression_shows_its_error_in_the_units_of_the_data():
+    rows = dict(quality_rows({**FIGURES, "test_rmse": 51234.5, "test_mae": 4.25}))
+    assert rows == {"test loss": "0.5", "test error": "RMSE 5.123e+04   MAE 4.25"}
+
+
+@pytest.mark.parametrize(("healthy", "largest"), [(9, "healthy"), (8, None), (1, "ill")])
+def test_a_class_of_more_than_four_fifths_is_told_before_the_training(healthy, largest):
+    labels = (np.arange(10) >= healthy).astype(np.int32)
+    dataset = nf.Dataset.from_arrays(np.ones((10, 2)), labels, classes=["healthy", "ill"])
+    told = "" if largest is None else f"90.0% of the training samples are of class {largest}"
+    assert describe_majority(dataset).partition(",")[0] == told
+
+
+def test_a_regression_has_no_majority():
+    assert describe_majority(nf.Dataset.from_arrays(np.ones((4, 2)), np.arange(4) / 3)) == ""
+
+
+def test_a_result_in_a_notebook_shows_the_scores(small_config):
+    page = nf.fit(small_config, make_blobs())._repr_html_()
+    assert "balanced accuracy" in page
+    assert "calibration" in page
+
+
+def test_times_in_seconds_are_assessed_as_they_were_trained_on():
+    """Their origin was subtracted twice: from a split that is stored without it, too."""
+    x, y = (1.7e9 + 3.0 * np.arange(100))[:, None], np.arange(100) // 50
+    dataset = nf.Dataset.from_arrays(x, y, x, y)
+    config = nf.TrainConfig(hidden=(8,), batch_size=10, epochs=20, learning_rate=0.1, backend="optimized")
+    result = nf.fit(config, dataset)
+    found = assess(result.model, result.params, dataset.test)
+    assert found.scores["accuracy"] == result.test_accuracy > 0.95
+    of_rows = nf.predict(result.model, result.params, x)
+    np.testing.assert_array_equal(of_rows, nf.predict(result.model, result.params, dataset.test))
