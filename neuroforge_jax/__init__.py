@@ -8,7 +8,9 @@
 The names are loaded where they are first used: importing the package imports nothing heavy.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
@@ -18,12 +20,21 @@ if TYPE_CHECKING:
     from neuroforge_jax.backends.table import BACKENDS, Backend
     from neuroforge_jax.callbacks.base import Callback
     from neuroforge_jax.callbacks.console import Console
-    from neuroforge_jax.config import RunOptions, TrainConfig
+    from neuroforge_jax.config import DataConfig, RunOptions, TrainConfig
     from neuroforge_jax.data.batch import draw_batch, to_device
     from neuroforge_jax.data.datasets import load_dataset
     from neuroforge_jax.data.stream import ArraySource, IteratorSource
     from neuroforge_jax.data.types import Dataset, Split
-    from neuroforge_jax.job.pieces import evaluate, init, parts, predict, prepare, steps_per_epoch
+    from neuroforge_jax.job.importance import permutation_importance
+    from neuroforge_jax.job.pieces import (
+        evaluate,
+        init,
+        parts,
+        predict,
+        predict_proba,
+        prepare,
+        steps_per_epoch,
+    )
     from neuroforge_jax.kernels.dense_kernel import DenseKernel
     from neuroforge_jax.kernels.forms import activate
     from neuroforge_jax.model.io import load
@@ -42,6 +53,7 @@ _HOMES = {
     "Callback": "callbacks.base",
     "Console": "callbacks.console",
     "Dataset": "data.types",
+    "DataConfig": "config",
     "DenseKernel": "kernels.dense_kernel",
     "Execution": "backends.executors.base",
     "ExecutorSpec": "backends.executors.base",
@@ -67,6 +79,8 @@ _HOMES = {
     "load_dataset": "data.datasets",
     "parts": "job.pieces",
     "predict": "job.pieces",
+    "predict_proba": "job.pieces",
+    "permutation_importance": "job.importance",
     "prepare": "job.pieces",
     "step_parts": "profiling.step_parts",
     "steps_per_epoch": "job.pieces",
@@ -77,6 +91,7 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "TrainConfig",
+    "DataConfig",
     "RunOptions",
     "load_dataset",
     "Dataset",
@@ -94,6 +109,8 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "steps_per_epoch",
     "evaluate",
     "predict",
+    "predict_proba",
+    "permutation_importance",
     "load",
     "verify_backend",
     "ArraySource",
@@ -114,6 +131,19 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "step_parts",
     "StepParts",
 ]
+
+
+class _Package(ModuleType):
+    """`predict` and `evaluate` are functions here, and commands of the same names: importing the module of a
+    command must not take the function's place.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

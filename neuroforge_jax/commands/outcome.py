@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from neuroforge_jax.errors import UserError, first_line
@@ -29,18 +30,24 @@ def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}")
         return error.exit_code
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        _tell(str(stop))
         return stop.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _tell("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has what it wanted; not even the interpreter's last flush may complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _tell(text: str) -> None:
+    """On standard error; where the terminal is gone nobody hears it, and the exit code is the same."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _shorten(record: logging.LogRecord) -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from neuroforge_jax.backends.table import BACKENDS
-from neuroforge_jax.bench import main
+from neuroforge_jax.bench import _line, main
 from neuroforge_jax.benchmarking import running, startup, suites
 from neuroforge_jax.benchmarking.extras import select_extras
 from neuroforge_jax.benchmarking.options import BenchOptions
@@ -138,6 +138,17 @@ def test_the_suites_are_listed(capsys):
     assert [line.split()[0] for line in out.splitlines()] == list(SUITES)
 
 
+def test_a_line_says_what_a_table_reached_and_whether_that_was_the_goal():
+    spread = {"median": 2.0, "interval": [1.9, 2.1]}
+    row = {"name": "tables/adult/ours", "group": "tables", "contender": "ours", "seconds": spread}
+    ours = row | {"accuracy": {"mean": 0.8541}, "goal": 0.852, "reached": True}
+    assert " ".join(_line(ours).split()) == "adult, ours 2 s ± 5.0% 85.41% on average, reached 85.20%"
+    ours = row | {"rmse": {"mean": 0.52}, "goal": 0.515, "reached": False}
+    assert _line(ours).endswith("RMSE 0.52, missed 0.515")
+    theirs = row | {"accuracy": {"mean": 0.85}, "ratio": {"median": 0.25}}
+    assert _line(theirs).endswith("85.00% on average 4 × slower")
+
+
 REFUSED = {
     "--suite quik": "unknown suite 'quik': known are quick",
     "--only nothing/*": "no case of suite quick has such a name: backends/b64/naive",
@@ -153,6 +164,8 @@ REFUSED = {
     "--turn-seconds nan": "--turn-seconds nan: it takes a number",
     "--against HEAD --report r.html": "--report has no part in --against; leave one of them out",
     "--against HEAD --compare a.json b.json": "--compare has no part in --against",
+    "--against HEAD --tables folder": "--tables has no part in --against; leave one of them out",
+    "--suite tables --only cobol": "no case of suite tables has such a name: tables, titanic, tables/titanic/ours",
     "--against HEAD --fail-margin 0.01": "--fail-margin 0.01: it takes a number from --margin (0.05) to 100",
     "--fail-margin 0.5": "--fail-margin has an effect with --against alone; leave it out",
     "--compare a.json b.json --fail-margin 0.5": "--fail-margin has an effect with --against alone",

@@ -121,13 +121,12 @@ FLAGS = [
     "--validation-fraction 0.2 --patience 1 --activation gelu --initializer orthogonal --label-smoothing 0.1",
     "--optimizer adamw --weight-decay 0.01 --learning-rate 0.001 --normalization rms --dropout 0.1 --residual"
     " --beta2 0.95 --rate-factors biases=0.1,norms=6 --initializer lsuv",
-    "--optimizer nesterov --momentum 0.8 --schedule warmup-cosine --warmup 0.2 --clip-norm 1 --accumulate 4",
-    "--loss mse --train-samples 500 --target-accuracy 0.5 --precision tf32",
-    "--kernels xla --seed 7 --log-every 5 --on-divergence stop --debug",
-    "--precision fp16 --loss-scale 1024 --accumulate 2",
+    "--optimizer nesterov --momentum 0.8 --schedule warmup-cosine --warmup 0.2 --clip-norm 1 --accumulate 4"
+    " --precision fp16 --loss-scale 1024",
+    "--loss mse --train-samples 500 --target-accuracy 0.5 --precision tf32 --kernels xla --seed 7 --log-every 5"
+    " --on-divergence stop --debug",
     "--precision c=bf16,o=bf16 --normalization layer --residual",
-    "--backend async --chunk-steps 3 --read-ahead 1",
-    "--async-ops --mixed-precision",
+    "--async-ops --mixed-precision --chunk-steps 3 --read-ahead 1",
     "--backend naive --train-samples 64",
     "--hidden",
 ]
@@ -164,7 +163,8 @@ def looked_at(flags, capsys, tmp_path):
 
 
 def test_a_run_can_be_timed_traced_and_weighed_at_once(capsys, tmp_path):
-    _, written, folder = looked_at([], capsys, tmp_path)
+    out, written, folder = looked_at([], capsys, tmp_path)
+    assert "verified" not in out
     parts = written["step_parts"]
     assert sum(parts[row] or 0.0 for row in ROWS) == pytest.approx(parts["measured_seconds"], rel=0.05)
     assert written["memory"] == json.loads((folder / "memory.json").read_text())
@@ -193,6 +193,7 @@ def test_a_table_trains(capsys):
     assert not Path("runs/good/worst_mistakes.png").exists()
 
 
+@pytest.mark.faults
 def test_nothing_breaks_when_the_reader_of_the_pipe_goes_away(tmp_path):
     process = subprocess_of([*QUICK, "--epochs", "5"], cwd=tmp_path)
     process.stdout.readline()

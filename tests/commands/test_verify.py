@@ -15,8 +15,6 @@ from neuroforge_jax.verification.faults import FAULTS
 from neuroforge_jax.verification.verdict import Check, Verdict
 from tests.test_run import Recorder
 
-pytestmark = pytest.mark.full_effort
-
 FEW = ("tanh, binary, smoothed", "sgd")
 
 

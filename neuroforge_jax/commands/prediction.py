@@ -1,0 +1,148 @@
+"""The body of `predict` and `evaluate`: rows in, answers out, and how right they are where that is known."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import numpy as np
+import tyro
+
+from neuroforge_jax.backends.compilation_cache import keep_programs
+from neuroforge_jax.commands.prediction_inputs import InputReader, Piece
+from neuroforge_jax.commands.prediction_outputs import describe_outputs, open_writer
+from neuroforge_jax.config import DataConfig
+from neuroforge_jax.config.checks import check_choice, convert_fields
+from neuroforge_jax.data.values import names_of
+from neuroforge_jax.errors import ConfigError, DataError
+from neuroforge_jax.model.answers import score_outputs
+from neuroforge_jax.model.io import load
+from neuroforge_jax.model.model import FittedModel
+from neuroforge_jax.training.predict import device_of, predict_outputs
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What is predicted, and where the answers go."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """The folder of a run: finished, stopped or still running (its last save)."""
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="INPUT…")]
+    """Tables, .npy or .npz files, pictures or folders of them, or - for a table from standard input."""
+    output: Path | None = None
+    """File for the answers: .csv, .jsonl or .parquet (else CSV to standard output)."""
+    format: str | None = None
+    """csv, jsonl or parquet (by the ending of --output unless given)."""
+    id: str | None = None
+    """Column that is passed through to the answers, to tell the rows by (that of the training unless given)."""
+    delimiter: str | None = None
+    """What separates the cells of a text table (found in its first megabyte unless given)."""
+    decimal: str | None = None
+    """The decimal mark of a text table: . or , (found in its first megabyte unless given)."""
+    encoding: str | None = None
+    """The encoding of a text table (found in its first megabyte unless given)."""
+    header: str = "auto"
+    """auto, yes or no: whether the first row of a text table holds the names of the columns."""
+    missing: tuple[str, ...] = ()
+    """Texts that mean a missing value, besides empty cells, NA, N/A, NaN, null, None and ?."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self)
+        if self.format is not None:
+            check_choice(self, "format", "csv", "jsonl", "parquet")
+
+    @property
+    def file_format(self) -> DataConfig:
+        """How text tables are read."""
+        return DataConfig(
+            delimiter=self.delimiter,
+            decimal=self.decimal,
+            encoding=self.encoding,
+            header=self.header,
+            missing=self.missing,
+        )
+
+
+@dataclass(eq=False)
+class Scored:
+    """The rows so far: how many, and of those that say what is right, that and what the network said."""
+
+    rows: int = 0
+    targets: list[np.ndarray] = field(default_factory=list)
+    outputs: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, piece: Piece, outputs: np.ndarray) -> None:
+        """Keep what metrics need."""
+        self.rows += len(outputs)
+        if piece.targets is not None:
+            numbers = piece.targets.ndim == 2
+            there = ~np.isnan(piece.targets).any(axis=1) if numbers else piece.targets >= 0
+            self.targets.append(piece.targets[there])
+            self.outputs.append(outputs[there])
+
+    @property
+    def known(self) -> int:
+        """Rows that say what is right."""
+        return sum(map(len, self.targets))
+
+    def scores(self, model: FittedModel) -> dict[str, float]:
+        """Every metric of the rows that say what is right; none where no row does."""
+        if not self.known:
+            return {}
+        return score_outputs(model, np.concatenate(self.targets), np.concatenate(self.outputs))
+
+
+def run_predictions(options: PredictOptions, *, metrics_first: bool) -> None:
+    """Predict every row of every input, and print what the answers are worth where the inputs say what is right.
+
+    metrics_first: print metrics to standard output, and answers to a file alone. Raises CheckpointError, DataError
+    and ConfigError.
+    """
+    if not options.inputs:
+        raise ConfigError(f"nothing to predict: give tables, arrays or pictures behind {options.model}")
+    model, params = load(options.model)
+    reader = InputReader(model, options.inputs, options.file_format, options.id, _tell)
+    answers_wanted = options.output is not None or not metrics_first
+    scored = Scored()
+    with ExitStack() as stack:
+        write = stack.enter_context(open_writer(options.output, options.format)) if answers_wanted else None
+        stack.enter_context(keep_programs(device_of(params), (), _ignore))
+        for piece in reader.pieces():
+            outputs = predict_outputs(model, params, piece.inputs, device_of(params))
+            if write is not None and (len(outputs) or not scored.rows):
+                write(describe_outputs(model, outputs, piece.names))
+            scored.add(piece, outputs)
+    for note in reader.cells.notes():
+        _tell(note)
+    if metrics_first and not scored.known:
+        names = names_of(model.target.names) or "a target"
+        raise DataError(f"{' '.join(options.inputs)}: no row says what is right ({names}); use predict")
+    _print_scores(scored, model, options.output, sys.stdout if metrics_first else sys.stderr)
+
+
+def _print_scores(scored: Scored, model: FittedModel, output: Path | None, file: TextIO) -> None:
+    """Metrics, in the units of the data, and how many rows they are of."""
+    scores = scored.scores(model)
+    wide = max(map(len, scores), default=0)
+    for name, value in scores.items():
+        print(f"{name:<{wide}}  {value:.5g}", file=file)
+    rows = f"{scored.rows:,} row{'s' if scored.rows != 1 else ''}"
+    known = f", {scored.known:,} of them scored" if scores and scored.known < scored.rows else ""
+    print(f"{rows}{known}{'' if output is None else f'; predictions in {output}'}", file=file)
+
+
+def _tell(note: str) -> None:
+    print(f"note: {' '.join(note.split())}", file=sys.stderr)
+
+
+def _ignore(text: str) -> None:
+    """Where programs are kept is of no interest to who asks for predictions."""
+
+
+def parse_options(args: Sequence[str], prog: str, description: str) -> PredictOptions:
+    """The options that a command line gives."""
+    return tyro.cli(PredictOptions, args=args, prog=prog, description=description)
