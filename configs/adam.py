@@ -20,5 +20,6 @@ config = TrainConfig(
     weight_decay=0.01,
     schedule="warmup-cosine",
     clip_norm=1.0,
+    monitor="accuracy",
     patience=5,
 )

@@ -49,9 +49,11 @@ class BenchFlags:
     peer_python: Path | None = None
     """The Python that has the peers: torch and tensorflow (else this one)."""
     seeds: int = SEEDS
-    """Of the suite speedrun."""
+    """Of the suite speedrun; of the suite tables at most so many, which has 5, or 30 of a small table."""
     data_dir: Path | None = None
     """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
+    tables: Path | None = None
+    """Folder of the suite tables (else NEUROFORGE_TABLES, else tables in the folder of the datasets)."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -79,7 +81,7 @@ class BenchFlags:
             )
 
     def _check_against(self) -> None:
-        for name in ("list", "report", "explain", "compare", "peer_python", "data_dir"):
+        for name in ("list", "report", "explain", "compare", "peer_python", "data_dir", "tables"):
             if getattr(self, name):
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} has no part in --against; leave one of them out")
@@ -96,7 +98,13 @@ class BenchFlags:
     def options(self) -> BenchOptions:
         """How a suite is run."""
         return BenchOptions(
-            self.only, self.repetitions, self.turn_seconds, self.peer_python, self.data_dir, self.seeds
+            self.only,
+            self.repetitions,
+            self.turn_seconds,
+            self.peer_python,
+            self.data_dir,
+            self.seeds,
+            self.tables,
         )
 
     @property
@@ -228,19 +236,32 @@ def _line(case: dict[str, Any]) -> str:
 
     networks = case.get("networks", 1)
     what = f"{networks:,} at once" if networks > 1 else case["contender"]
+    if case["group"] == "tables":
+        what = case["name"].removeprefix("tables/").replace("/", ", ")
     candidate = f"  {what:<22}"
     if "skipped" in case:
         return f"{candidate} skipped: {case['skipped']}"
     if "seconds" in case:
-        seconds, accuracy = case["seconds"], case.get("accuracy")
-        reached = "" if accuracy is None else f"   {accuracy['mean']:.2%} on average"
+        seconds, reached = case["seconds"], _score(case)
         times = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
-        return f"{candidate} {format_duration(seconds['median']):>8} {_interval(seconds)}{reached} {times}".rstrip()
+        duration = f"{format_duration(seconds['median']):>8} {_interval(seconds):<7}"
+        return f"{candidate} {duration}{reached} {times}".rstrip()
     step = case["seconds_per_step"]
     share = f"{case['share_of_peak']:>5.0%} of peak" if case.get("share_of_peak") else " " * 13
     ratio = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
     interval = _interval(step) if "interval" in step else ""
     return f"{candidate} {format_duration(step['median']):>8} a step {interval:<8} {share} {ratio}"
+
+
+def _score(case: dict[str, Any]) -> str:
+    """What trainings reached on average, and whether that was the goal; empty where nothing is scored."""
+    if (rmse := case.get("rmse")) is not None:
+        score, goal = f"   RMSE {rmse['mean']:.4g}", f"{case.get('goal', 0):.4g}"
+    elif (accuracy := case.get("accuracy")) is not None:
+        score, goal = f"   {accuracy['mean']:.2%} on average", f"{case.get('goal', 0):.2%}"
+    else:
+        return ""
+    return score if "goal" not in case else f"{score}, {'reached' if case['reached'] else 'missed'} {goal}"
 
 
 def _interval(spread: dict[str, Any]) -> str:

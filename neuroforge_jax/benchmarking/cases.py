@@ -127,7 +127,7 @@ class Case:
         mlp, batch_size = self.job.model.mlp, self.config.batch_size
         flops = step_flops(mlp, batch_size)
         slots, compute = OPTIMIZER_SLOTS[self.config.optimizer], np.dtype(backend.policy.compute).itemsize
-        pixels = self.dataset.train.inputs.itemsize
+        pixels = self.dataset.train.inputs.dtype.itemsize
         moved = step_bytes(mlp, batch_size, input_bytes=pixels, slots=slots, compute_bytes=compute)
         worked_on = working_set_bytes(mlp, batch_size, slots=slots, compute_bytes=compute)
         roofline = peaks.roofline(self.dtype, flops, moved, worked_on)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from neuroforge_jax.benchmarking import claims, fits, speedrun, speedrun_command, startup
+from neuroforge_jax.benchmarking import claims, fits, speedrun, speedrun_command, startup, tables
 from neuroforge_jax.benchmarking.options import BenchOptions
 
 
@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, Extra] = {
     "startup": Extra(startup.names, startup.cases),
     "speedrun": Extra(speedrun.names, speedrun.cases),
     "speedrun-command": Extra(speedrun_command.names, speedrun_command.cases),
+    "tables": Extra(tables.names, tables.cases),
 }
 
 

@@ -13,7 +13,8 @@ SEEDS = 30
 @dataclass(frozen=True)
 class BenchOptions:
     """only: a pattern of names of rows, or of a part that is no training. peer_python: an interpreter that has the
-    peers. data_dir, seeds: of the speedrun. repetitions, turn_seconds: in the place of the suite's own.
+    peers. data_dir, seeds: of the speedrun and the tables. tables: the folder of these, where it is given.
+    repetitions, turn_seconds: in the place of the suite's own.
     """
 
     only: str = "*"
@@ -22,6 +23,7 @@ class BenchOptions:
     peer_python: Path | None = None
     data_dir: Path | None = None
     seeds: int = SEEDS
+    tables: Path | None = None
 
     @property
     def python(self) -> Path:

@@ -199,6 +199,6 @@ def require_test(dataset: Dataset) -> Split:
 def write_for_torch(dataset: Dataset, path: Path) -> None:
     """As `torch_speedrun` reads it."""
     parts = {"train": dataset.train, "test": require_test(dataset)}
-    arrays = {f"x_{name}": part.inputs.reshape(len(part), -1) for name, part in parts.items()}
+    arrays = {f"x_{name}": np.asarray(part.inputs) for name, part in parts.items()}
     arrays |= {f"y_{name}": part.targets.astype(np.int64) for name, part in parts.items()}
     np.savez(path, allow_pickle=False, **arrays)

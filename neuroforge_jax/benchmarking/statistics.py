@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -89,6 +88,8 @@ def _interval(samples: tuple[Sequence[float], ...], statistic: Callable[..., Any
         # Nothing to resample: a bootstrap of one value is that value, and scipy warns of it.
         point = float(statistic(*(np.asarray(sample) for sample in samples), axis=-1))
         return point, point
+    from scipy.stats import bootstrap  # half a second of import, which tables of measured times do without
+
     result = bootstrap(
         samples,
         statistic,

@@ -257,6 +257,7 @@ SUITES: Mapping[str, Suite] = {
     "speedrun": Suite(
         "MNIST to 98.0 % and 98.5 %, over 30 seeds", no_trainings, ("speedrun", "speedrun-command")
     ),
+    "tables": Suite("one config on nine tables, scikit-learn beside it", no_trainings, ("tables",)),
     "regression": Suite(
         "two minutes, for --against: executions, batches, fit, start",
         regression,

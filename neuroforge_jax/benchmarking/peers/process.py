@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from neuroforge_jax.benchmarking.harness import Started
@@ -105,9 +106,8 @@ def absence(needs: str, python: Path) -> str:
 
 def make_task(config: TrainConfig, dataset: Dataset, steps: int) -> PeerTask:
     """The training of a config as a peer is given it: our first weights, our batches, whole ones only."""
-    _, state = init(config, dataset)
-    shift, scale = dataset.fitted
-    x = (dataset.train.inputs.astype(np.float32) - shift) * scale
+    model, state = init(config, dataset)
+    x = np.asarray(model.spec.preprocess(model.fitted, jnp.asarray(dataset.train.inputs)), np.float32)
     layers = [state.params[name] for name in sorted(state.params)]
     weights = [(np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in layers]
     per_epoch = len(x) // config.batch_size
@@ -118,7 +118,7 @@ def make_task(config: TrainConfig, dataset: Dataset, steps: int) -> PeerTask:
         orders.append(order_on_host(keys, len(x), whole).reshape(per_epoch, config.batch_size))
     order = np.concatenate(orders)[:steps]
     targets = dataset.train.targets.astype(np.int64)
-    return PeerTask(x.astype(np.float32), targets, order, weights, config.learning_rate)
+    return PeerTask(x, targets, order, weights, config.learning_rate)
 
 
 def our_losses(config: TrainConfig, dataset: Dataset, steps: int = COMPARED_STEPS) -> np.ndarray:

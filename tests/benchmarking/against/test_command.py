@@ -35,6 +35,7 @@ def checkout(tmp_path):
     root = tmp_path / "checkout"
     package = Path(neuroforge_jax.__file__).parent
     shutil.copytree(package, root / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / ".gitignore").write_text("__pycache__/\n")
     git(root, "init", "--quiet", "--initial-branch=main")
     commit_all(root, "as it is")
     return root
