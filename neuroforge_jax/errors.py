@@ -11,7 +11,7 @@ Each message says what is wrong, what is allowed and what to do. The commands pr
 | 5 | backend, device or memory |
 | 6 | the training diverged |
 | 7 | verification or regression failed |
-| 130, 143 | Ctrl-C, SIGTERM |
+| 129, 130, 143 | SIGHUP, Ctrl-C, SIGTERM |
 """
 
 import difflib

@@ -9,7 +9,9 @@ same loop, and its arrays have an axis more, P, before all others. Small network
 step costs whatever its size; a large one keeps the units busy on its own.
 """
 
+import operator
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +19,7 @@ import jax
 import numpy as np
 
 from neuroforge_jax.backends.executors.base import SegmentMetrics
+from neuroforge_jax.backends.jax_settings import OwnSettings
 from neuroforge_jax.backends.memory_estimate import check_fits, explain_out_of_memory
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
@@ -27,7 +30,7 @@ from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.precision.loss_scale import PERMANENT
 from neuroforge_jax.training.best import BestEpoch
-from neuroforge_jax.training.evaluate import Evaluation, Evaluator, prepare_evaluation
+from neuroforge_jax.training.evaluate import Evaluation, Evaluator
 from neuroforge_jax.training.progress import Record, TrainProgress
 from neuroforge_jax.typing import Float, Params
 
@@ -73,10 +76,11 @@ def fit_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) 
     an error. Raises ConfigError where there are no seeds, and for a backend that does not keep its data on the
     device, DeviceError where the memory is too small, DivergedError.
     """
-    job = build_population(config, select_rows(config, dataset), seeds)
-    check_fits(job.memory, job.device)
-    watch = _Members(job)
-    with explain_out_of_memory(job.memory, job.device):
+    with OwnSettings(), ExitStack() as stack:
+        job = build_population(config, select_rows(config, dataset), seeds)
+        check_fits(job.memory, job.device)
+        watch = _Members(job)
+        stack.enter_context(explain_out_of_memory(job.memory, job.device))
         trainer = _PopulationTrainer(job, job.compile(), job.start(), TrainProgress(), {})
         trainer.train(watch)
         return watch.result(trainer)
@@ -84,7 +88,7 @@ def fit_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) 
 
 def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) -> Job:
     """The job that trains a network for each seed at once, on a dataset as it is."""
-    chosen = tuple(int(seed) for seed in seeds)
+    chosen = tuple(map(_as_seed, seeds))
     if not chosen:
         raise ConfigError("a population needs a seed for each of its networks, and there are none")
     if not 0 <= min(chosen) <= max(chosen) <= LARGEST_SEED:
@@ -102,6 +106,13 @@ def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]
         raise kernels.error("it does not work under jax.vmap, which trains a population; use --kernels xla")
     job = replace(job, seeds=chosen)
     return replace(job, compile_options=job.backend.options(config.batch_size, job.flops))
+
+
+def _as_seed(value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(f"seed {value!r}: seeds are whole numbers") from None
 
 
 def member(tree: Params, index: int) -> Params:
@@ -127,7 +138,7 @@ class _Members:
 
     def __init__(self, job: Job) -> None:
         assert job.seeds is not None
-        self._job, self._config = job, job.config
+        self._job = job
         self._evaluators: dict[str, Evaluator] = {}
         self.best = [BestEpoch() for _ in job.seeds]
         self.stopped = [False for _ in job.seeds]
@@ -161,13 +172,13 @@ class _Members:
         if self._job.dataset.validation is None:
             return
         evaluate, epoch = self._evaluator(self._job.dataset.validation), trainer.progress.epoch - 1
+        selection = self._job.selection
         for index, best in enumerate(self.best):
             if self.stopped[index] or index in self.diverged:
                 continue
             params = member(trainer.state.params, index)
-            self.best[index] = best = best.better_of(evaluate(params), epoch, params)
-            config = self._config
-            self.stopped[index] = best.is_enough(epoch, config.patience, config.target_accuracy)
+            self.best[index] = selection.better_of(best, evaluate(params), epoch, params)
+            self.stopped[index] = selection.is_enough(self.best[index], epoch)
 
     def should_stop(self, progress: TrainProgress) -> bool:
         """Once no member trains any more."""
@@ -202,6 +213,5 @@ class _Members:
     def _evaluator(self, split: Split) -> Evaluator:
         part = "test" if split is self._job.dataset.test else "validation"
         if part not in self._evaluators:
-            job = self._job
-            self._evaluators[part] = prepare_evaluation(job.model, split, job.device, job.compile_options)
+            self._evaluators[part] = self._job.evaluator(split)
         return self._evaluators[part]

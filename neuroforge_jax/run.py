@@ -10,6 +10,7 @@ from typing import Any
 
 from neuroforge_jax.backends.compilation_cache import keep_programs
 from neuroforge_jax.backends.executors.base import Streaming
+from neuroforge_jax.backends.jax_settings import OwnSettings
 from neuroforge_jax.backends.memory_estimate import check_fits, explain_out_of_memory
 from neuroforge_jax.backends.resolve import Choice, choose
 from neuroforge_jax.callbacks.base import Callback, Callbacks
@@ -20,17 +21,18 @@ from neuroforge_jax.callbacks.metrics_log import MetricsLog
 from neuroforge_jax.callbacks.run_files import RunFiles
 from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.checkpoint.run_folder import RunFolder, open_run
-from neuroforge_jax.checkpoint.saved_options import find_data, restore_options
+from neuroforge_jax.checkpoint.saved_options import find_data, holds_out_by_class, restore_options
 from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.config.effects import Circumstances, describe_idle_fields
+from neuroforge_jax.data.datasets import load_dataset, load_frame
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, NotYetError, VerificationError
+from neuroforge_jax.job.assessment import Assessment, assess
 from neuroforge_jax.job.job import Job, select_rows
 from neuroforge_jax.job.summary import (
     describe_changes,
     final_figures,
     measure_peak,
-    predict_test_data,
     result_rows,
 )
 from neuroforge_jax.job.trainer import Trainer, is_over
@@ -55,7 +57,8 @@ class Result:
     model, params: for `evaluate` and `predict`; the best weights where validation data were held out, else the last
     ones. history: one record for each epoch. figures: the content of result.json, with units in the names. folder:
     where the run was saved, if it was. trained: False where a resumed run had nothing left to train. test: the test
-    data, None where there are none. In a notebook it shows its curves and mistakes, elsewhere a few lines.
+    data, None where there are none. assessment: what the model says of them and how good it is, where that was
+    shown or saved. In a notebook it shows its curves and mistakes, elsewhere a few lines.
     """
 
     model: FittedModel
@@ -66,6 +69,7 @@ class Result:
     trained: bool = True
     config: TrainConfig | None = None
     test: Split | None = None
+    assessment: Assessment | None = None
 
     def __repr__(self) -> str:
         widths = (self.model.mlp.inputs, *self.model.mlp.hidden, self.model.mlp.outputs)
@@ -80,10 +84,10 @@ class Result:
         from neuroforge_jax.report.run_files import describe_result
         from neuroforge_jax.report.run_page import render_result
 
-        predictions = {} if self.test is None else predict_test_data(self.model, self.params, self.test)
-        return render_result(
-            describe_result(self.config, self.model, self.history, self.figures, predictions)
-        )
+        assessment = self.assessment or _assess(self.model, self.params, self.test)
+        figures = {**assessment.named("test"), **self.figures} if assessment else self.figures
+        predictions = assessment.arrays if assessment else {}
+        return render_result(describe_result(self.config, self.model, self.history, figures, predictions))
 
     @property
     def test_accuracy(self) -> float | None:
@@ -100,21 +104,21 @@ class Result:
 
 def fit(
     config: TrainConfig,
-    dataset: Dataset | LoadData | None = None,
+    dataset: Dataset | LoadData | Any | None = None,
     options: RunOptions | None = None,
     *,
     callbacks: Iterable[Callback] = (),
 ) -> Result:
     """Train as the config says, and return the trained model with its figures.
 
-    dataset: a Dataset, or a function that loads one; the dataset that the config names unless given. options: how
-    the run is carried out; `run_dir` saves it to a folder, `resume` continues the run in a folder, with what its
-    first command said wherever an option is at its default. callbacks: are told of the run as it goes;
-    `[Console()]` prints what the command prints.
+    dataset: a Dataset, a data frame whose columns the config names, or a function that loads a dataset; the one
+    that the config names unless given. options: how the run is carried out; `run_dir` saves it to a folder,
+    `resume` continues the run in a folder, with what its first command said wherever an option is at its
+    default. callbacks: are told of the run as it goes; `[Console()]` prints what the command prints.
 
-    A run that is saved catches Ctrl-C and SIGTERM in the main thread: it saves once more and raises Stopped, a
-    KeyboardInterrupt. Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each with one
-    sentence that says what is wrong, what is allowed and what to do.
+    A run that is saved catches Ctrl-C, SIGTERM and SIGHUP in the main thread: it saves once more and raises
+    Stopped, a KeyboardInterrupt. Raises ConfigError, DataError, CheckpointError, DeviceError or DivergedError, each
+    with one sentence that says what is wrong, what is allowed and what to do.
     """
     options = restore_options(options or RunOptions())
     if options.config is not None:
@@ -134,21 +138,27 @@ def carry_out(
     _check(options)
     with ExitStack() as stack:  # everything opened is closed, whatever happens
         signals = stack.enter_context(_watch_signals(options))
+        settings = stack.enter_context(OwnSettings())
         starts_in_time = set_pool(options)
         choice = choose(config)
-        stopping = EarlyStopping(config.patience, config.target_accuracy)
-        team = stack.enter_context(Callbacks([Divergence(), stopping, *callbacks]))
+        team = stack.enter_context(Callbacks([Divergence(), *callbacks]))
         monitor = stack.enter_context(_watch_time(options))
         pool = describe_pool(options, choice.backend.device.platform, in_time=starts_in_time)
-        for sentence in filter(None, (pool, _describe_signals(options))):
+        for sentence in filter(None, (pool, settings.note, _describe_signals(options))):
             team.note(sentence)
         job = _build(config, dataset, options, choice)
+        stopping = EarlyStopping(job.selection)
+        team.add(stopping, first=True)
         stack.enter_context(keep_programs(job.device, job.compile_options, team.note))
         check_fits(job.memory, job.device)
+        if idle := describe_idle_fields(job.config, options, _circumstances(job, options)):
+            team.note(f"note      {idle}")
         if options.verify:
             team.note(_verify(job, options.tolerance))
         # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
         folder = stack.enter_context(open_run(options))
+        if folder is not None and folder.warning:
+            team.note(folder.warning)
         stack.push(team)  # closed before the folder is free for another process: a save may be under way
         begun = time.perf_counter()
         with explain_out_of_memory(job.memory, job.device):
@@ -192,22 +202,39 @@ def _describe_signals(options: RunOptions) -> str:
     """A note where a run that is saved cannot hear signals; empty otherwise."""
     if not (options.run_dir or options.resume) or threading.current_thread() is threading.main_thread():
         return ""
-    return "note      Ctrl-C and SIGTERM are heard in the main thread alone: this run is not saved by them"
+    return "note      Ctrl-C, SIGTERM and SIGHUP are heard in the main thread alone: this run is not saved by them"
 
 
 def _build(
     config: TrainConfig, dataset: Dataset | LoadData | None, options: RunOptions, choice: Choice
 ) -> Job:
     """The job of a run: its data loaded, cut and held out as the config says."""
+    if dataset is not None and not isinstance(dataset, Dataset) and not callable(dataset):
+        dataset = load_frame(dataset, config)
     if not isinstance(dataset, Dataset):
-        named = partial(load_dataset, config.dataset, data_dir=options.data_dir, target=config.target)
+        named = partial(load_dataset, config, data_dir=options.data_dir)
         with span("load"):
             dataset = (dataset or named)()
         if config.dataset == "auto":
             config = replace(config, dataset=dataset.name)  # what is continued must not choose again
+    if not holds_out_by_class(options):
+        dataset = replace(dataset, partition=replace(dataset.partition, by_class=False))
     skips = options.on_divergence == "skip"
     job = Job.build(config, select_rows(config, dataset), choice, skips_non_finite=skips)
     return replace(job, streaming=Streaming(options.chunk_steps, options.read_ahead))
+
+
+def _circumstances(job: Job, options: RunOptions) -> Circumstances:
+    """What tells whether every field of config and options has an effect."""
+    return Circumstances(
+        inputs=job.dataset.inputs,
+        classes=bool(job.dataset.classes),
+        held_out=job.dataset.validation is not None,
+        pipelined=job.backend.executor.takes_source,
+        saved=bool(options.run_dir or options.resume),
+        scaling=job.dataset.plan.scaling if job.dataset.plan.numbers else None,
+        transform=job.dataset.target.transform,
+    )
 
 
 def _verify(job: Job, tolerance: float | None) -> str:
@@ -291,13 +318,29 @@ def _result(
     if job.dataset.test is not None:
         with span("evaluate"):
             test = (trainer.evaluators.get("test") or job.evaluator(job.dataset.test))(params)
-    peak = None
+    peak = assessment = None
     if team.show_figures:
+        with span("score"):
+            assessment = _assess(job.model, params, job.dataset.test)
         with span("measure the peak"):
             peak = measure_peak(job)
     figures = final_figures(trainer, best, test, compile_seconds, peak)
-    history = tuple(trainer.progress.history)
-    return Result(job.model, params, history, figures, folder, config=job.config, test=job.dataset.test)
+    if assessment:  # the accuracy is the evaluation's, as that of every epoch
+        figures = {**assessment.named("test"), **figures}
+    return Result(
+        job.model,
+        params,
+        tuple(trainer.progress.history),
+        figures,
+        folder,
+        config=job.config,
+        test=job.dataset.test,
+        assessment=assessment,
+    )
+
+
+def _assess(model: FittedModel, params: Params, test: Split | None) -> Assessment | None:
+    return None if test is None else assess(model, params, test)
 
 
 def _is_finished(folder: RunFolder | None, job: Job, progress: TrainProgress, team: Callbacks) -> bool:

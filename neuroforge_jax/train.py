@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,25 +27,25 @@ def _train(args: Sequence[str]) -> None:
     # The data are read while jax is imported.
     from neuroforge_jax.data.datasets import begin_loading
 
-    load = begin_loading(config.dataset, data_dir=options.data_dir, target=config.target)
+    load = begin_loading(config, data_dir=options.data_dir)
 
     from neuroforge_jax.callbacks.console import Console
     from neuroforge_jax.report.callback import Report
     from neuroforge_jax.run import carry_out
 
-    carry_out(config, load, _with_folder(config, options), [Console(), Report()])
+    with _folder(config, options) as folder:
+        carry_out(config, load, replace(options, run_dir=folder), [Console(), Report()])
 
 
-def _with_folder(config: TrainConfig, options: RunOptions) -> RunOptions:
+def _folder(config: TrainConfig, options: RunOptions) -> AbstractContextManager[Path]:
     """A command always saves its run: in the folder that is named, else in a new one below runs/."""
-    from neuroforge_jax.checkpoint.run_folder import RunFolder
+    from neuroforge_jax.checkpoint.run_folder import new_folder
 
     if options.resume not in (None, "auto"):
-        return replace(options, run_dir=Path(options.resume))
+        return nullcontext(Path(options.resume))
     if options.run_dir is not None:
-        return options
-    name = Path(options.config or config.dataset).stem
-    return replace(options, run_dir=RunFolder.unused(Path("runs"), name))
+        return nullcontext(options.run_dir)
+    return new_folder(Path("runs"), Path(options.config or config.dataset).stem)
 
 
 if __name__ == "__main__":

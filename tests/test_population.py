@@ -14,6 +14,7 @@ from neuroforge_jax.errors import ConfigError, DivergedError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.population import build_population, fit_population, member
 from neuroforge_jax.precision.loss_scale import PERMANENT
+from neuroforge_jax.training.monitor import MONITORS, Monitor
 from tests.conftest import SMALL_CONFIG, make_blobs
 
 CHANGES = {"optimizer": "adam", "dropout": 0.2, "schedule": "cosine", "loss_scale": "1024", "epochs": 2}
@@ -54,7 +55,8 @@ SLOW = dataclasses.replace(SMALL_CONFIG, epochs=12, learning_rate=0.01, loss_sca
 @cache
 def stopped():
     """A population whose members have had enough at different epochs, and the run of each of its seeds."""
-    config, dataset = dataclasses.replace(SLOW, patience=1, train_samples=150), make_blobs()
+    config = dataclasses.replace(SLOW, monitor="accuracy", patience=1, train_samples=150)
+    dataset = make_blobs()
     result = fit_population(config, dataset, SEEDS)
     split = dataset.first(150).hold_out(config.held_out_fraction, config.seed)
     alone = [nf.fit(dataclasses.replace(config, seed=seed, train_samples=None), split) for seed in SEEDS]
@@ -86,6 +88,17 @@ def test_a_population_ends_when_its_last_member_has_had_enough():
     longest = max(range(3), key=lambda index: len(alone[index].history))
     mean = np.average(result.losses[longest], weights=[32, 32, 32, 32, 7])
     assert mean == pytest.approx(alone[longest].history[-1]["train_loss"], rel=1e-3)
+
+
+def test_members_are_compared_by_a_metric_that_the_host_computes(blobs, small_config, monkeypatch):
+    """By one that grows worse: each keeps its first epoch."""
+    epochs = iter(range(99))
+    monitor = Monitor("macro-f1", higher_is_better=True, compute=lambda targets, outputs: -next(epochs))
+    monkeypatch.setitem(MONITORS, "macro-f1", monitor)
+    config = dataclasses.replace(small_config, monitor="macro-f1", validation_fraction=0.2, epochs=3)
+    result = fit_population(config, blobs, [0, 1])
+    assert result.best_epochs == (0, 0)
+    assert next(epochs) == 3 * 2 + 2  # and of each member on the test data
 
 
 START = Job.start
@@ -153,3 +166,14 @@ def test_a_member_that_has_stopped_is_not_counted_as_diverged_later(blobs, small
     members.best[0] = dataclasses.replace(members.best[0], params={"some": "weights"})
     members.segment(trainer, metrics)
     assert members.diverged == {1: 0}
+
+
+@pytest.mark.parametrize("seeds", [np.arange(2), range(2), (np.uint8(0), np.int64(1))], ids=str)
+def test_seeds_of_any_whole_kind_are_taken(seeds, blobs, small_config):
+    assert build_population(small_config, blobs, seeds).seeds == (0, 1)
+
+
+@pytest.mark.parametrize("seed", [1.5, 2.0, np.float32(1), "3", None])
+def test_a_seed_that_is_no_whole_number_is_refused_and_not_rounded(seed, blobs, small_config):
+    with pytest.raises(ConfigError, match="seeds are whole numbers"):
+        build_population(small_config, blobs, [seed])

@@ -1,11 +1,14 @@
 """Saving: when it is due, when a signal has come, and at the end; and going on from there."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from neuroforge_jax.backends.executors.base import SegmentMetrics
 from neuroforge_jax.callbacks.base import Callback, Callbacks
+from neuroforge_jax.callbacks.early_stopping import EarlyStopping
 from neuroforge_jax.checkpoint import files
 from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.checkpoint.restore import (
@@ -21,15 +24,16 @@ from neuroforge_jax.config import RunOptions
 from neuroforge_jax.errors import CheckpointError, ConfigError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Trainer
+from neuroforge_jax.model.io import save
 from neuroforge_jax.system.signals import SignalWatch
 from neuroforge_jax.system.spans import span
-from neuroforge_jax.training.best import score_of
 from neuroforge_jax.training.progress import Record, TrainProgress
 from neuroforge_jax.training.state import TrainState
 
 
 class Checkpointer(Callback):
-    """Saves a run in its folder, with the states of all callbacks; it stands last, so that they have seen all.
+    """Saves a run in its folder, with the states of all callbacks, and its model; it stands last, so that they have
+    seen all.
 
     Raises CheckpointError where nothing that is saved in the folder can be used.
     """
@@ -40,6 +44,7 @@ class Checkpointer(Callback):
         self, folder: RunFolder, job: Job, options: RunOptions, signals: SignalWatch, callbacks: Callbacks
     ) -> None:
         self._folder, self._job, self._signals, self._callbacks = folder, job, signals, callbacks
+        self._config = replace(job.config, loss=job.model.spec.loss)  # what `auto` chose
         self._identity = job.dataset.identity()
         names = [callback.name for callback in callbacks if callback.name]
         for name in names:
@@ -58,6 +63,7 @@ class Checkpointer(Callback):
             keep_latest=options.keep_latest,
             keep_best=options.keep_best,
             warn=callbacks.note if options.on_save_error == "continue" else None,
+            export=self._export_model,
         )
 
     def restore(self, first: Callable[[], TrainState]) -> tuple[Callable[[], TrainState], TrainProgress]:
@@ -66,7 +72,7 @@ class Checkpointer(Callback):
         """
         if self._saved is None:
             return first, TrainProgress()
-        state, progress, callbacks = restore(self._saved, self._job.config, self._identity, first())
+        state, progress, callbacks = restore(self._saved, self._config, self._identity, first())
         self._callbacks.load_states(callbacks)
         return lambda: state, progress
 
@@ -97,11 +103,9 @@ class Checkpointer(Callback):
 
     def epoch(self, trainer: Trainer, record: Record) -> None:
         """The same at the end of an epoch; at the end of the run, save and wait until all is written."""
-        validation = trainer.evaluations.get("validation")
+        score = trainer.job.selection.score(trainer.evaluations.get("validation"))
         with span("save"):
-            self._look_up(
-                trainer, ends_epoch=True, score=None if validation is None else score_of(validation)
-            )
+            self._look_up(trainer, ends_epoch=True, score=score if math.isfinite(score) else None)
             if trainer.is_over(self._callbacks):
                 if self.interval.unit != "never":
                     self._save(trainer, None)
@@ -113,7 +117,7 @@ class Checkpointer(Callback):
         saved, _ = files.newest(self._folder.checkpoints)
         if saved is None:
             return first(), 0
-        state, progress, _ = restore(saved, self._job.config, self._identity, first())
+        state, progress, _ = restore(saved, self._config, self._identity, first())
         return state, progress.step
 
     def close(self) -> None:
@@ -131,11 +135,18 @@ class Checkpointer(Callback):
         if self._writer.is_due(progress.step, progress.epoch, ends_epoch=ends_epoch):
             self._save(trainer, score)
 
+    def _export_model(self, tree: Mapping[str, Any]) -> None:
+        """The model of a save, so that a run that was stopped, or goes on, can be loaded: with the best weights
+        where some are selected, else with the latest.
+        """
+        best = tree.get(EarlyStopping.name)
+        save(self._folder.path, self._job.model, tree["state"].params if best is None else best)
+
     def _save(self, trainer: Trainer, score: float | None) -> None:
         states = self._callbacks.states()
         progress: dict[str, Any] = {
             **trainer.progress.to_json(),
-            "config": describe_config(self._job.config),
+            "config": describe_config(self._config),
             "hyper": describe_hyper(self._job.training.hyper),
             "loss_scale": describe_loss_scale(self._job.training.loss_scale),
             "data": self._identity,

@@ -1,11 +1,15 @@
 """The console: a header, a line an epoch, a live bar on a terminal, a final table.
 
-Piped into a file it is plain lines; when the reader of the pipe goes away it falls silent, and the run goes on.
+Piped into a file it is plain lines; when the reader of the pipe or the terminal goes away, or the file's disk is
+full, it falls silent, and the run goes on.
 """
 
 import os
 import sys
-from typing import Any
+import textwrap
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO, Any, cast
 
 from rich import box
 from rich.console import Console as RichConsole
@@ -25,6 +29,10 @@ MINIMUM_WIDTH = 100
 """Columns assumed where output is no terminal: a log should not break its lines at 80."""
 
 
+LABEL = 10
+"""Columns of a label in the header."""
+
+
 class Console(Callback):
     """Prints a run for a person: a header, a line for each epoch, a live bar, a final table.
 
@@ -35,15 +43,20 @@ class Console(Callback):
     shows_figures = True
 
     def __init__(self) -> None:
-        self._console = _PipeProofConsole(highlight=False, markup=False, emoji=False)
+        self._console = _SilencedConsole(highlight=False, markup=False, emoji=False)
         if not self._console.is_terminal and not self._console.is_jupyter:
             self._console.width = max(self._console.width, MINIMUM_WIDTH)
         self._bar: RichProgress | None = None
+        self._monitored = ""
 
     def start(self, job: Job, progress: TrainProgress) -> None:
         """Print what is going to be trained, on what, and why so: one line for each, a label and a text."""
+        self._monitored = job.selection.monitor.name
         for label, text in header_rows(job):
-            self._print(Text.assemble((f"{label:<10}", "bold cyan"), text))
+            first, *more = textwrap.wrap(text, max(self._console.width - LABEL, 40)) or [""]
+            self._print(Text.assemble((f"{label:<{LABEL}}", "bold cyan"), first))
+            for line in more:
+                self._print(Text(" " * LABEL + line))
         self._print()
 
     def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
@@ -59,7 +72,7 @@ class Console(Callback):
 
     def epoch(self, trainer: Trainer, record: Record) -> None:
         """Print one line for each epoch."""
-        self._print(Text(_epoch_line(record)))
+        self._print(Text(_epoch_line(record, self._monitored)))
 
     def finish(self, trainer: Trainer, result: Any) -> None:
         """Print the final table."""
@@ -86,18 +99,55 @@ class Console(Callback):
         self._console.print(*what)
 
 
-class _PipeProofConsole(RichConsole):
-    """rich ends the process when the reader of its pipe goes away; a training has better things to do."""
+class _SilencedConsole(RichConsole):
+    """Falls silent where what it writes to is gone or full: a training has better things to do than to end."""
 
-    def on_broken_pipe(self) -> None:
+    @property
+    def file(self) -> IO[str]:
+        """Where it writes to."""
+        return cast("IO[str]", _Tolerant(super().file, self._fall_silent))
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+    def _fall_silent(self) -> None:
         self.quiet = True
         silence_stdout()
+
+
+class _Tolerant:
+    """A text file whose `write` and `flush` raise nothing where it fails; `fails` is called then."""
+
+    def __init__(self, file: IO[str], fails: Callable[[], None]) -> None:
+        self._file, self._fails = file, fails
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        """As much of it as the file takes."""
+        try:
+            return self._file.write(text)
+        except UnicodeEncodeError as error:
+            return self.write(text.encode(error.encoding, "replace").decode(error.encoding))
+        except (OSError, ValueError):  # ValueError: it was closed
+            self._fails()
+            return len(text)
+
+    def flush(self) -> None:
+        """What is written goes out."""
+        try:
+            self._file.flush()
+        except (OSError, ValueError):
+            self._fails()
 
 
 def silence_stdout() -> None:
     """Send standard output nowhere, so that not even the interpreter's last flush meets the broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    with suppress(OSError, ValueError):  # it is no file of the system's, or is closed
+        os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
@@ -125,12 +175,18 @@ def _describe_segment(trainer: Trainer, metrics: SegmentMetrics) -> str:
     )
 
 
-def _epoch_line(record: Record) -> str:
-    """`epoch  3   train 0.0455  98.57%   test 0.0629  98.04%   43,164 samples/s`: loss and accuracy of each."""
+def _epoch_line(record: Record, monitored: str) -> str:
+    """`epoch  3   train 0.0455  98.57%   test 0.0629  98.04%   43,164 samples/s`: loss and accuracy of each, and
+    behind them what is monitored beside.
+    """
     parts = [f"epoch {record['epoch']:>3}"]
     for part in ("train", "validation", "test"):
         if (loss := record.get(f"{part}_loss")) is not None:
             accuracy = record.get(f"{part}_accuracy")
-            parts.append(f"{part} {loss:.4f}" + ("" if accuracy is None else f" {accuracy:7.2%}"))
+            metric = record.get(f"{part}_{monitored.replace('-', '_')}")
+            beside = (
+                "" if metric is None or monitored in ("loss", "accuracy") else f" {monitored} {metric:.4f}"
+            )
+            parts.append(f"{part} {loss:.4f}" + ("" if accuracy is None else f" {accuracy:7.2%}") + beside)
     parts.append(f"{record['samples_per_second']:>9,.0f} samples/s")
     return "   ".join(parts)

@@ -21,7 +21,7 @@ CallbackStates = dict[str, tuple[dict[str, Any], Any]]
 
 FIXED = (
     "target", "train_samples", "held_out_fraction", "hidden", "activation", "normalization", "residual", "loss",
-    "batch_size", "optimizer", "seed",
+    "quantiles", "batch_size", "optimizer", "seed",
 )  # fmt: skip
 """What a run cannot change on its way. All else may that leaves the optimizer the same arrays, and takes effect
 from the next step on: epochs, learning rate, momentum, dropout, smoothing, patience, backend and precision."""
@@ -114,10 +114,11 @@ def _differences(saved: Mapping[str, Leaf], like: Mapping[str, Any]) -> Iterator
 
 
 def _check_config(saved: SavedStep, config: TrainConfig) -> None:
-    before, now = saved.progress["config"], describe_config(config)
+    # An older version has fewer fields, and did what the others say by default.
+    before, now = {**describe_config(TrainConfig()), **saved.progress["config"]}, describe_config(config)
     for name in FIXED:
         was, is_ = before[name], now[name]
-        if was != (list(is_) if isinstance(is_, tuple) else is_):
+        if _plain(was, is_) != _plain(is_, was):
             flag = "--" + ("validation-fraction" if name == "held_out_fraction" else name.replace("_", "-"))
             raise CheckpointError(
                 f"{saved.path} was trained with {flag} {was}, and {is_} is asked for; a run cannot change that on "
@@ -128,6 +129,13 @@ def _check_config(saved: SavedStep, config: TrainConfig) -> None:
             f"{saved.path} has {saved.progress['epoch']} epochs behind it, and --epochs {config.epochs} is asked "
             "for; ask for as many or more"
         )
+
+
+def _plain(value: Any, other: Any) -> Any:
+    """As JSON has it; version 0.2 had one target or none where there are as many as one likes."""
+    if isinstance(other, list | tuple) and (value is None or isinstance(value, str)):
+        return [] if value is None else [value]
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_data(saved: SavedStep, identity: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@
     environment.json   versions, device, options      result.json          the final figures
     model.json         architecture, scaling, classes params.safetensors   the final parameters
     predictions.npz    what the model says of the test samples, and the worst mistakes with their inputs
+    importance.json    of a table: what the loss rises by where a column is shuffled
     checkpoints/       the steps that can be continued from
     lock               held by the process that trains, and the number of the last one that did
 
@@ -13,6 +14,7 @@ Every file is written beside its name and renamed, so that a file that is there 
 
 import contextlib
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,12 +36,13 @@ from neuroforge_jax.system.locks import take_lock
 class RunFolder:
     """A folder that is there, can be written, and is this process's alone until `release`.
 
-    began: whether a run began in it before.
+    began: whether a run began in it before. warning: a sentence where nothing keeps other processes out.
     """
 
     path: Path
     _lock: int = field(default=-1, repr=False, compare=False)
     began: bool = False
+    warning: str = ""
 
     @staticmethod
     def create(path: Path) -> "RunFolder":
@@ -92,7 +95,8 @@ class RunFolder:
 
     @staticmethod
     def _take(path: Path, flag: str) -> "RunFolder":
-        return RunFolder(path, take_lock(path, flag))
+        lock = take_lock(path, flag)
+        return RunFolder(path, lock.descriptor, warning=lock.warning)
 
     def keep_metrics(self, size: int, history: Sequence[Mapping[str, Any]]) -> str:
         """Cut metrics.jsonl to its first `size` bytes, those of the steps behind a checkpoint.
@@ -108,15 +112,6 @@ class RunFolder:
             return ""
         write_bytes(path, "".join(json.dumps(record) + "\n" for record in history).encode())
         return f"{path} was damaged, and is written anew from the epochs of the checkpoint"
-
-    @staticmethod
-    def unused(parent: Path, name: str) -> Path:
-        """`parent/name`, or `parent/name-2` and so on where that is taken: no run is written over."""
-        taken, number = parent / name, 1
-        while taken.exists():
-            number += 1
-            taken = parent / f"{name}-{number}"
-        return taken
 
     def write_config(self, config: TrainConfig, options: RunOptions) -> None:
         """The resolved configuration: loading it needs no Python to be run again. And how the run is carried
@@ -134,6 +129,30 @@ class RunFolder:
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
         write_bytes(self.path / name, content.getvalue())
+
+
+@contextlib.contextmanager
+def new_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder of one's own, `parent/name`, or `parent/name-2` and so on where that is taken: made at once, so that
+    of several processes each has another, and removed at the end where nothing was put into it, as the parent is.
+    """
+    is_first = not parent.exists()
+    for number in itertools.count(1):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError:  # who takes the folder says what is wrong with it
+            break
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+            if is_first:
+                parent.rmdir()
 
 
 @contextlib.contextmanager

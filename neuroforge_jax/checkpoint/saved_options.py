@@ -70,6 +70,14 @@ def restore_options(options: RunOptions) -> RunOptions:
     return replace(options, **{**saved, **given})
 
 
+def holds_out_by_class(options: RunOptions) -> bool:
+    """Whether the run held out every class's share; one that goes on from version 0.2 did not."""
+    folder = resumed_folder(options)
+    if folder is None or not (folder / "config.json").is_file():
+        return True
+    return "task" in read_json(folder / "config.json")
+
+
 def find_data(config: TrainConfig, options: RunOptions) -> TrainConfig:
     """The config of a run that goes on, its relative path of data found from where the first command was
     started. A dataset's name stays a name, whatever lies there.

@@ -41,8 +41,8 @@ class CheckpointWriter:
     """Writes steps to `folder` when they fall due, keeps the latest and the best, and removes the others.
 
     keep_latest: the last steps, at least 1; keep_best: those with the highest scores. warn: called with a
-    sentence for a save that failed where the run goes on; None ends the run instead. written: the last step that
-    lies on the disk, 0 before the first.
+    sentence for a save that failed where the run goes on; None ends the run instead. export: called in the thread
+    with a tree that has been written. written: the last step that lies on the disk, 0 before the first.
     """
 
     def __init__(
@@ -53,10 +53,11 @@ class CheckpointWriter:
         keep_latest: int = 2,
         keep_best: int = 1,
         warn: Callable[[str], None] | None = None,
+        export: Callable[[Tree], None] = lambda tree: None,
     ) -> None:
         self._folder, self.interval = folder, interval
         self._keep_latest, self._keep_best = keep_latest, keep_best
-        self._warn = warn
+        self._warn, self._export = warn, export
         self._change = threading.Condition()
         self._pending: _Snapshot | None = None
         self._writing = False
@@ -126,6 +127,7 @@ class CheckpointWriter:
         arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(taken.tree).items()}
         with span("write"):
             files.write(self._folder, taken.step, arrays, taken.progress)
+            self._export(taken.tree)
         self.written = taken.step
         if taken.progress["score"] is not None:
             self._scores[taken.step] = taken.progress["score"]
@@ -134,7 +136,8 @@ class CheckpointWriter:
     def _remove_old(self) -> None:
         there = files.steps(self._folder)
         measured = [step for step in there if step in self._scores]
-        best = sorted(measured, key=lambda step: (-self._scores[step], step))[: self._keep_best]
+        # The last of equals, as among epochs.
+        best = sorted(measured, key=lambda step: (-self._scores[step], -step))[: self._keep_best]
         kept = {*there[: self._keep_latest], *best}
         for step in there:
             if step not in kept:

@@ -36,6 +36,12 @@ def cores(root: Path = ROOT) -> Cores:
     return Cores(machine, allowed, cpu_quota(root), busy_cores(root))
 
 
+def usable_cores(root: Path = ROOT) -> float:
+    """Of how many cores this process may use the time: those it may run on, or its control group's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, cpu_quota(root) or allowed)
+
+
 def cpu_quota(root: Path = ROOT) -> float | None:
     """The strictest quota of the process's control group and those around it, in cores."""
     pairs = [text.split() for text in group_files(root, "cpu", "cpu.max")]

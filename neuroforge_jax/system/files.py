@@ -81,5 +81,5 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise CheckpointError(
-            f"{path}: {reason}; give the folder of a finished run, such as runs/mixed"
+            f"{path}: {reason}; give the folder of a run that was saved, such as runs/mixed"
         ) from None

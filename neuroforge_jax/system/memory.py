@@ -46,6 +46,13 @@ def memory(root: Path = ROOT) -> Memory:
     return Memory(total, available, min(limits, default=None))
 
 
+def free_bytes(root: Path = ROOT) -> int:
+    """What new work may take: what is left, or what the control group allows; endless where nothing tells."""
+    told = memory(root)
+    sizes = (told.available_bytes, told.limit_bytes, told.total_bytes)
+    return min((size for size in sizes if size is not None), default=2**62)
+
+
 def resident_bytes(root: Path = ROOT) -> int | None:
     """Memory that this process has resident now."""
     return _status(root, "VmRSS")

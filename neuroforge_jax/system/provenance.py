@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from neuroforge_jax import __version__
-from neuroforge_jax.system.cpu import processor_model, processor_name
+from neuroforge_jax.system.cpu import processor_model, processor_name, usable_cores
 from neuroforge_jax.system.git import ask_git
 
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax")
@@ -33,11 +33,14 @@ def environment(device: jax.Device) -> dict[str, Any]:
 
 
 def device_name(device: jax.Device) -> str:
-    """`cpu (AMD EPYC, 2 cores)`, or what the driver calls an accelerator."""
+    """`cpu (AMD EPYC, 2 cores)`, of a container `cpu (AMD EPYC, 1.5 of 64 cores)`, or what the driver calls an
+    accelerator.
+    """
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
-    cores = os.cpu_count() or 1
-    return f"cpu ({processor_name()}, {cores} core{'s' if cores > 1 else ''})"
+    machine, usable = os.cpu_count() or 1, usable_cores()
+    cores = f"{machine}" if usable >= machine else f"{usable:g} of {machine}"
+    return f"cpu ({processor_name()}, {cores} core{'s' if machine > 1 else ''})"
 
 
 def commit() -> str | None:

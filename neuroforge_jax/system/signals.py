@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a run to stop where nothing is lost, the second ends it at once.
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks a run to stop where nothing is lost, the second ends it at once.
 
     with SignalWatch() as signals:
         prepare()                     # a signal raises Stopped wherever it arrives
@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from importlib.machinery import ExtensionFileLoader
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_SECONDS = 8.0
 """How long a program that is being compiled may keep a signal waiting."""
 
@@ -43,7 +43,8 @@ COMPILED_IMPORT = (ExtensionFileLoader.create_module.__code__, ExtensionFileLoad
 LOADS_PLUGINS = ("jax._src.xla_bridge", "discover_pjrt_plugins")
 """Module and function within which jax swallows whatever is raised."""
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal was closed"}
 SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -51,7 +52,7 @@ class Stopped(KeyboardInterrupt):
     """A signal ended the run; the text says what was saved. Like any Ctrl-C it passes `except Exception`."""
 
     def __init__(self, signum: int, what: str = "") -> None:
-        word = "interrupted" if signum == signal.SIGINT else "terminated"
+        word = WORDS[signal.Signals(signum)]
         super().__init__(f"{word}: {what}" if what else word)
         self.exit_code = EXIT_CODES[signal.Signals(signum)]
 
@@ -144,7 +145,8 @@ class SignalWatch:
             now = time.monotonic()
             if not heard or self._deferred:
                 patient_until = now + PATIENCE_SECONDS
-            heard += [number for number in numbers if number in EXIT_CODES]
+            # A terminal that is closed says so twice, by the system and by the shell: the second is no haste.
+            heard += [n for n in numbers if n in EXIT_CODES and not (n == signal.SIGHUP and heard)]
             if len(heard) > 1 or (heard and now > patient_until):
                 _end(heard[-1])
             if self._postponed:

@@ -45,6 +45,7 @@ def site(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_trains_to_the_parameters_of_stepped(installed, tmp_path):
     plugged = train(["--backend", "unrolled"], tmp_path / "plugged", [installed, ROOT])
     assert (plugged.returncode, plugged.stderr) == (0, "")

@@ -2,7 +2,9 @@
 
 import dataclasses
 import io
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,54 @@ def test_bytes_are_told_in_the_unit_of_a_person():
         "100.0 MB",
         "5.3 GB",
     ]
+
+
+class CloseAfter(nf.Callback):
+    """Takes the console's file away once the first epoch is over."""
+
+    def __init__(self, close):
+        self._close = close
+
+    def epoch(self, trainer, record):
+        if record["epoch"] == 1:
+            self._close()
+
+
+def terminal_that_is_closed():
+    """A terminal as a window or a connection is one, and what closes it."""
+    ours, theirs = os.openpty()
+    return os.fdopen(theirs, "w"), lambda: os.close(ours)
+
+
+def pipe_without_a_reader():
+    ours, theirs = os.pipe()
+    return os.fdopen(theirs, "w"), lambda: os.close(ours)
+
+
+def file_that_is_closed():
+    file = io.StringIO()
+    return file, file.close
+
+
+def disk_that_is_full():
+    return Path("/dev/full").open("w"), lambda: None
+
+
+@pytest.mark.parametrize(
+    "make", [terminal_that_is_closed, pipe_without_a_reader, file_that_is_closed, disk_that_is_full]
+)
+def test_a_run_goes_on_in_silence_where_its_console_is_gone(make, monkeypatch):
+    stream, close = make()
+    monkeypatch.setattr(sys, "stdout", stream)
+    result = nf.fit(SMALL_CONFIG, NAMED, callbacks=[Console(), CloseAfter(close)])
+    assert len(result.history) == SMALL_CONFIG.epochs
+    stream.close()  # as the interpreter does at its end: what was not written has gone nowhere
+
+
+def test_what_a_strict_terminal_cannot_show_is_replaced_and_the_rest_is_shown(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(
+        sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", errors="strict", write_through=True)
+    )
+    Console().note("8×8 pictures")
+    assert raw.getvalue() == b"8?8 pictures\n"

@@ -89,7 +89,7 @@ def test_a_healthy_step_raises_no_alarm_operation_by_operation():
     from neuroforge_jax.training.step import make_step
 
     dataset = make_blobs()
-    for changes in ({}, {"normalization": "layer", "dropout": 0.2}, {"loss": "mse", "activation": "gelu"}):
+    for changes in ({"normalization": "layer", "dropout": 0.2}, {"loss": "mse", "activation": "gelu"}):
         config = dataclasses.replace(CONFIG, optimizer="adam", schedule="cosine", **changes)
         job = Job.build(config, dataset)
         state = job.start()
@@ -128,6 +128,10 @@ def test_a_loss_that_overflows_while_its_gradients_do_not_is_skipped_too():
     y = x.sum(axis=1)
     y[3] = 1e25
     dataset = Dataset.from_arrays(x[:160], y[:160], x[160:], y[160:], name="outlier", classes=None)
+    fitted = dataset.fitted._replace(
+        target_shift=np.zeros(1, np.float32), target_scale=np.ones(1, np.float32)
+    )
+    dataset = dataclasses.replace(dataset, fitted=fitted)
     config = dataclasses.replace(CONFIG, loss="mse", learning_rate=0.01)
     assert "loss" in diverged(config, dataset)
     result = nf.fit(config, dataset, nf.RunOptions(on_divergence="skip"))

@@ -11,7 +11,7 @@ from neuroforge_jax.checkpoint.restore import FIXED, describe_config, restore
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import CheckpointError
 
-CONFIG = TrainConfig()
+CONFIG = TrainConfig(loss="quantile")
 BLOBS = {"name": "blobs", "samples": 1200, "inputs": 13, "sha256": "a"}
 
 
@@ -25,8 +25,9 @@ def refusal(config=CONFIG, data=BLOBS, epochs_done=0):
 
 
 CHANGES = {
-    "target": "price", "train_samples": 100, "held_out_fraction": 0.25, "hidden": (7, 5), "activation": "tanh",
-    "normalization": "rms", "residual": True, "loss": "mse", "batch_size": 17, "optimizer": "lion", "seed": 5,
+    "target": ("price",), "train_samples": 100, "held_out_fraction": 0.25, "hidden": (7, 5), "activation": "tanh",
+    "normalization": "rms", "residual": True, "loss": "mse", "quantiles": (0.1, 0.9),
+    "batch_size": 17, "optimizer": "lion", "seed": 5,
 }  # fmt: skip
 
 

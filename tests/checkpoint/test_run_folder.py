@@ -1,14 +1,19 @@
 """The folder of a run: what is in it, what can be had from it again, and what is told of a damaged one."""
 
 import dataclasses
+import errno
+import fcntl
 import json
+import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.checkpoint.run_folder import RunFolder
+from neuroforge_jax.checkpoint.run_folder import RunFolder, new_folder
 from neuroforge_jax.commands.config_files import config_from_data
 from neuroforge_jax.errors import CheckpointError, ConfigError
 from tests.conftest import SMALL_CONFIG, make_blobs
@@ -115,3 +120,57 @@ def test_parameters_of_another_shape_are_refused(saved):
         match=r"layer0/bias is float32 \(16,\), and model.json says float32 \(17,\)|layer0/kernel",
     ):
         nf.load(saved.folder.path)
+
+
+def test_commands_that_start_together_each_have_a_folder_of_their_own(tmp_path):
+    started, ended = threading.Barrier(8), threading.Barrier(8)
+
+    def start(_):
+        started.wait(10)
+        with new_folder(tmp_path / "runs", "mnist") as path:
+            folder = RunFolder.create(path)
+            (path / "config.json").write_text("{}")
+            ended.wait(10)
+            folder.release()
+            return path.name
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(start, range(8)))
+    assert sorted(names) == ["mnist", *(f"mnist-{number}" for number in range(2, 9))]
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path):
+    with pytest.raises(ConfigError), new_folder(tmp_path, "run") as path:
+        assert path.is_dir()
+        raise ConfigError("a mistake")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a file").touch()
+    with (
+        new_folder(tmp_path / "a file", "run") as path,
+        pytest.raises(ConfigError, match="cannot be written"),
+    ):
+        RunFolder.create(path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_a_warning_and_a_run(
+    number, tmp_path, monkeypatch, blobs, small_config
+):
+    def no_locks(*_):
+        raise OSError(number, os.strerror(number))
+
+    class Notes(nf.Callback):
+        def note(self, text):
+            notes.append(text)
+
+    notes: list[str] = []
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    if number != errno.ENOLCK:
+        folder = RunFolder.create(tmp_path / "run")
+        assert os.strerror(number) in folder.warning
+        folder.release()
+        return
+    options = nf.RunOptions(run_dir=tmp_path / "run", checkpoint_every="never")
+    nf.fit(dataclasses.replace(small_config, epochs=1), blobs, options, callbacks=[Notes()])
+    assert (tmp_path / "run" / "result.json").exists()
+    assert any("has no locks" in note and "no other process trains in this folder" in note for note in notes)

@@ -55,6 +55,11 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     assert files.steps(tmp_path) == [7, 5, 2]
 
 
+def test_of_equally_good_steps_the_last_is_the_best(tmp_path):
+    writer = CheckpointWriter(tmp_path, EVERY_STEP, keep_latest=1, keep_best=1)
+    assert saved_steps(tmp_path, writer, [1.0] * 5, [0.1, 0.9, 0.9, 0.2, 0.5]) == [5, 3]
+
+
 def test_the_run_does_not_wait_for_a_slow_disk(tmp_path, monkeypatch):
     begun, go_on, written = threading.Event(), threading.Event(), []
 

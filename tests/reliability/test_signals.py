@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from itertools import product
 
 import pytest
 
@@ -16,8 +17,12 @@ from tests.reliability.processes import QUICK, run, start, steps, stop, wait_for
 pytestmark = pytest.mark.faults
 
 LONG = [*QUICK, "--epochs", "20000", "--run-dir", "run", "--checkpoint-every", "never"]
-EXIT = {signal.SIGTERM: 143, signal.SIGINT: 130}
-WORD = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}
+EXIT = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+WORD = {
+    signal.SIGTERM: "terminated",
+    signal.SIGINT: "interrupted",
+    signal.SIGHUP: "the terminal was closed",
+}
 
 PHASES = {
     # A compiler that hears nothing: it holds no lock of Python's, and does not come back for a minute.
@@ -74,8 +79,10 @@ def begun(phase, folder):
     return process
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("phase", "signum"),
+    [*product(PHASES, (signal.SIGTERM, signal.SIGINT)), ("step", signal.SIGHUP), ("load", signal.SIGHUP)],
+)
 def test_a_signal_ends_the_run_with_its_code_and_nothing_is_lost(phase, signum, tmp_path):
     code, err, seconds = stop(begun(phase, tmp_path), signum)
     assert code == EXIT[signum]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.system import accelerators, cpu, memory
+from neuroforge_jax.system import accelerators, cpu, memory, provenance
 
 pytestmark = pytest.mark.smoke
 
@@ -185,3 +185,23 @@ def test_the_memory_of_this_process_grows_with_what_it_holds():
 def test_where_the_system_tells_nothing_of_the_process_its_own_count_is_taken(tmp_path):
     assert memory.resident_bytes(tmp_path) is None
     assert memory.peak_resident_bytes(tmp_path) > 1e7
+
+
+@pytest.mark.parametrize(
+    ("machine", "allowed", "quota", "said"),
+    [
+        (64, 64, None, "64 cores"),
+        (64, 8, None, "8 of 64 cores"),
+        (64, 8, 1.5, "1.5 of 64 cores"),
+        (1, 1, None, "1 core"),
+    ],
+)
+def test_the_cores_of_the_header_are_those_that_the_process_may_use(
+    machine, allowed, quota, said, monkeypatch
+):
+    import jax
+
+    monkeypatch.setattr(os, "cpu_count", lambda: machine)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
+    monkeypatch.setattr(cpu, "cpu_quota", lambda _: quota)
+    assert provenance.device_name(jax.devices("cpu")[0]).endswith(f", {said})")

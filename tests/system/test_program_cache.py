@@ -71,7 +71,7 @@ def test_fits_of_one_structure_compile_one_training_program(backend, compilation
         results.append(nf.fit(dataclasses.replace(config, **changes), make_blobs(rows, seed=fit)))
     assert len([name for name in compilations if "program" in name]) == 2, "a training and an evaluation"
     compilations.clear()
-    for fit, rows in zip(FITS, rows_of_fits, strict=True):
+    for fit, rows in zip(FITS[:3], rows_of_fits, strict=False):  # the ends of the bucket, and one between
         nf.fit(dataclasses.replace(config, seed=fit), make_blobs(rows, seed=fit))
     assert compilations == []
     assert len({result.test_loss for result in results}) == len(FITS)

@@ -178,3 +178,34 @@ def test_all_is_as_it_was_after_the_watch():
         assert [*map(signal.getsignal, signals.SIGNALS), sys.unraisablehook] != before
     assert [*map(signal.getsignal, signals.SIGNALS), sys.unraisablehook] == before
     assert "signals" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_terminal_that_is_closed_stops_a_run_as_sigterm_does():
+    with pytest.raises(Stopped, match="the terminal was closed: go on") as stop, SignalWatch() as watch:
+        watch.hint = "go on"
+        send(signal.SIGHUP)
+    assert stop.value.exit_code == 129
+
+
+def test_the_second_word_of_a_closed_terminal_is_no_haste_and_another_signal_is(ended):
+    """The system sends one, and so does the shell that it was running in."""
+    with SignalWatch() as watch, watch.deferred():
+        send(signal.SIGHUP)
+        wait(0.2)
+        send(signal.SIGHUP)
+        wait(0.3)
+        assert ended == []
+        send(signal.SIGTERM)
+        wait(until=lambda: ended)
+        assert ended[0] == signal.SIGTERM
+
+
+def test_a_job_that_was_told_to_outlive_its_terminal_does():
+    """nohup ignores the signal for what it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with SignalWatch() as watch:
+            send(signal.SIGHUP)
+            assert watch.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
