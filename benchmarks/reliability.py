@@ -34,9 +34,9 @@ from measuring import ROOT, ratios, spread, write_sections
 from neuroforge_jax.checkpoint import files
 from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.commands.config_files import load_config
+from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.readers.arrays import load_npz
 from neuroforge_jax.data.readers.idx import parse_idx
-from neuroforge_jax.data.readers.table import load_csv
 from neuroforge_jax.errors import UserError
 from neuroforge_jax.model.io import load
 
@@ -161,7 +161,7 @@ def fuzz(options: Options) -> dict[str, Any]:
             "idx": (header + bytes(24), lambda content: parse_idx(content)),
             "idx.gz": (gzip.compress(header + bytes(24)), lambda content: parse_idx(content)),
             "npz": (packed.getvalue(), _from(folder / "a.npz", load_npz)),
-            "csv": (table, _from(folder / "a.csv", load_csv)),
+            "csv": (table, _from(folder / "a.csv", load_dataset)),
             "config.json": ((run / "config.json").read_bytes(), _from(folder / "a.json", load_config)),
             "config.toml": (
                 b'hidden = [8]\nepochs = 3\nbackend = "mixed"\n',

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 from records import Records, named, processor, rounded, timed
 
-from neuroforge_jax.report.charts import WIDTH, Bar, draw_bar_chart, draw_svg
+from neuroforge_jax.report.charts import Bar, draw_bar_chart
+from neuroforge_jax.report.marks import WIDTH, draw_svg
 from neuroforge_jax.report.page import declare_colours
 from neuroforge_jax.report.series import DARK, LIGHT
 

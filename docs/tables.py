@@ -306,6 +306,50 @@ def _speedrun_row(record: Record, goal: str, case: Case) -> list[str]:
     ]
 
 
+def own_tables(records: Records) -> str:
+    """What one config reaches on each table, and how long it trains, beside scikit-learn's network."""
+    record = records("bench_tables.json")
+    by_name = {case["name"]: case for case in timed(record["cases"])}
+    rows = []
+    for name, ours in by_name.items():
+        if ours["contender"] != "ours":
+            continue
+        theirs = by_name[f"{name.rpartition('/')[0]}/scikit-learn"]
+        metric = "accuracy" if ours["metric"] == "accuracy" else "RMSE"
+        rows.append(
+            [
+                name.split("/")[1],
+                metric,
+                _score(ours),
+                f"{'' if ours['reached'] else '**missed** '}{_goal(ours)}",
+                _score(theirs),
+                f"{ours['seconds']['median']:.2f}",
+                f"{theirs['seconds']['median']:.2f}",
+                times(theirs),
+                f"{ours['seconds']['repetitions']}, {theirs['seconds']['repetitions']}",
+            ]
+        )
+    head = [
+        "table", "metric", "NeuroForge JAX", "goal", "scikit-learn", "seconds", "scikit-learn's seconds",
+        "ours ÷ its", "trainings",
+    ]  # fmt: skip
+    return table(head, rows, numbers=range(2, 9)) + source(records, "tables", rounds=False)
+
+
+def _score(case: Case) -> str:
+    """Mean and deviation of the trainings on test data."""
+    score = case[case["metric"]]
+    if case["metric"] == "accuracy":
+        return f"{100 * score['mean']:.2f} ± {100 * score['deviation']:.2f} %"
+    return f"{score['mean']:.3f} ± {score['deviation']:.3f}"
+
+
+def _goal(case: Case) -> str:
+    if case["metric"] == "accuracy":
+        return f"≥ {100 * case['goal']:.1f} %"
+    return f"≤ {case['goal']:.3g}"
+
+
 def population(records: Records) -> str:
     """Networks trained in one program, against one by one."""
     record = records("bench_population.json")
@@ -563,6 +607,7 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "overlap": overlap,
     "tiny": tiny,
     "speedrun": speedrun,
+    "tables": own_tables,
     "population": population,
     "scaling": scaling,
     "peaks": peaks,
