@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+os.environ["XDG_DATA_DIRS"] = "/nowhere"  # what this machine has installed is no part of a test
 
 from jaxtyping import install_import_hook
 

@@ -47,7 +47,7 @@ def test_the_console_script_joins_the_commands(capsys):
     assert cli.main(["data", "list"]) == 0
     assert "digits" in capsys.readouterr().out
     assert cli.main(["trian"]) == 2
-    assert "known are train, verify, bench, data" in capsys.readouterr().err
+    assert "known are train, predict, evaluate, verify, bench, data" in capsys.readouterr().err
     assert cli.main(["--version"]) == 0
     assert nf.__version__ in capsys.readouterr().out
 

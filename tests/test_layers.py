@@ -17,7 +17,7 @@ LAYERS = (
     ("typing", "errors"),
     ("config",),
     ("system",),
-    ("data", "nn", "precision"),
+    ("data", "nn", "precision", "scoring"),
     ("kernels",),
     ("model",),
     ("training",),
@@ -29,7 +29,7 @@ LAYERS = (
     ("__init__",),
     ("benchmarking", "doctor"),
     ("commands",),
-    ("train", "verify", "bench", "__main__"),
+    ("train", "predict", "evaluate", "verify", "bench", "__main__"),
 )
 """From the bottom up: folders, and the modules that lie in the root. A module imports from its own folder, and from
 the layers below it. `__init__` is the package as a whole, which is for those above all of its public names; who

@@ -38,7 +38,12 @@ def check_precision(printed):
     assert int(skipped) > int(first) > 0
 
 
-CHECKS = {"ladder": check_ladder, "precision": check_precision}
+def check_table(printed):
+    """A frame and its file are the same dataset."""
+    assert re.findall(r"^the same (?:kinds|rows): (\w+)$", printed, re.M) == ["True", "True"]
+
+
+CHECKS = {"ladder": check_ladder, "precision": check_precision, "table": check_table}
 
 
 @pytest.mark.slow

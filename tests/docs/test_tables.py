@@ -65,6 +65,37 @@ def test_what_stands_below_a_table_says_how_a_record_was_made(tables, copy):
     assert "commit bbbbbbbb with local changes." in last
 
 
+def test_what_is_reached_on_tables_stands_beside_its_goal_and_scikit_learn(tables, copy):
+    def case(table, who, metric, mean, seconds):
+        return {
+            "name": f"tables/{table}/{who}",
+            "contender": who,
+            "metric": metric,
+            metric: {"mean": mean, "deviation": 0.002},
+            "goal": {"accuracy": 0.852, "rmse": 0.515}[metric],
+            "reached": table == "adult",
+            "seconds": {"median": seconds, "repetitions": 5},
+            "ratio": {"median": 0.25} if who == "scikit-learn" else None,
+        }
+
+    cases = [
+        case("adult", "ours", "accuracy", 0.8541, 3.0),
+        case("adult", "scikit-learn", "accuracy", 0.85, 12.0),
+        case("california", "ours", "rmse", 0.52, 2.0),
+        case("california", "scikit-learn", "rmse", 0.53, 8.0),
+        {"name": "tables/letter/ours", "skipped": "it is not there"},
+    ]
+    record = json.loads((copy / "benchmarks" / "bench_quick.json").read_text()) | {"cases": cases}
+    (copy / "benchmarks" / "bench_tables.json").write_text(json.dumps(record))
+    adult, california = [
+        [cell.strip().replace("\u00a0", " ") for cell in line.split("|")[1:-1]]
+        for line in tables.TABLES["tables"](tables.Records(copy / "benchmarks")).splitlines()[2:4]
+    ]
+    assert adult[:5] == ["adult", "accuracy", "85.41 ± 0.20 %", "≥ 85.2 %", "85.00 ± 0.20 %"]
+    assert adult[5:] == ["3.00", "12.00", "0.250", "5, 5"]
+    assert california[2:5] == ["0.520 ± 0.002", "**missed** ≤ 0.515", "0.530 ± 0.002"]
+
+
 def test_a_claim_about_a_gpu_that_a_cpu_answers_says_so(tables):
     """The times of two CPU cores stood as verdicts beside the command of the GPU run."""
     rows = tables.TABLES["original"](tables.Records(ROOT / "benchmarks")).splitlines()
