@@ -10,7 +10,7 @@ from neuroforge_jax.commands.outcome import leave
 COMMANDS = {
     "train": ("neuroforge_jax.train", "train a multilayer perceptron"),
     "predict": ("neuroforge_jax.predict", "predict the rows of tables, arrays or pictures"),
-    "evaluate": ("neuroforge_jax.evaluate", "say how right a network is on a table"),
+    "evaluate": ("neuroforge_jax.evaluate", "say how right a network is on tables, arrays or pictures"),
     "verify": ("neuroforge_jax.verify", "compare backends with a float64 oracle"),
     "bench": ("neuroforge_jax.bench", "measure how fast, compared with what, how close to the limit"),
     "data": ("neuroforge_jax.data.__main__", "list, download and show datasets"),

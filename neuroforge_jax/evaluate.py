@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.commands.short_flags import write_out
 
-DESCRIPTION = "Evaluate a trained network on tables that say what is right."
+DESCRIPTION = "Evaluate a trained network on tables, arrays or pictures that say what is right."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

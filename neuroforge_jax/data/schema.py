@@ -16,6 +16,7 @@ from neuroforge_jax.data.schema_view import render_html, render_text
 from neuroforge_jax.data.targets import Target, choose_origin
 from neuroforge_jax.data.values import Values, names_of, rewrite_number
 from neuroforge_jax.errors import ConfigError, DataError, unknown
+from neuroforge_jax.system.files import restore_tuples
 
 MAX_LEVELS = 100
 """Levels of a category that have an input of their own."""
@@ -178,12 +179,8 @@ class Schema:
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> "Schema":
         """The inverse of `to_json`."""
-        columns = [Column(**_with_tuples(column)) for column in saved["columns"]]
-        return Schema(tuple(columns), Target(**_with_tuples(saved["target"])))
-
-
-def _with_tuples(saved: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+        columns = [Column(**restore_tuples(column)) for column in saved["columns"]]
+        return Schema(tuple(columns), Target(**restore_tuples(saved["target"])))
 
 
 def _encode(column: Column, values: Values) -> list[np.ndarray]:

@@ -321,7 +321,12 @@ def check_targets(loss: Loss, dataset: Dataset) -> None:
 def make_selection(config: TrainConfig, dataset: Dataset, model: FittedModel) -> Selection:
     """How the config selects. Raises ConfigError for an unknown monitor, and for one with nothing to look at."""
     task = dataset.target.task
-    metrics = {name: metric for name, metric in METRICS.items() if metric.task == task}
+    quantiles = bool(model.spec.quantiles)
+    metrics = {
+        name: metric
+        for name, metric in METRICS.items()
+        if metric.task == task and (quantiles or name != "pinball")
+    }
     known = {name: monitor for name, monitor in MONITORS.items() if monitor is LOSS or dataset.classes}
     monitor = known.get(config.monitor)
     if monitor is None:

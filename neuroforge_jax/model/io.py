@@ -18,7 +18,7 @@ from neuroforge_jax.errors import CheckpointError, UserError
 from neuroforge_jax.model.model import FittedModel, Model
 from neuroforge_jax.nn.mlp import MLP, abstract_params
 from neuroforge_jax.precision.policy import policy
-from neuroforge_jax.system.files import read_bytes, read_json, write_bytes, write_json
+from neuroforge_jax.system.files import read_bytes, read_json, restore_tuples, write_bytes, write_json
 from neuroforge_jax.typing import Params
 
 FITTED = "fitted/"
@@ -101,7 +101,7 @@ def _model(described: dict[str, Any], fitted: dict[str, np.ndarray]) -> FittedMo
         plan, learnt, target = _first_format(described, network)
     else:
         plan = _plan(described["plan"])
-        learnt, target = Fitted(**fitted), Target(**_with_tuples(described["target"]))
+        learnt, target = Fitted(**fitted), Target(**restore_tuples(described["target"]))
     _check_fitted(plan, learnt, network)
     spec = Model(
         mlp=network,
@@ -113,7 +113,7 @@ def _model(described: dict[str, Any], fitted: dict[str, np.ndarray]) -> FittedMo
         quantiles=tuple(described.get("quantiles", ())),  # a model of version 0.2 has none
     )
     schema, origins, style = (described.get(name) for name in ("schema", "origins", "style"))
-    known = None if style is None else PictureStyle(**_with_tuples(style))
+    known = None if style is None else PictureStyle(**restore_tuples(style))
     return FittedModel(
         spec,
         learnt,
@@ -148,7 +148,3 @@ def _check_fitted(plan: Preprocessor, fitted: Fitted, network: MLP) -> None:
     for name in ("shift", "scale"):
         if getattr(fitted, name).shape != wanted:
             raise ValueError(f"fitted {name} is {getattr(fitted, name).shape}, and the plan says {wanted}")
-
-
-def _with_tuples(saved: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}

@@ -28,6 +28,11 @@ def probe(folder: Path) -> None:
     file.unlink()
 
 
+def restore_tuples(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a saved value, with tuples where JSON has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+
+
 def write_json(path: Path, value: Mapping[str, Any], failure: type[UserError] = CheckpointError) -> None:
     """A JSON file, whole or not at all. failure: what is raised where it cannot be written."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), failure)
