@@ -64,9 +64,9 @@ class TrainConfig(DataConfig):
     accumulate: int = 1
     """Parts in which a batch is computed: the same update in less memory."""
     monitor: str = "loss"
-    """What the best epoch is selected by, on validation data: loss, accuracy, balanced-accuracy, macro-f1, log-loss,
-    roc-auc, average-precision, brier or calibration-error; of numbers rmse, mae, r2 or pinball (of --loss quantile);
-    of labels label-accuracy, label-macro-f1 or label-roc-auc."""
+    """What the best epoch is selected by, on validation data: loss, accuracy, balanced-accuracy, macro-f1,
+    log-loss, roc-auc, average-precision, brier, calibration-error; of numbers rmse, mae, r2 or pinball (of --loss
+    quantile); of labels label-accuracy, label-macro-f1 or label-roc-auc."""
     patience: int | None = None
     """Stop after so many epochs in which what is monitored was not better than ever."""
     target_accuracy: float | None = None

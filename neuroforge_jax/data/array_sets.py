@@ -41,7 +41,7 @@ class ArraySets:
 
 def read_arrays(name: str, given: Arrays, classes: Sequence[str] | None, task: str) -> ArraySets:
     """See `Dataset.from_arrays`. given: at least the part `training`."""
-    arrays = {part: (take_array(x, name), np.asarray(y)) for part, (x, y) in given.items()}
+    arrays = {part: (take_array(x, name), _as_targets(y)) for part, (x, y) in given.items()}
     _check_shapes(name, arrays)
     target, targets = _read_targets(name, {part: y for part, (_, y) in arrays.items()}, classes, task)
     x_train = arrays["training"][0]
@@ -107,7 +107,7 @@ def store_inputs(name: str, part: str, x: np.ndarray, origins: Float64[np.ndarra
             _check_inputs(name, part, rows)
         return rows
     flat = x.reshape(len(x), width)
-    if flat.dtype == np.uint8:
+    if flat.dtype == np.uint8 and origins is None:
         return np.ascontiguousarray(flat)
     stored = flat
     if flat.dtype != np.float32 or origins is not None or not flat.flags.c_contiguous:
@@ -134,12 +134,19 @@ def _read_targets(
     if classes is not None:
         target = Target("classification", ("label",), tuple(classes))
         return target, {part: _check_labels(name, part, labels, len(classes)) for part, labels in y.items()}
+    if task != "regression" and all(_is_one_hot(labels) for labels in y.values()):
+        y, task = {part: labels.argmax(axis=1) for part, labels in y.items()}, "classification"
     columns = {part: target_columns(name, part, labels) for part, labels in y.items()}
     for part, found in columns.items():
         if len(found) != len(columns["training"]):
             raise DataError(
                 f"{name}: training targets are {y['training'].shape} and {part} targets {y[part].shape}; "
                 "they must have as many numbers a sample"
+            )
+    for column, values in columns["training"].items():
+        if any((found[column].numbers is None) != (values.numbers is None) for found in columns.values()):
+            raise DataError(
+                f"{name}: the targets of one part are numbers, and of another texts; give one kind"
             )
     every = {
         column: _concatenate([columns[part][column] for part in columns]) for column in columns["training"]
@@ -167,14 +174,30 @@ def _check_labels(name: str, part: str, labels: np.ndarray, classes: int) -> Tar
 
 
 def target_columns(name: str, part: str, y: np.ndarray) -> dict[str, Values]:
-    """Targets [N] or [N, O] as columns; one-hot rows are the class that they name."""
+    """Targets [N] or [N, O] as columns."""
     if y.ndim > 2:
         raise DataError(f"{name}: {part} targets have shape {y.shape}; they must be [N] or [N, O]")
     if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "fiub":
-        if np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all():
-            return {"label": Values("number", y.argmax(axis=1).astype(np.float64))}
         return {f"target {at}": _values(name, part, y[:, at]) for at in range(y.shape[1])}
     return {"label": _values(name, part, y.reshape(len(y)))}
+
+
+def _is_one_hot(y: np.ndarray) -> bool:
+    """Whether each row says with a 1 among zeros which class it is of."""
+    if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "fiub":
+        return False
+    return bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())
+
+
+def _as_targets(y: Any) -> np.ndarray:
+    """An array; what is masked is missing."""
+    if isinstance(y, np.ma.MaskedArray) and np.ma.getmaskarray(y).any():
+        return np.ma.filled(y.astype(np.float64), np.nan)
+    return np.asarray(y)
+
+
+def _is_plain_number(label: object) -> bool:
+    return isinstance(label, int | float | np.number) and not isinstance(label, bool)
 
 
 def _values(name: str, part: str, y: np.ndarray) -> Values:
@@ -186,6 +209,8 @@ def _values(name: str, part: str, y: np.ndarray) -> Values:
         return Values("number", wide)
     if y.dtype.kind == "b":
         return Values("yes/no", codes=y.astype(np.int32), texts=("false", "true"))
+    if y.dtype.kind == "O" and all(label is None or _is_plain_number(label) for label in y.tolist()):
+        return _values(name, part, np.array([np.nan if label is None else label for label in y], np.float64))
     if y.dtype.kind in "UTO":
         texts, codes = np.unique([str(label) for label in y.tolist()], return_inverse=True)
         return Values("category", codes=codes.astype(np.int32), texts=tuple(map(str, texts)))

@@ -80,17 +80,19 @@ def load_frame(frame: Any, config: DataConfig) -> Dataset:
 
 
 def _load_frame(frame: Any, fields: dict[str, Any]) -> Dataset:
-    from neuroforge_jax.data.tables import make_dataset, read_table
+    from neuroforge_jax.data.tables import make_dataset, read_table, types_of
 
     parts = {part: fields.pop(part) for part in ("test", "validation") if fields.get(part) is not None}
     config = DataConfig(**{**fields, "dataset": "frame"})
+    table = table_of(frame, drop=config.drop)
+    like = types_of(table)
     others = {
         part: table_of(data, f"the {part} frame", config.drop)
         if is_frame(data)
-        else read_table(Path(data), config)
+        else read_table(Path(data).expanduser(), config, like)
         for part, data in parts.items()
     }
-    return make_dataset(table_of(frame, drop=config.drop), config, others, "frame")
+    return make_dataset(table, config, others, "frame")
 
 
 def _load_any_folder(folder: Path) -> Dataset:

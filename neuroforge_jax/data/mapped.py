@@ -31,7 +31,7 @@ class MappedRows:
         self.array, self.rows, self.origins = array, rows, origins
         samples = len(array) if rows is None else len(rows)
         self.shape = (samples, int(np.prod(array.shape[1:])))
-        self.dtype = np.dtype(np.uint8 if array.dtype == np.uint8 else np.float32)
+        self.dtype = np.dtype(np.uint8 if array.dtype == np.uint8 and origins is None else np.float32)
 
     @property
     def is_stored(self) -> bool:

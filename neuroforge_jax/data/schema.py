@@ -235,7 +235,7 @@ def infer_schema(columns: Mapping[str, Values], config: DataConfig, target: Targ
             described.append(Column(name, values.kind, "left out", said="--drop"))
         elif name in roles:
             described.append(_describe(name, values, roles[name]))
-        elif (reason := _useless(values)) and name not in forced:
+        elif (reason := _useless(values)) and (name not in forced or values.missing.all()):
             described.append(replace(_describe(name, values, "left out"), said=reason))
         else:
             described.append(_learn(name, values))

@@ -63,13 +63,17 @@ def choose_share(
 
 
 def choose_groups(groups: Int[np.ndarray, " N"], share: float, seed: int) -> tuple[Rows, Rows]:
-    """Whole groups are held out, in a random order, as long as they bring the share nearer."""
+    """Whole groups are held out, in a random order, as long as they bring the share nearer; the smallest at
+    least.
+    """
     random = np.random.default_rng(seed)
     names, of_row, counts = np.unique(groups, return_inverse=True, return_counts=True)
     wanted, held, chosen = share * len(groups), 0, np.zeros(len(names), bool)
     for at in random.permutation(len(names)):
         if abs(held + counts[at] - wanted) < abs(held - wanted) and chosen.sum() < len(names) - 1:
             chosen[at], held = True, held + int(counts[at])
+    if len(names) > 1 and not chosen.any():
+        chosen[counts.argmin()] = True
     return np.nonzero(~chosen[of_row])[0], np.nonzero(chosen[of_row])[0]
 
 
@@ -79,6 +83,11 @@ def choose_last(order: Num[np.ndarray, " N"], share: float) -> tuple[Rows, Rows]
     if not len(there):
         return np.arange(len(order)), np.arange(0)
     boundary = there[min(len(there) - 1, len(there) - round(len(there) * share))]
+    if boundary == there[0]:  # the first moment has most of the rows: those after it are held out
+        later = there[there > boundary]
+        if not len(later):
+            return np.arange(len(order)), np.arange(0)
+        boundary = later[0]
     last = order >= boundary
     return np.nonzero(~last)[0], np.nonzero(last)[0]
 

@@ -150,14 +150,23 @@ def _choose_test_rows(
         return np.arange(samples), np.arange(0), ""
     if config.group is not None:
         rows = choose_groups(_groups(columns[config.group]), TEST_SHARE, 0)
+        _check_held_out(table, rows[1], f"--group {config.group}")
         return *rows, f", groups of {config.group!r} kept together"
     if config.time_split is not None:
         rows = choose_last(_order(columns[config.time_split], config.time_split, table.name), TEST_SHARE)
+        _check_held_out(table, rows[1], f"--time-split {config.time_split}")
         return *rows, f", the last in {config.time_split!r} to test"
     labels = None
     if target.task == "classification":
         labels, _ = encode_targets(target, {target.names[0]: columns[target.names[0]]}, table.name)
     return *split_80_20(table.name, labels, samples), ", split by a fixed seed"
+
+
+def _check_held_out(table: Table, rows: np.ndarray, flag: str) -> None:
+    if not len(rows):
+        raise DataError(
+            f"{table.name}: {flag}: the column has one value alone, and nothing can be held out by it; name another"
+        )
 
 
 def _groups(values: Values) -> np.ndarray:

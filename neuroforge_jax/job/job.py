@@ -280,6 +280,11 @@ def make_model(config: TrainConfig, dataset: Dataset, backend: Backend) -> Fitte
         backend.implementation,
         config.quantiles if config.loss == "quantile" else (),
     )
+    if name == "poisson" and (dataset.target.transform != "none" or any(dataset.target.origins)):
+        raise ConfigError(
+            "--loss poisson takes counts as they are, from 0 upwards: leave --target-transform out, and for "
+            "numbers far from 0 that differ little use --loss mse"
+        )
     if not dataset.classes:
         check_targets(loss, dataset)
     if config.label_smoothing and not dataset.classes and "labels" not in loss.takes:

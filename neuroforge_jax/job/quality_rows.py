@@ -27,6 +27,10 @@ SHOWN_SCORES = {
         Score("test_balanced_accuracy", "balanced accuracy", "{:.2%}".format),
         Score("test_roc_auc", "ROC AUC", "{:.4f}".format),
     ),
+    "by label": (
+        Score("test_label_accuracy", "accuracy", "{:.2%}".format),
+        Score("test_label_roc_auc", "ROC AUC", "{:.4f}".format),
+    ),
     "test error": (
         Score("test_rmse", "RMSE", "{:.4g}".format),
         Score("test_mae", "MAE", "{:.4g}".format),

@@ -96,7 +96,7 @@ class Model:
     @property
     def _looks_up(self) -> bool:
         """Whether the first layer looks categories up; a residual layer needs them as its inputs."""
-        return looks_up(self.plan) and not (self.mlp.residual and self.mlp.hidden[:1] == (self.mlp.inputs,))
+        return looks_up(self.plan) and not self.mlp.residual
 
     def _look_up(self, params: Params, rows: Num[Array, "B I"], dense: Dense) -> Dense:
         """The layer, but that the first adds rows of its kernel for categories in the place of their product."""
@@ -184,7 +184,10 @@ class FittedModel:
             shares = np.clip(wide, 1e-12, 1)
         else:
             shares = 0.5 * (1 + np.tanh(0.5 * wide))
-        return shares if self.target.task == "multilabel" else shares / shares.sum(axis=1, keepdims=True)
+        if self.target.task == "multilabel":
+            return shares
+        shares = np.clip(shares, 1e-300, None)  # all sigmoids of a row may be 0
+        return shares / shares.sum(axis=1, keepdims=True)
 
     def read_outputs(self, outputs: Float[np.ndarray, "N O"]) -> Float[np.ndarray, "N O"]:
         """What the outputs of a regression mean, in the units of its data, float64; those of others as they are."""

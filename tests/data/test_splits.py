@@ -69,6 +69,7 @@ def test_groups_stay_whole(groups, seed):
     assert is_partition(stay, held, len(groups))
     assert not set(groups[stay]) & set(groups[held])
     assert len(stay)
+    assert len(held) or len(set(groups.tolist())) == 1
     largest = np.bincount(groups).max()
     assert abs(len(held) - 0.2 * len(groups)) <= largest
 
@@ -78,4 +79,5 @@ def test_the_last_in_time_are_held_out_and_one_moment_is_on_one_side():
     stay, held = choose_last(order, 0.2)
     assert held.tolist() == [2, 5]
     assert is_partition(stay, held, 10)
-    assert choose_last(np.array([1.0, 1, 1]), 0.2)[0].tolist() == []
+    assert choose_last(np.array([1.0, 1, 1]), 0.2)[1].tolist() == []
+    assert choose_last(np.array([1.0, 1, 1, 1, 1, 2]), 0.5)[1].tolist() == [5]

@@ -53,6 +53,8 @@ def test_floats_are_numbers_to_predict():
         (X, Y.reshape(20, 1, 1), "must be [N] or [N, O]"),
         (X, Y.astype(complex), "they must be numbers, texts or booleans"),
         (X, changed(Y / 2, 5, np.nan), "target of training sample 5"),
+        (X, np.ma.masked_equal(Y, 3), "target of training sample 3"),
+        (X, changed(Y.astype(object), 4, None), "target of training sample 4"),
     ],
 )
 def test_what_is_wrong_with_arrays_is_named(x, y, fact):
@@ -150,6 +152,7 @@ def test_hold_out_takes_of_every_class_its_share():
         ([2019, 2021, 2019, 2021], ("2019", "2021"), [0, 1, 0, 1]),
         ([[1], [2], [3], [1]], ("1", "2", "3"), [0, 1, 2, 0]),
         (np.array(["a", 3, "a", 3], object), ("3", "a"), [1, 0, 1, 0]),
+        (np.array([10, 2, 10, 2], object), ("2", "10"), [1, 0, 1, 0]),
     ],
 )
 def test_labels_of_any_kind_are_the_classes_that_occur(y, classes, stored):
@@ -167,6 +170,14 @@ def test_whole_numbers_are_a_quantity_where_that_is_said_and_labels_may_be_sever
     truths = np.random.default_rng(0).integers(0, 2, (60, 3))
     labels = Dataset.from_arrays(np.zeros((60, 1)), truths)
     assert (labels.target.task, labels.classes, labels.outputs) == ("multilabel", (), 3)
+
+
+def test_one_hot_rows_are_classes_in_all_parts_or_in_none():
+    hot = np.eye(25)[np.arange(50) % 25]
+    assert len(Dataset.from_arrays(np.zeros((50, 1)), hot).classes) == 25
+    labels = np.vstack([hot, np.ones((1, 25))])
+    several = Dataset.from_arrays(np.zeros((51, 1)), labels, np.zeros((50, 1)), hot)
+    assert (several.target.task, several.outputs) == ("multilabel", 25)
 
 
 def test_missing_numbers_are_filled_with_the_median_and_say_nothing_of_the_scale():

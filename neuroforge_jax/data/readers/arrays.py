@@ -51,7 +51,8 @@ def load_npz(path: Path, task: str = "auto") -> Dataset:
         raise DataError(
             f"{path}: {len(x)} samples in x and {len(y)} labels in y; their numbers must be equal"
         )
-    train, test = split_80_20(path.name, y if y.dtype.kind in "iub" and y.ndim == 1 else None, len(y))
+    come_again = y.ndim == 1 and y.dtype.kind in "iubU" and 2 * len(np.unique(y)) <= len(y)
+    train, test = split_80_20(path.name, y if come_again and task != "regression" else None, len(y))
     samples = f"{len(x):,} samples; fixed 80/20 split"
     return Dataset.from_arrays(
         x[train], y[train], x[test], y[test], name=path.name, task=task, origin=samples
