@@ -271,7 +271,7 @@ class InputReader:
         if classes and right.dtype.kind in "iu" and right.ndim == 1 and not any(map(is_number, classes)):
             # Of classes that were named, arrays hold the places.
             return np.where((right >= 0) & (right < len(classes)), right, -1).astype(np.int32)
-        if self._model.target.task == "classification" and right.ndim == 2 and right.shape[1] > 1:
+        if self.model.target.task == "classification" and right.ndim == 2 and right.shape[1] > 1:
             right = right.argmax(axis=1)  # one-hot rows
         columns = target_columns(path.name, "given", right)
         if len(columns) == max(1, len(self.model.target.names)):
