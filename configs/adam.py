@@ -2,8 +2,8 @@
 
     python -m neuroforge_jax.train --config configs/adam.py
 
-MNIST: 98.52 % in 16 s of training; 28 of 30 epochs, the weights of epoch 23.
-On two cores of an AMD EPYC (Zen 4), Python 3.13, jax 0.12.
+MNIST: 98.51 % in 7.2 s of training; 29 of 30 epochs, the weights of epoch 26; 98.42 and 98.48 % with two other
+seeds. On two cores of an AMD EPYC (Zen 5), Python 3.13, jax 0.12.
 """
 
 from neuroforge_jax import TrainConfig
