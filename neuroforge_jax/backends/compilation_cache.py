@@ -96,13 +96,19 @@ def private_folder(folder: Path) -> Path:
     folder.chmod(0o700)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(0, "their folder cannot be written to", str(folder))
+    _remove_oldest(folder)
+    return folder
+
+
+@cache
+def _remove_oldest(folder: Path) -> None:
+    """Keep the newest programs that fit in; once a process, as looking at hundreds of files takes milliseconds."""
     total = 0
     with suppress(FileNotFoundError):  # another process keeps it within bounds now
         for entry in sorted(folder.glob("*-cache"), key=lambda entry: -entry.stat().st_mtime):
             total += entry.stat().st_size
             if total > MAX_BYTES:
                 entry.unlink()
-    return folder
 
 
 @cache

@@ -42,8 +42,9 @@ def usable_cores(root: Path = ROOT) -> float:
     return min(allowed, cpu_quota(root) or allowed)
 
 
+@cache
 def cpu_quota(root: Path = ROOT) -> float | None:
-    """The strictest quota of the process's control group and those around it, in cores."""
+    """The strictest quota of the process's control group and those around it, in cores, when it was first asked."""
     pairs = [text.split() for text in group_files(root, "cpu", "cpu.max")]
     quotas = group_files(root, "cpu", "cpu.cfs_quota_us")
     periods = group_files(root, "cpu", "cpu.cfs_period_us")
