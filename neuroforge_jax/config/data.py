@@ -41,8 +41,9 @@ class DataConfig:
     """How much the rows of a class count: balanced, or weights as in yes=5,no=1 (all 1)."""
     target_transform: str = "none"
     """none, or log: the logarithm of the target is learnt, of which all values must be above 0."""
-    scaling: str = "standard"
-    """standard (mean 0, deviation 1), robust (median and quartiles, extremes drawn in), quantile or none."""
+    scaling: str = "auto"
+    """Of numbers: standard (mean 0, deviation 1), robust (median and quartiles, extremes drawn in), quantile or
+    none; auto is robust for the columns of a table and standard for arrays."""
     delimiter: str | None = None
     """What separates the cells of a text file: one character, or tab (found in its first megabyte unless given)."""
     decimal: str | None = None
@@ -60,7 +61,7 @@ class DataConfig:
         check_choice(self, "task", "auto", "classification", "regression")
         check_choice(self, "target_transform", "none", "log")
         check_choice(self, "header", "auto", "yes", "no")
-        check_choice(self, "scaling", "standard", "robust", "quantile", "none")
+        check_choice(self, "scaling", "auto", "standard", "robust", "quantile", "none")
         if self.decimal is not None:
             check_choice(self, "decimal", ".", ",")
         if self.delimiter is not None and self.delimiter != "tab" and len(self.delimiter) != 1:

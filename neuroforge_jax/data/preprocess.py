@@ -153,12 +153,14 @@ def _standard(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
 
 
 def _robust(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
-    """Median 0 and quartiles 1 apart; half the range where they are one (Holzmüller et al., 2024,
-    arXiv:2407.04491).
+    """Median 0 and quartiles 1 apart (Holzmüller et al., 2024, arXiv:2407.04491); where they are one, as of a
+    column that is mostly 0, the median distance of the other values is 1.
     """
-    low, first, median, third, high = _quantiles(rows, np.array([0, 0.25, 0.5, 0.75, 1]))
-    quartiles = third - first
-    spread = np.where(quartiles > 0, quartiles, (high - low) / 2)
+    first, median, third = _quantiles(rows, np.array([0.25, 0.5, 0.75]))
+    spread = third - first
+    (level,) = np.nonzero(spread == 0)
+    distances = np.abs(rows[:, level] - median[level])
+    (spread[level],) = _quantiles(np.where(distances > 0, distances, np.nan), np.array([0.5]))
     return median, _inverse(median, spread)
 
 

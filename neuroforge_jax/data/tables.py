@@ -78,7 +78,7 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
         test = reader.split("test", SelectedRows(columns, test_rows), table.name, rows[test_rows])
     read = {part: reader.read(part, other) for part, other in others.items()}
     splits = {"training": train, "validation": read.get("validation"), "test": read.get("test", test)}
-    plan = schema.plan(config.scaling)
+    plan = schema.plan("robust" if config.scaling == "auto" else config.scaling)
     inputs = f"{len(schema.inputs)} of {all_columns} columns"
     dataset = Dataset(
         name,
@@ -94,7 +94,7 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
             *table.notes,
             *notes,
             *reader.notes,
-            *describe_columns(schema),
+            *describe_columns(schema, plan.scaling),
             *reader.describe_extremes(plan),
         ),
         validation=splits["validation"],
@@ -249,10 +249,12 @@ class _Reader:
         return normalize_weights(f"{where}: --sample-weight {name}", numbers, len(numbers))
 
 
-def describe_columns(schema: Schema) -> list[str]:
+def describe_columns(schema: Schema, scaling: str) -> list[str]:
     """What became of the columns, in a line or a few."""
     kinds = [column.kind for column in schema.inputs]
-    counted = [_count(kinds.count(kind), kind) for kind in dict.fromkeys(kinds)]
+    counted = [_count(kinds.count(kind), kind) for kind in dict.fromkeys(kinds) if kind != "number"]
+    if numbers := kinds.count("number"):
+        counted.insert(0, f"{_count(numbers, 'number')} ({scaling} scaling)")
     lines = ["columns: " + ", ".join(counted)]
     if missing := [column.name for column in schema.inputs if column.missing]:
         lines[0] += f"; with missing values: {names_of(missing)}"

@@ -240,10 +240,10 @@ class Dataset:
         return replace(self.trained_on(train), validation=validation, partition=self.partition[stay])
 
     def with_scaling(self, scaling: str) -> "Dataset":
-        """The same with its numbers scaled otherwise. Raises ConfigError for pictures, whose pixels have one
-        scale.
+        """The same with its numbers scaled otherwise; `auto` leaves them as they are. Raises ConfigError for
+        pictures, whose pixels have one scale.
         """
-        if scaling == self.plan.scaling:
+        if scaling in ("auto", self.plan.scaling):
             return self
         if self.plan.pixels:
             raise ConfigError(

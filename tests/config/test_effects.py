@@ -166,7 +166,7 @@ def test_fields_of_data_that_act_are_not_told(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,y\n" + "".join(f"{index * index},{index / 7 + 1}\n" for index in range(40)))
     config = nf.TrainConfig(
-        dataset=str(path), scaling="robust", target_transform="log", header="yes", missing=("25",)
+        dataset=str(path), scaling="quantile", target_transform="log", header="yes", missing=("25",)
     )
     notes = notes_of(config)
     assert not any("without effect" in note for note in notes)

@@ -11,6 +11,7 @@ from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import ConfigError, DataError
+from neuroforge_jax.model.network_inputs import network_inputs
 
 pytestmark = pytest.mark.smoke
 
@@ -355,3 +356,23 @@ def test_a_frame_is_the_same_dataset_as_its_file(table, library):
 def test_what_is_for_tables_is_refused_elsewhere(flag):
     with pytest.raises(ConfigError, match=f"--{flag} x: it is for tables, and the dataset is 'digits'"):
         load_dataset("digits", **{flag: "x"})
+
+
+def test_an_extreme_among_the_inputs_does_not_end_a_training(table):
+    """At the defaults, prices of diamonds by their sizes went to inf: of some, 50 deviations off."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(5, 0.1, 600)
+    size[::97] = 60
+    often_none = np.where(rng.random(600) < 0.1, rng.integers(4000, 6000, 600), 0)
+    data = table(csv_of(size=size, gain=often_none, price=3 * size + often_none / 1000))
+    assert data.plan.scaling == "robust"
+    assert "columns: 2 numbers (robust scaling)" in "\n".join(data.notes)
+    inputs = np.asarray(network_inputs(data.plan, data.fitted, data.train.inputs))
+    assert np.abs(inputs).max() < 3
+    at = np.quantile(np.abs(inputs[:, 0]), 0.5)
+    assert 0.4 < at < 0.6  # quartiles are 1 apart
+    # A column that is mostly one value: the others lie about 1 from it.
+    gained = data.train.inputs[:, 1] > 0
+    assert (inputs[~gained, 1] == 0).all()
+    assert 0.6 < np.median(inputs[gained, 1]) < 1.4
+    assert table(csv_of(size=size, price=size), scaling="standard").plan.scaling == "standard"
