@@ -38,13 +38,16 @@ def header_rows(job: Job) -> Rows:
     others = {"validation": dataset.validation, "test": dataset.test}
     sizes = [f"{len(dataset.train):,} training"]
     sizes += [f"{len(split):,} {part}" for part, split in others.items() if split is not None]
-    what = {"classification": "classes", "multilabel": "labels"}.get(
-        dataset.target.task, "numbers to predict"
-    )
+    plural = "" if dataset.outputs == 1 else "s"
+    what = {
+        "classification": "classes",
+        "multilabel": f"label{plural}",
+        "regression": f"number{plural} to predict",
+    }
     widths = "-".join(map(str, (mlp.inputs, *mlp.hidden, mlp.outputs)))
     rows = [
         ("data", f"{dataset.name}: {dataset.origin}"),
-        ("", f"{', '.join(sizes)} samples of {shape}, {dataset.outputs} {what}"),
+        ("", f"{', '.join(sizes)} samples of {shape}, {dataset.outputs} {what[dataset.target.task]}"),
         *(("", note) for note in dataset.notes),
         ("device", f"{device_name(job.device)}, jax {jax.__version__}"),
         (
