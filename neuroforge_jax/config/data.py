@@ -34,7 +34,8 @@ class DataConfig:
     group: str | None = None
     """Column whose values must not lie in training and test data both: a patient, a house."""
     time_split: str | None = None
-    """Column by which the data are split: the last fifth of the rows is test data."""
+    """Column by which the data are split: the last fifth of the rows is test data. No input, unless --time names it
+    too."""
     sample_weight: str | None = None
     """Column that says how much a row counts, in training and in metrics."""
     class_weight: str | None = None

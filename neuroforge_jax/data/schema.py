@@ -227,8 +227,10 @@ ROLES = {
 def infer_schema(columns: Mapping[str, Values], config: DataConfig, target: Target, where: str) -> Schema:
     """The schema of training rows. Raises DataError where no input is left."""
     roles = {getattr(config, flag): role for flag, role in ROLES.items() if getattr(config, flag) is not None}
-    roles |= dict.fromkeys(target.names, "target")
     forced = {*config.categorical, *config.numeric, *config.time}
+    if config.time_split in forced:  # an input as well
+        del roles[config.time_split]
+    roles |= dict.fromkeys(target.names, "target")
     described = []
     for name, values in columns.items():
         if name in config.drop:

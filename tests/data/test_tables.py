@@ -268,6 +268,10 @@ def test_groups_and_the_future_are_kept_out_of_training(table):
     data = table(text, time_split="day").hold_out(0.25, seed=0)
     assert set(np.sqrt(data.test.inputs[:, 1]).astype(int)) == set(range(20))
     assert set(np.sqrt(data.validation.inputs[:, 1]).astype(int)) == set(range(20, 40))
+    assert "day" not in [column.name for column in data.schema.inputs]
+    seen = table(text, time_split="day", numeric="day")
+    assert "day" in [column.name for column in seen.schema.inputs]
+    assert seen.train.inputs.shape[1] == data.train.inputs.shape[1] + 1
     weighted = table(text, sample_weight="w", target="y")
     assert set(np.round(weighted.train.weights / weighted.train.weights.min())) == {1, 3}
 
