@@ -97,7 +97,8 @@ def steps_per_epoch(config: TrainConfig, data: Dataset | Source) -> int:
 
 
 def evaluate(model: FittedModel, params: Params, split: Split) -> Evaluation:
-    """Mean loss (without label smoothing) and accuracy over a split, on the device that holds the parameters.
+    """Mean loss (without label smoothing) and accuracy over a split, on the device that holds the parameters;
+    samples that have weights count by them.
 
     The result has `loss`, `accuracy` (a share from 0 to 1; None for a regression) and `samples`.
     """
