@@ -65,7 +65,7 @@ class Split:
         return Split(select_rows(self.inputs, index), self.targets[index], weights)
 
     def with_mean_weight_1(self, name: str) -> "Split":
-        """The same with weights divided by their mean. name: what errors call it. Raises DataError where all are 0."""
+        """The same with its weights divided by their mean. Raises DataError, by this name, where all are 0."""
         if self.weights is None:
             return self
         return replace(self, weights=normalize_weights(name, self.weights, len(self)))
