@@ -253,9 +253,11 @@ def infer_schema(columns: Mapping[str, Values], config: DataConfig, target: Targ
 
 def _describe(name: str, values: Values, role: str) -> Column:
     missing = float(values.missing.mean()) if len(values) else 0.0
+    # Of a target, a weight or an order, numbers that count the rows are numbers.
+    counts = values.numbers is not None and values.kind == "key" and role not in ("id", "left out")
     return Column(
         name,
-        values.kind,
+        "number" if counts else values.kind,
         role,
         missing=missing,
         said=values.said,

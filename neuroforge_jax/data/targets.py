@@ -74,6 +74,12 @@ class Target:
         wide = wide + per_target
         return np.exp(wide) if self.transform == "log" else wide
 
+    def store_quantities(self, numbers: Float64[np.ndarray, "N O"]) -> Float32[np.ndarray, "N O"]:
+        """The targets of a regression as they are stored; not finite where a number has no place there."""
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            numbers = np.log(numbers) if self.transform == "log" else numbers
+            return (numbers - np.asarray(self.origins or 0.0)).astype(np.float32)
+
 
 def choose_target(columns: Mapping[str, Values], where: str, task: str, transform: str = "none") -> Target:
     """The target that these columns are, by the rule above or as `task` says.
@@ -168,9 +174,8 @@ def _is_zero_or_one(values: Values) -> bool:
 
 def _origins(columns: Mapping[str, Values], where: str, transform: str) -> tuple[float, ...]:
     """The median of each quantity where float32 would round away what differs between rows; else 0."""
-    return tuple(
-        choose_origin(_transformed(name, values, where, transform)) for name, values in columns.items()
-    )
+    quantities = (_check_quantity(name, values, where, transform) for name, values in columns.items())
+    return tuple(choose_origin(np.log(numbers) if transform == "log" else numbers) for numbers in quantities)
 
 
 def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
@@ -187,21 +192,20 @@ def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
     return median if spread > 0 and abs(median) > 1000 * spread else 0.0
 
 
-def _transformed(name: str, values: Values, where: str, transform: str) -> Float64[np.ndarray, " N"]:
+def _check_quantity(name: str, values: Values, where: str, transform: str) -> Float64[np.ndarray, " N"]:
+    """The numbers of a target, which all have a place in a training. Raises DataError."""
     if values.numbers is None:
         shown = ", ".join(map(repr, values.texts[:3]))
         raise DataError(
             f"{where}: target {name!r} holds texts ({shown}), and --task regression needs numbers; leave it out, "
             "or choose another --target"
         )
-    if transform == "none":
-        return values.numbers
-    if (low := np.nanmin(values.numbers, initial=np.inf)) <= 0:
+    if transform == "log" and (low := np.nanmin(values.numbers, initial=np.inf)) <= 0:
         raise DataError(
             f"{where}: target {name!r} has the value {low:g}, and --target-transform log takes values above 0; "
             "leave it out"
         )
-    return np.log(values.numbers)
+    return values.numbers
 
 
 def encode_targets(
@@ -211,16 +215,15 @@ def encode_targets(
     what was made of them, where that is not plain.
 
     rows: where each is in the table that errors call by `where`, from 0; the first ones unless given. Raises
-    DataError for a class that is not among those of the target.
+    DataError for a class that is not among those of the target, and for a label that is neither yes nor no.
     """
     if target.task == "classification":
         (values,) = columns.values()
         return _encode_classes(target, values, where)
     if target.task == "multilabel":
-        return np.stack([_truths(name, values, where) for name, values in columns.items()], axis=1), ""
-    numbers = [_transformed(name, values, where, target.transform) for name, values in columns.items()]
-    with np.errstate(over="ignore"):
-        stored = (np.stack(numbers, axis=1) - np.asarray(target.origins)).astype(np.float32)
+        return _encode_labels(columns, where), ""
+    numbers = [_check_quantity(name, values, where, target.transform) for name, values in columns.items()]
+    stored = target.store_quantities(np.stack(numbers, axis=1))
     if not np.isfinite(stored).all():
         at = int(np.nonzero(~np.isfinite(stored).all(axis=1))[0][0])
         row = at if rows is None else int(rows[at])
@@ -230,17 +233,31 @@ def encode_targets(
     return stored, ""
 
 
-def _truths(name: str, values: Values, where: str) -> Float32[np.ndarray, " N"]:
-    if values.numbers is not None:
-        return values.numbers.astype(np.float32)
-    from neuroforge_jax.data.cells import read_yes_no
+def _encode_labels(columns: Mapping[str, Values], where: str) -> Float32[np.ndarray, "N L"]:
+    labels = []
+    for name, values in columns.items():
+        truths, others = find_truths(values)
+        if others:
+            raise DataError(
+                f"{where}: target {name!r} has the value {others[0]!r}; a label is yes or no, or 1 or 0"
+            )
+        labels.append(truths)
+    return np.stack(labels, axis=1)
 
-    assert values.codes is not None
-    pair = read_yes_no(values.texts)
-    if pair is None:
-        shown = ", ".join(map(repr, values.texts[:3]))
-        raise DataError(f"{where}: target {name!r} holds {shown}; it must be yes and no, or 0 and 1")
-    return (values.codes == values.texts.index(pair[1])).astype(np.float32)
+
+def find_truths(values: Values) -> tuple[Float32[np.ndarray, " N"], list[str]]:
+    """A label, 1 for yes and 0 for no, NaN where it is missing or neither; and the values of rows that are neither.
+
+    What a word means is no matter of what else occurs: rows that all say no are read as any others.
+    """
+    if values.numbers is not None:
+        known = np.where(np.isin(values.numbers, (0, 1)), values.numbers, np.nan).astype(np.float32)
+        texts = [write_number(number) for number in values.numbers[np.isnan(known) & ~values.missing]]
+        return known, texts
+    from neuroforge_jax.data.cells import read_truth
+
+    known = np.array([*map(read_truth, values.texts), np.nan], np.float32)[values.known_codes]
+    return known, [values.texts[code] for code in values.known_codes[np.isnan(known) & ~values.missing]]
 
 
 def _encode_classes(target: Target, values: Values, where: str) -> tuple[Int32[np.ndarray, " N"], str]:

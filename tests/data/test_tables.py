@@ -308,6 +308,26 @@ def test_several_targets_are_quantities_or_labels_and_nothing_else(table):
     assert "'e' is neither a quantity nor 0 and 1" in complaint(table, text, target=["a", "e"])
 
 
+def test_a_test_file_whose_labels_all_say_no_is_read_and_one_that_says_else_is_named(table, tmp_path):
+    """Which text means no was told from the two that occur, and of one alone nothing was."""
+    text = csv_of(x=np.arange(40) ** 2, a=["No", "Yes"] * 20, b=[0, 0, 1, 1] * 10)
+    test = tmp_path / "test.csv"
+    test.write_text("x,a,b\n1,No,0\n4,no,1\n")
+    data = table(text, target=["a", "b"], test=str(test))
+    np.testing.assert_array_equal(data.test.targets, [[0, 0], [0, 1]])
+    test.write_text("x,a,b\n1,No,0\n4,never,1\n")
+    assert "target 'a' has the value 'never'; a label is yes or no, or 1 or 0" in complaint(
+        table, text, target=["a", "b"], test=str(test)
+    )
+
+
+def test_a_target_that_counts_the_rows_is_a_quantity_in_a_test_file_too(table, tmp_path):
+    """It was read as the texts of a key there."""
+    (tmp_path / "test.csv").write_text("x,y\n1,2.5\n")
+    data = table(csv_of(x=np.arange(40) ** 2, y=np.arange(40)), test=str(tmp_path / "test.csv"))
+    assert data.test.targets.tolist() == [[2.5]]
+
+
 @pytest.mark.parametrize(
     ("text", "fields", "fact"),
     [
@@ -380,3 +400,18 @@ def test_an_extreme_among_the_inputs_does_not_end_a_training(table):
     assert (inputs[~gained, 1] == 0).all()
     assert 0.6 < np.median(inputs[gained, 1]) < 1.4
     assert table(csv_of(size=size, price=size), scaling="standard").plan.scaling == "standard"
+
+
+def test_a_quantity_is_refused_of_data_whose_targets_are_classes(tmp_path):
+    """`--task regression` trained on classes, without a word."""
+    with pytest.raises(
+        ConfigError, match="--task regression: the targets of mnist are classes; leave it out"
+    ):
+        load_dataset("mnist", task="regression")
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(ConfigError, match=r"--task regression: the targets of .* are classes"):
+        load_dataset(tmp_path, task="regression")
+    for name, array in {"x": np.eye(4), "y": np.array([0, 1, 1, 0])}.items():
+        np.save(tmp_path / f"{name}_train.npy", array)
+        np.save(tmp_path / f"{name}_test.npy", array)
+    assert load_dataset(tmp_path, task="regression").target.task == "regression"
