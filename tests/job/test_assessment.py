@@ -126,6 +126,11 @@ def test_times_in_seconds_are_assessed_as_they_were_trained_on():
     assert found.scores["accuracy"] == result.test_accuracy > 0.95
     of_rows = nf.predict(result.model, result.params, x)
     np.testing.assert_array_equal(of_rows, nf.predict(result.model, result.params, dataset.test))
+    # What the split holds is no row of anybody's: an origin was subtracted from it once more, in silence.
+    with pytest.raises(
+        ValueError, match=r"rows are float32, .* give float64 rows, or, .* the Split and not its"
+    ):
+        nf.predict(result.model, result.params, dataset.test.inputs)
 
 
 def test_every_number_of_a_run_counts_samples_by_the_weights_of_the_table(small_config, tmp_path):
