@@ -13,8 +13,7 @@ import tyro
 from neuroforge_jax.backends.compilation_cache import keep_programs
 from neuroforge_jax.commands.prediction_inputs import choose_names, read_pieces
 from neuroforge_jax.commands.prediction_outputs import describe_outputs, explain_names, open_writer
-from neuroforge_jax.commands.prediction_pieces import Notes, Piece, Reading
-from neuroforge_jax.commands.prediction_tables import ROWS
+from neuroforge_jax.commands.prediction_pieces import ROWS, Notes, Piece, Reading
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.config.checks import check_choice, convert_fields
 from neuroforge_jax.data.values import names_of

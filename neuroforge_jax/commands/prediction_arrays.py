@@ -6,7 +6,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from neuroforge_jax.commands.prediction_pieces import Piece, Reading
+from neuroforge_jax.commands.prediction_pieces import ROWS, Piece, Reading
 from neuroforge_jax.commands.prediction_targets import find_targets
 from neuroforge_jax.data.array_sets import target_columns
 from neuroforge_jax.data.targets import Targets
@@ -14,9 +14,6 @@ from neuroforge_jax.data.values import is_number, names_of
 from neuroforge_jax.errors import DataError
 
 ARRAYS = (".npy", ".npz")
-
-ROWS = 32_768
-"""Rows of a piece."""
 
 
 def read_arrays(reading: Reading, path: Path) -> Iterator[Piece]:

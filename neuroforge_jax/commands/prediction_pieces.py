@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ROW, FILE = "row", "file"
 
+ROWS = 32_768
+"""Of a piece of a table or an array."""
+
 EXAMPLES = 3
 """Cells that a note shows."""
 

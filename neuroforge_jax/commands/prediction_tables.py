@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuroforge_jax.commands.prediction_pieces import Notes, Piece, Reading
+from neuroforge_jax.commands.prediction_pieces import ROWS, Notes, Piece, Reading
 from neuroforge_jax.commands.prediction_targets import find_targets, find_weights
 from neuroforge_jax.data.preprocess import Inputs
 from neuroforge_jax.data.schema import Column, Schema
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from neuroforge_jax.data.table import Table
 
 STANDARD_INPUT = "-"
-
-ROWS = 32_768
-"""Rows of a piece."""
 
 
 def read_table(reading: Reading, source: str) -> Iterator[Piece]:
