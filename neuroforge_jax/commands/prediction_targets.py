@@ -35,13 +35,9 @@ def find_targets(
         notes.add(said)
         notes.count(name, "are no class of the model are not scored", others)
         return classes
-    found = (
-        _find_labels(columns, notes)
-        if target.task == "multilabel"
-        else _find_quantities(target, columns, notes)
-    )
-    found[np.isnan(found).any(axis=1)] = np.nan
-    return found
+    if target.task == "multilabel":
+        return _find_labels(columns, notes)
+    return _find_quantities(target, columns, notes)
 
 
 def _find_labels(columns: Mapping[str, Values], notes: Notes) -> np.ndarray:

@@ -139,6 +139,7 @@ def test_every_number_of_a_run_counts_samples_by_the_weights_of_the_table(small_
     frame = {"x": rng.normal(size=300), "w": rng.integers(0, 4, 300).astype(float)}
     frame["y"] = np.where(frame["x"] + rng.normal(size=300) > 0, "yes", "no")
     dataset = nf.load_dataset(pa.table(frame), target="y", sample_weight="w", class_weight="yes=5")
+    assert "rows count by 'w', in training and in every metric" in dataset.notes
     config = replace(small_config, monitor="log-loss", validation_fraction=0.2, epochs=1)
     result = nf.fit(config, dataset, nf.RunOptions(run_dir=tmp_path / "run"))
     (epoch,), figures = result.history, result.figures
