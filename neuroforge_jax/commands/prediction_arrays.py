@@ -22,20 +22,33 @@ def read_arrays(reading: Reading, path: Path) -> Iterator[Piece]:
     for first in range(0, max(len(rows), 1), ROWS):
         part = slice(first, first + ROWS)
         inputs = reading.store_rows(rows[part], str(path))
-        targets = None if right is None else _read_targets(reading, path, right[part])
+        targets = None if right is None else _read_known_targets(reading, path, right[part])
         yield Piece(reading.names.describe([str(path)] * len(inputs), first), inputs, targets)
 
 
+def _read_known_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | None:
+    """What the rows of a piece are said to be; −1 or NaN in one of which that is no number."""
+    if right.dtype.kind != "f":
+        return _read_targets(reading, path, right)
+    known = np.isfinite(right).all(axis=tuple(range(1, right.ndim)))
+    found = _read_targets(reading, path, right[known])
+    if found is None or known.all():
+        return found
+    targets = np.full((len(right), *found.shape[1:]), -1 if found.dtype.kind == "i" else np.nan, found.dtype)
+    targets[known] = found
+    return targets
+
+
 def _read_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | None:
-    """What the rows of a piece are said to be."""
+    """The same of targets that are all there."""
     if not len(right):
         return None
     classes, target = reading.model.classes, reading.model.target
+    if classes and right.ndim == 2 and right.shape[1] > 1:
+        right = right.argmax(axis=1)  # one-hot rows
     if classes and right.dtype.kind in "iu" and right.ndim == 1 and not any(map(is_number, classes)):
         # Of classes that were named, arrays hold the places.
         return np.where((right >= 0) & (right < len(classes)), right, -1).astype(np.int32)
-    if target.task == "classification" and right.ndim == 2 and right.shape[1] > 1:
-        right = right.argmax(axis=1)  # one-hot rows
     columns = target_columns(path.name, "given", right)
     if len(columns) == max(1, len(target.names)):
         return find_targets(target, columns, None, reading.notes)

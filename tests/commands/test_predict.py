@@ -433,6 +433,17 @@ def test_pixels_from_0_to_1_are_taken_for_levels_of_the_training(models, ask, tm
     assert code == 0
 
 
+def test_a_target_of_an_array_that_is_missing_leaves_its_row_unscored_and_no_other(models, ask, tmp_path):
+    """One was an error, and of one-hot rows it was a class."""
+    model, params = nf.load(models["arrays"])
+    rows = np.arange(15, dtype=np.uint8).reshape(5, 3)
+    right = np.eye(4)[nf.predict(model, params, rows).argmax(axis=1)]
+    right[1, 2] = np.nan
+    np.savez(tmp_path / "one_hot.npz", x=rows, y=right)
+    code, _, said = ask(predict, models["arrays"], tmp_path / "one_hot.npz")
+    assert (code, said[0].split(), said[-1]) == (0, ["accuracy", "1"], "5 rows, 4 of them scored")
+
+
 def test_the_command_compiles_as_nf_predict_does_and_keeps_its_programs(models, ask, monkeypatch):
     """It compiled without an option: on a CPU without bf16 units its bf16 products were other ones."""
     asked, used, kept = [], [], []
