@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 
 from neuroforge_jax.config.checks import flag_of
+from neuroforge_jax.config.endings import TEXT_TABLES
 from neuroforge_jax.config.options import RunOptions
 from neuroforge_jax.config.training import TrainConfig
 
@@ -67,12 +68,10 @@ CONFIG: dict[str, tuple[Callable[[TrainConfig, Circumstances], bool], str]] = {
 }
 """Field of a TrainConfig → whether it acts, and why it does not. Those that are not here always act."""
 
-TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".gz")
-
 
 def _reads_text(config: TrainConfig, _: Circumstances) -> bool:
     files = filter(None, (config.dataset, config.test, config.validation))
-    return any(file.lower().endswith(TEXT_ENDINGS) for file in files)
+    return any(file.lower().endswith(TEXT_TABLES) for file in files)
 
 
 def _has_task(config: TrainConfig, about: Circumstances) -> bool:

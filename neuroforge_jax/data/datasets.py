@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from neuroforge_jax.config import DataConfig
+from neuroforge_jax.config.endings import TABLES
 from neuroforge_jax.data.download import ARCHIVES, Archive, ArchiveFile, DownloadError, download
 from neuroforge_jax.data.readers.arrays import holds_arrays, load_folder, load_npz
 from neuroforge_jax.data.readers.frames import is_frame, table_of
@@ -29,8 +30,6 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-
-TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".gz", ".parquet", ".arrow", ".feather")
 
 ANY_DATA = ("dataset", "task", "scaling", "class_weight")
 """Fields of a DataConfig that are not for tables alone."""
@@ -52,7 +51,7 @@ def load_dataset(
     config = replace(data, **fields) if isinstance(data, DataConfig) else DataConfig(str(data), **fields)
     # The path is the user's own words: a leading ~ that came quoted is still their home.
     path = Path(config.dataset).expanduser()
-    if path.suffix.lower() in TABLE_ENDINGS:
+    if path.suffix.lower() in TABLES:
         # Only who reads a table needs Arrow.
         from neuroforge_jax.data.tables import load_table
 
@@ -68,7 +67,7 @@ def load_dataset(
     else:
         raise ConfigError(
             f"{unknown('dataset', config.dataset, DATASETS)}; or give the path of a folder, or of a file: "
-            f"{' '.join(TABLE_ENDINGS)} .npz"
+            f"{' '.join(TABLES)} .npz"
         )
     return dataset.with_weights_of(config.class_weight).with_scaling(config.scaling)
 
@@ -100,7 +99,8 @@ def _load_any_folder(folder: Path, config: DataConfig) -> Dataset:
     if holds_arrays(folder):
         return load_folder(folder, config.task)
     _refuse_regression(config)
-    from neuroforge_jax.data.readers.images import load_pictures  # with Pillow, which nothing else here needs
+    # With Pillow, which nothing else here needs.
+    from neuroforge_jax.data.readers.picture_folders import load_pictures
 
     return load_pictures(folder)
 

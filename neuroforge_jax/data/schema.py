@@ -36,7 +36,7 @@ CYCLES = {"hour": DAY, "weekday": 7 * DAY, "year": 365.2425 * DAY}
 class Column:
     """A column of a table, as plain values.
 
-    kind: one of `columns.KINDS`. role: input, target, id, group, order, weight or left out. levels: of a category,
+    kind: that of its `Values`. role: input, target, id, group, order, weight or left out. levels: of a category,
     by their codes from 1. rest: whether the last of them stands for all that have none. origin: what is subtracted
     from numbers, in float64, before they are float32. missing: share of the training rows. cycles: of a time, the
     names of CYCLES that it is also told as. said: why it is left out, or what was made of its cells.

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuroforge_jax.config import DataConfig
+from neuroforge_jax.config.endings import COLUMNAR_TABLES
 from neuroforge_jax.data.columns import forced_kind, read_as, read_column
 from neuroforge_jax.data.extremes import describe_extremes, describe_nines
 from neuroforge_jax.data.preprocess import Preprocessor
@@ -20,8 +21,6 @@ from neuroforge_jax.data.types import Dataset, Partition, Split, fit, normalize_
 from neuroforge_jax.data.values import SelectedRows, Values, names_of
 from neuroforge_jax.errors import DataError
 
-COLUMNAR_ENDINGS = (".parquet", ".arrow", ".feather")
-
 TEST_SHARE = 0.2
 """Of a table that is split here."""
 
@@ -30,7 +29,7 @@ Columns = Mapping[str, Values]
 
 def read_table(path: Path, config: DataConfig, like: Mapping[str, str] | None = None) -> Table:
     """The table in a file, by the ending of its name. like: how the columns of an earlier file were read."""
-    if path.suffix.lower() in COLUMNAR_ENDINGS:
+    if path.suffix.lower() in COLUMNAR_TABLES:
         return read_columnar(path, drop=config.drop)
     return read_csv(path, config, like)
 

@@ -415,3 +415,9 @@ def test_a_quantity_is_refused_of_data_whose_targets_are_classes(tmp_path):
         np.save(tmp_path / f"{name}_train.npy", array)
         np.save(tmp_path / f"{name}_test.npy", array)
     assert load_dataset(tmp_path, task="regression").target.task == "regression"
+
+
+def test_classes_are_in_the_order_of_their_numbers_and_nan_is_a_text():
+    labels = ["10", "nan", "9", "inf", "2", "x"] * 5
+    frame = pl.DataFrame({"a": list(range(0, 60, 2)), "y": labels})
+    assert load_dataset(frame, task="classification").classes == ("2", "9", "10", "inf", "nan", "x")

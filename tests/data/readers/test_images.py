@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neuroforge_jax.data.datasets import load_dataset
-from neuroforge_jax.data.readers.images import load_pictures, read_picture
+from neuroforge_jax.data.readers.images import read_picture
+from neuroforge_jax.data.readers.picture_folders import load_pictures
 from neuroforge_jax.errors import DataError
 
 pytestmark = pytest.mark.smoke
