@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.data.readers.idx import map_idx
 from neuroforge_jax.data.splits import split_80_20
 from neuroforge_jax.data.types import Dataset
@@ -23,10 +24,12 @@ def load_npz(path: Path, task: str = "auto") -> Dataset:
     """
     try:
         # Opened here: np.load leaves a file open that turns out to be no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        with refuse_changes(path), path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             found = sorted(saved.files)
             keys = next((keys for keys in (FOUR, TWO) if set(keys) <= set(found)), ())
             arrays = [saved[key] for key in keys]
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a dozen kinds, from zip, zlib and NumPy's own header
@@ -86,13 +89,9 @@ def _find(folder: Path, key: str) -> Path:
 
 
 def _map(path: Path) -> np.ndarray:
-    if path.suffix == ".idx":
-        return map_idx(path)
     try:
-        with path.open("rb") as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise DataError(f"{path}: is no .npy file; write it with numpy.save")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with refuse_changes(path):
+            array = map_idx(path) if path.suffix == ".idx" else _map_npy(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:
@@ -104,3 +103,10 @@ def _map(path: Path) -> np.ndarray:
     if array.ndim == 0:
         raise DataError(f"{path}: is no array of samples; its first axis must be the samples")
     return array
+
+
+def _map_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise DataError(f"{path}: is no .npy file; write it with numpy.save")
+    return np.load(path, mmap_mode="r", allow_pickle=False)

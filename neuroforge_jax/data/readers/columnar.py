@@ -20,6 +20,7 @@ import pyarrow.types as kinds
 
 from neuroforge_jax.data.readers.arrow import check_names, is_text, table_of_arrow
 from neuroforge_jax.data.readers.arrow_sizes import batch_sizes
+from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import DataError
 from neuroforge_jax.system.memory import free_bytes, text
@@ -155,7 +156,7 @@ def _open(path: Path) -> Iterator[_Source]:
         # Asked before opening: opening a pipe would wait for its writer.
         if not path.is_file():
             raise DataError(f"{path}: is not there, or is not a file")
-        with path.open("rb") as file:
+        with refuse_changes(path), path.open("rb") as file:
             yield _source(path, file)
     except DataError:
         raise
@@ -201,10 +202,11 @@ def _source(path: Path, file: BinaryIO) -> _Source:
     if start[:6] == b"ARROW1" and end != b"ARROW1":
         raise DataError(f"{path}: is an Arrow file that is cut short; write it again")
     if start[:4] == b"FEA1":
-        # Arrow's reader of these crashes where they are damaged, and its newer versions have none.
+        # Arrow's reader of these crashes where they are damaged, and is to be removed.
         raise DataError(
-            f"{path}: is a file of the first Feather, which is not read; write it again, with pyarrow: "
-            "feather.write_feather(feather.read_table(OLD), NEW)"
+            f"{path}: is a Feather file of version 1, which is not read; write it again as version 2: python -c "
+            f'"from pyarrow.feather import read_table, write_feather; write_feather(read_table({path.name!r}), '
+            f'{path.stem + "-2.feather"!r})"'
         )
     # An Arrow file is a stream behind eight bytes, with a table of contents behind it.
     begin = 8 if start[:6] == b"ARROW1" else 0

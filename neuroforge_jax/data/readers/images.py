@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from neuroforge_jax.config.endings import PICTURES
 from neuroforge_jax.data.pictures import Picture
+from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.errors import DataError
 
 IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -58,7 +59,7 @@ def read_picture(path: Path) -> Picture:
     Raises DataError for a file that cannot be read, is no such picture, is cut short, or claims too many pixels.
     """
     try:
-        with _open_regular(path) as file:
+        with refuse_changes(path), _open_regular(path) as file:
             return _decode(path, file)
     except DataError:
         raise

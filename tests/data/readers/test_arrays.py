@@ -201,3 +201,20 @@ def test_a_number_that_is_none_is_found_far_into_a_file(tmp_path):
     )
     with pytest.raises(DataError, match="training sample 9000, input 1 is inf"):
         load_folder(folder)
+
+
+@pytest.mark.parametrize("kind", ["table.npz", "x_train.npy"])
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch, kind):
+    def load_and_touch(file, **options):
+        with (tmp_path / kind).open("ab") as other:
+            other.write(b"x")
+        return load(file, **options)
+
+    save(tmp_path / "table.npz", x=X, y=Y)
+    np.save(tmp_path / "x_train.npy", X)
+    for name in ("y_train", "x_test", "y_test"):
+        np.save(tmp_path / name, Y)
+    load = np.load
+    monkeypatch.setattr(np, "load", load_and_touch)
+    read, path = (load_npz, tmp_path / kind) if kind == "table.npz" else (load_folder, tmp_path)
+    assert f"{kind}: changed while it was read; try again" in complaint(read, path)
