@@ -67,12 +67,10 @@ def read_column(
     if pa.types.is_string(column.type):
         where = f"{table.name}: column {name!r}"
         return _parse_times(where, column, told) if kind == "time" else _parse_numbers(column, decimal)
-    numbers = _plain_numbers(column)
-    return (
-        _dates_of_digits(numbers)
-        if kind == "time" and are_dates_of_digits(numbers)
-        else Values(kind, numbers)
-    )
+    numbers, said = _finite_numbers(column)
+    if kind == "time":
+        return _dates_of_digits(numbers) if are_dates_of_digits(numbers) else Values("time", numbers)
+    return Values(kind, numbers, said=said)
 
 
 def read_as(schema: Schema, table: Table, names: list[str]) -> dict[str, Values]:
@@ -99,7 +97,7 @@ def _infer(column: pa.ChunkedArray, decimal: str) -> Values:
         return Values("time", _plain_numbers(column))
     if pa.types.is_string(kind):
         return _infer_texts(column, decimal)
-    numbers = _plain_numbers(column)
+    numbers, said = _finite_numbers(column)
     if counts_the_rows(numbers):
         return Values("key", numbers)
     # Within one month they could as well be counted.
@@ -109,7 +107,17 @@ def _infer(column: pa.ChunkedArray, decimal: str) -> Values:
         and np.nanmax(numbers) - np.nanmin(numbers) > 31
     ):
         return _dates_of_digits(numbers)
-    return Values("number", numbers)
+    return Values("number", numbers, said=said)
+
+
+def _finite_numbers(column: pa.ChunkedArray) -> tuple[Float64[np.ndarray, " N"], str]:
+    """The numbers, infinite ones NaN, for no mean or scale holds them; and what is said of these."""
+    numbers = _plain_numbers(column)
+    infinite = np.isinf(numbers)
+    if not (count := int(infinite.sum())):
+        return numbers, ""
+    are = "cell is infinite and counts" if count == 1 else "cells are infinite and count"
+    return np.where(infinite, np.nan, numbers), f"{count:,} {are} as missing"
 
 
 def counts_the_rows(numbers: Float64[np.ndarray, " N"]) -> bool:

@@ -353,6 +353,16 @@ def test_a_table_with_nothing_to_learn_from_is_one_line(table, text, fields, fac
     assert fact in complaint(table, text, **fields)
 
 
+@pytest.mark.parametrize("source", ["text", "frame"])
+def test_infinite_cells_count_as_missing_and_are_counted(table, source):
+    """They made a text file's column one of texts, and a frame's a refusal."""
+    columns = {"x": [np.inf, -np.inf, *map(float, range(38))], "y": ["a", "b"] * 20}
+    data = table(csv_of(**columns)) if source == "text" else load_dataset(pl.DataFrame(columns))
+    assert column_of(data, "x").kind == "number"
+    assert "'x': 2 cells are infinite and count as missing" in data.notes
+    assert sum(np.isnan(row[0]) for row in rows_of(data)) == 2
+
+
 # CASES 10: frames, as they are.
 @pytest.mark.parametrize("library", ["pandas", "polars", "arrow"])
 def test_a_frame_is_the_same_dataset_as_its_file(table, library):

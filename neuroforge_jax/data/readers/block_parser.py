@@ -1,8 +1,8 @@
 """The columns of a block of rows: float64 where every cell is a plain number, else text.
 
 Arrow splits the rows into cells. Every cell is a string first, and numbers are made of a column at a time: Arrow's
-own conversion compares with the marks of missing values before it leaves blanks out, and takes `01234`, `inf` and
-`nan` for numbers.
+own conversion compares with the marks of missing values before it leaves blanks out, and takes `01234` and `nan`
+for numbers. `inf`, `-Infinity` and `1e400` are infinite numbers here; what they mean is decided where columns are read.
 """
 
 from collections.abc import Set
@@ -21,6 +21,8 @@ from neuroforge_jax.errors import DataError
 
 PLAIN = {mark: b"0123456789+-eE" + mark.encode() for mark in ".,"}
 """Bytes of plain numbers, by their decimal mark."""
+INFINITE = b"inftyINFTY"
+"""Letters of infinite numbers."""
 BLANKS = np.zeros(256, bool)
 BLANKS[[*b" \t\r\n\v\f", *range(128, 256)]] = True
 """Bytes that may be, or be part of, a blank at the end of a cell."""
@@ -133,7 +135,7 @@ class BlockParser:
         plain = PLAIN[decimal]
         if self._marks_are_plain or _content(column).translate(None, plain):
             column = self._texts(column)
-            if _content(column).translate(None, plain):
+            if _content(column).translate(None, plain + INFINITE):
                 return None
         else:
             _, offsets = _buffers(column)
@@ -142,10 +144,9 @@ class BlockParser:
         if not zeros and _has_leading_zeros(column):
             return None
         try:
-            numbers = pc.cast(_with_points(column) if decimal == "," else column, pa.float64())
+            return pc.cast(_with_points(column) if decimal == "," else column, pa.float64())
         except pa.ArrowInvalid:
             return None
-        return None if pc.any(pc.is_inf(numbers)).as_py() else numbers
 
     @cached_property
     def _marks(self) -> pa.StringArray:

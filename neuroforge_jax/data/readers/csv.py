@@ -36,7 +36,7 @@ def read_csv(path: Path, config: DataConfig, like: Mapping[str, str] | None = No
     """The table in a text file.
 
     A column is float64 where every cell that is not missing is a plain number in the file's notation (`007` is
-    none), else string, without blanks at the ends of cells. like: "number" or "text" by the name of a column, where
+    none) or infinite, else string, without blanks at the ends of cells. like: "number" or "text" by the name of a column, where
     the file must be read as an earlier one was: a column of texts is one here too, one of numbers if it can be; a
     file without a header, of as many columns, takes the names in their order. Raises DataError for what is no
     table, with the line where there is one, and for one that does not fit into memory; ConfigError for an encoding

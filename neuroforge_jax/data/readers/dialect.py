@@ -25,9 +25,12 @@ QUOTED = '"[^"]*+(?:""[^"]*+)*+"'
 """A quoted cell, up to the quote that closes it; nothing where none does."""
 
 NUMBERS = {
-    mark: re.compile(rf"[+-]?(?:\d+(?:[{mark}]\d*)?|[{mark}]\d+)(?:[eE][+-]?\d+)?", re.ASCII) for mark in ".,"
+    mark: re.compile(
+        rf"[+-]?(?:(?:\d+(?:[{mark}]\d*)?|[{mark}]\d+)(?:e[+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE
+    )
+    for mark in ".,"
 }
-"""A plain number, by its decimal mark."""
+"""A plain number, or an infinite one, by its decimal mark."""
 NUMBER_LIKE = re.compile(r"[+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 """A number in some notation."""
 DECIMALS = {

@@ -122,7 +122,7 @@ def test_other_marks_of_missing_values_can_be_named(read):
 
 @pytest.mark.parametrize(
     "odd",
-    ["01234", "00", "1,005", "12%", "$1", "inf", "NAN", "1e400", "1_000", "0x10", "1-2", "1e", "1 2", "ja"],
+    ["01234", "00", "1,005", "12%", "$1", "infinit", "NAN", "1_000", "0x10", "1-2", "1e", "1 2", "ja"],
 )
 def test_one_cell_that_is_no_plain_number_makes_a_column_text(read, odd):
     assert cells(read(f'x,y\n1,2\n"{odd}",3\n'))["x"] == ["1", odd]
@@ -131,6 +131,11 @@ def test_one_cell_that_is_no_plain_number_makes_a_column_text(read, odd):
 @pytest.mark.parametrize("number", ["+5", "-.5", "5.", "1e-7", "2E+3", "0", "0.5", "0e3", " 12 ", '"7"'])
 def test_plain_numbers(read, number):
     assert cells(read(f"x,y\n1,2\n{number},3\n"))["x"] == [1, float(number.strip('"'))]
+
+
+@pytest.mark.parametrize("number", ["inf", " -INF", "+Infinity", "1e400", "-1e400"])
+def test_infinite_numbers_are_numbers(read, number):
+    assert cells(read(f"x,y\n{number},2\n1,3\n")) == {"x": [float(number), 1], "y": [2, 3]}
 
 
 def test_thousands_are_no_decimals_and_points_no_numbers_among_decimal_commas(read):
