@@ -47,7 +47,8 @@ class PredictOptions:
     header: str = "auto"
     """auto, yes or no: whether the first row of a text table holds the names of the columns."""
     missing: tuple[str, ...] = ()
-    """Texts that mean a missing value, besides empty cells, NA, N/A, NaN, null, None and ?."""
+    """Numbers, by their value, and texts that mean a missing value, besides empty cells, NA, N/A, NaN, null, None
+    and ?."""
     debug: bool = False
     """Show tracebacks."""
 

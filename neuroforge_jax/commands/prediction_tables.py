@@ -42,7 +42,7 @@ def _stream(reading: Reading, source: str) -> Iterator["Table"]:
     if source != STANDARD_INPUT and path.suffix.lower() in COLUMNAR_TABLES:
         from neuroforge_jax.data.readers.columnar import stream_columnar
 
-        return stream_columnar(path, ROWS, texts=texts)
+        return stream_columnar(path, ROWS, texts=texts, missing=reading.config.missing)
     from neuroforge_jax.data.readers.csv import stream_csv
 
     schema = reading.model.schema

@@ -21,6 +21,7 @@ class Circumstances:
     inputs: numbers in a sample. classes: whether classes are predicted, and not numbers. held_out: whether there
     are validation data. pipelined: whether the samples are read while the device trains. saved: whether the run has
     a folder. scaling: of the numbers among the inputs; None where there are none. task, transform: of the target.
+    columns: whether the samples are rows of a table.
     """
 
     inputs: int
@@ -31,6 +32,7 @@ class Circumstances:
     scaling: str | None = "standard"
     task: str = "classification"
     transform: str = "none"
+    columns: bool = False
 
 
 def _has_hidden(config: TrainConfig, _: Circumstances) -> bool:
@@ -94,7 +96,7 @@ DATA: dict[str, tuple[Callable[[TrainConfig, Circumstances], bool], str]] = {
     "delimiter": (_reads_text, NO_TEXT_FILE),
     "encoding": (_reads_text, NO_TEXT_FILE),
     "header": (_reads_text, NO_TEXT_FILE),
-    "missing": (_reads_text, NO_TEXT_FILE),
+    "missing": (lambda _, about: about.columns, "no table is read"),
 }
 """The same of the fields that say what is made of the data; others of them are refused where they cannot act."""
 

@@ -80,14 +80,15 @@ def load_frame(frame: Any, config: DataConfig) -> Dataset:
 
 
 def _load_frame(frame: Any, fields: dict[str, Any]) -> Dataset:
+    from neuroforge_jax.data.readers.missing import read_missing
     from neuroforge_jax.data.tables import make_dataset, read_table, types_of
 
     parts = {part: fields.pop(part) for part in ("test", "validation") if fields.get(part) is not None}
     config = DataConfig(**{**fields, "dataset": "frame"})
-    table = table_of(frame, drop=config.drop)
+    table = read_missing(table_of(frame, drop=config.drop), config.missing)
     like = types_of(table)
     others = {
-        part: table_of(data, f"the {part} frame", config.drop)
+        part: read_missing(table_of(data, f"the {part} frame", config.drop), config.missing)
         if is_frame(data)
         else read_table(Path(data).expanduser(), config, like)
         for part, data in parts.items()

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.readers.dialect import DELIMITERS, NUMBERS, Dialect, Row, find_dialect
+from neuroforge_jax.data.readers.missing import Marks
 from neuroforge_jax.data.readers.source import TextSource
 from neuroforge_jax.errors import DataError
 
@@ -22,13 +23,15 @@ WHOLE = re.compile("[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class Layout:
-    """dialect: how the cells are written. marks: texts of a missing value. names: a name a column; of a column
-    without one it is `column 3`. unnamed: positions of those. has_header: whether the first row holds the names.
-    facts: what is not as in the plain case, commas, points, UTF-8 and a header, for a note.
+    """dialect: how the cells are written. marks: texts of a missing value. named_marks: those of them that the user
+    named. names: a name a column; of a column without one it is `column 3`. unnamed: positions of those.
+    has_header: whether the first row holds the names. facts: what is not as in the plain case, commas, points,
+    UTF-8 and a header, for a note.
     """
 
     dialect: Dialect
     marks: frozenset[str]
+    named_marks: frozenset[str]
     names: tuple[str, ...]
     unnamed: frozenset[int]
     has_header: bool
@@ -50,7 +53,8 @@ def find_layout(source: TextSource, config: DataConfig, like: Mapping[str, str])
             f"{source.name}: is empty; a header with the names of the columns and rows are needed"
         )
     _refuse_title(source.name, rows)
-    marks = frozenset(MARKS) | {mark.strip() for mark in config.missing}
+    missing = Marks(config.missing, dialect.decimal).texts
+    marks = frozenset(MARKS) | missing
     cells = [[cell.strip() for cell in row.cells] for row in rows]
     judge = _HeaderJudge(cells, dialect.decimal, marks)
     has_header = config.header == "yes" if config.header != "auto" else judge.find_header(like)
@@ -70,6 +74,7 @@ def find_layout(source: TextSource, config: DataConfig, like: Mapping[str, str])
     return Layout(
         dialect,
         marks,
+        missing - frozenset(MARKS),
         tuple(names),
         unnamed,
         has_header,

@@ -114,10 +114,25 @@ def test_a_missing_cell_is_null_in_numbers_and_texts(read, mark):
     assert cells(read(f"n,t\n{mark},a\n1,{mark}\n2,b\n")) == {"n": [None, 1, 2], "t": ["a", None, "b"]}
 
 
-def test_other_marks_of_missing_values_can_be_named(read):
+def test_other_marks_of_missing_values_can_be_named_and_are_counted(read):
     content = "n,t\n-999,a\n1, n.v. \n"
-    assert cells(read(content, missing=("-999", "n.v."))) == {"n": [None, 1], "t": ["a", None]}
+    table = read(content, missing=("-999", "n.v."))
+    assert cells(table) == {"n": [None, 1], "t": ["a", None]}
+    assert table.notes == ("--missing -999 n.v.: 2 cells count as missing, in 'n', 't'",)
     assert cells(read(content)) == {"n": [-999, 1], "t": ["a", "n.v."]}
+    assert read(content, missing=("-1",)).notes == ("--missing -1: no cell is one of them",)
+
+
+@pytest.mark.parametrize("cell", ["-999", "-999.0", " -999.00", "-9.99e2", "-.999E+3"])
+def test_a_mark_that_is_a_number_is_found_by_its_value(read, cell):
+    content = f"n,t\n{cell},{cell}\n1,a\n-99,b\n"
+    assert cells(read(content, missing=("-999",))) == {"n": [None, 1, -99], "t": [None, "a", "b"]}
+    assert cells(read(content, missing=("-9.990e2",)))["n"] == [None, 1, -99]
+
+
+def test_a_mark_is_a_number_in_the_notation_of_the_file_and_a_code_is_none(read):
+    assert cells(read("x;y\n-9,50;1\n0,5;2\n", missing=("-9,5",)))["x"] == [None, 0.5]
+    assert cells(read("x,y\n0,000\n0,12\n5,12\n", missing=("000",))) == {"x": [0, 0, 5], "y": [None, 12, 12]}
 
 
 @pytest.mark.parametrize(
