@@ -213,6 +213,7 @@ class _Reader:
     def read(self, part: str, table: Table) -> Split:
         """The split of another table."""
         wanted = [*(column.name for column in self.schema.inputs), *self.schema.target.names]
+        self.notes += [f"{table.name}: {note}" for note in table.notes]
         columns: Columns = read_as(self.schema, table, [*wanted, *self.schema.by_role("weight")])
         columns, rows, notes = _without_missing_targets(table, columns, self.schema.target.names)
         self.notes.extend(notes)

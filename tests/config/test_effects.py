@@ -170,8 +170,10 @@ def test_a_mark_of_missing_values_acts_on_tables_of_every_kind_and_not_on_arrays
         data = nf.load_dataset(source, missing=("-999.0", "no"))
         assert [column.missing > 0 for column in data.schema.inputs] == [True, True]
         assert "--missing -999.0 no: 20 cells count as missing, in 'a', 't'" in data.notes
-        assert not any("--missing" in note for note in notes_of(nf.TrainConfig(missing="no"), data))
-    assert any("--missing without" in note for note in notes_of(nf.TrainConfig(missing="no"), make_blobs()))
+    config = nf.TrainConfig(missing="no")
+    assert not any("--missing without" in note for note in notes_of(config, data))
+    on_arrays = find_idle_fields(config, nf.RunOptions(), Circumstances(2, classes=True))
+    assert on_arrays == {"missing": "no table is read"}
 
 
 def test_fields_of_data_that_act_are_not_told(tmp_path):

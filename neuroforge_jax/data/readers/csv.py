@@ -93,7 +93,8 @@ def _parse_blocks(
 ) -> Iterator[Columns]:
     """What `parse` makes of each block and its number, in their order, on all cores."""
     size = max(BLOCK_BYTES, BLOCK_BYTES_A_COLUMN * len(parser.layout.names))
-    blocks = enumerate(cut_blocks(source.name, source.chunks(), parser.layout.dialect, size))
+    chunks = source.without(parser.layout.skipped).chunks()
+    blocks = enumerate(cut_blocks(source.name, chunks, parser.layout.dialect, size))
     first = list(islice(blocks, 2))
     if len(first) == 1:
         yield parse(*first[0])

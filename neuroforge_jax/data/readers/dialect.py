@@ -153,7 +153,7 @@ def find_dialect(start: str, whole: bool, config: DataConfig) -> tuple[Dialect, 
     start: of the text, a megabyte or less; whole: whether that is all. What `config` says is not looked for. Raises
     ConfigError for a delimiter that cannot be one.
     """
-    newline = "\n" if "\n" in start or "\r" not in start else "\r"
+    newline = find_newline(start)
     few = _beginning(start if whole else start[: start.rfind(newline) + 1], newline)
     whole = whole and len(few) == len(start)
     found = [
@@ -171,6 +171,11 @@ def find_dialect(start: str, whole: bool, config: DataConfig) -> tuple[Dialect, 
         best = max(found, key=lambda candidate: (candidate.width > 1, candidate.share))
     decimal = config.decimal or _find_decimal(start, best.dialect.delimiter)
     return Dialect(**{**vars(best.dialect), "decimal": decimal}), best.rows
+
+
+def find_newline(text: str) -> str:
+    """The last character of a line."""
+    return "\n" if "\n" in text or "\r" not in text else "\r"
 
 
 def _beginning(start: str, newline: str) -> str:

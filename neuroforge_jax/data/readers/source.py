@@ -9,9 +9,9 @@ import codecs
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -69,6 +69,16 @@ class TextSource:
     start: bytes
     whole: bool
     rest: Iterator[bytes]
+
+    def without(self, lines: Set[int]) -> "TextSource":
+        """The same, with these lines of its start empty, from 1, so that the others keep their numbers."""
+        if not lines:
+            return self
+        newline = b"\n" if b"\n" in self.start or b"\r" not in self.start else b"\r"
+        rows = self.start.split(newline, max(lines))
+        for line in lines:
+            rows[line - 1] = b"\r" if rows[line - 1].endswith(b"\r") else b""
+        return replace(self, start=newline.join(rows))
 
     def chunks(self) -> Iterator[bytes]:
         """All of it, once."""

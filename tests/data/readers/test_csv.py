@@ -185,6 +185,78 @@ def test_a_header_is_told_from_a_row(read, content, names):
         assert table.notes == (f"no header: columns are column 1 … {invented[-1]}",)
 
 
+ROWS = {"x": [1, 3], "y": [2, 4]}
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "note"),
+    [
+        ("# made by hand\n\n# it's \"so, and so\nx,y\n1,2\n3,4\n", ROWS,
+         "2 lines of comment above the table are skipped"),
+        ("% matlab\r\n// and C\r\nx,y\r\n1,2\r\n3,4\r\n", ROWS, "2 lines of comment above the table are skipped"),
+        ("# a, b\nx,y\n1,2\n3,4\n", ROWS, "1 line of comment above the table is skipped"),
+        ("# a\n1,2\n3,4\n", {"column 1": [1, 3], "column 2": [2, 4]},
+         "1 line of comment above the table is skipped; no header: columns are column 1 … column 2"),
+        ("#x,y\n1,2\n3,4\n", {"#x": [1, 3], "y": [2, 4]}, None),
+        ("# of rooms,y\na,b\nc,d\n", {"# of rooms": ["a", "c"], "y": ["b", "d"]}, None),
+        ("# made by hand\n#x,y\n1,2\n3,4\n", {"#x": [1, 3], "y": [2, 4]},
+         "1 line of comment above the table is skipped"),
+        ("# numpy\n# x y\n1 2\n3 4\n", ROWS,
+         "read with blanks; 2 lines of comment above the table are skipped, the last of which names the columns"),
+        ("#1,red\n#2,green\n3,red\n", {"column 1": ["#1", "#2", "3"], "column 2": ["red", "green", "red"]},
+         "no header: columns are column 1 … column 2"),
+        ("Report of May\n\nx,y\n1,2\n3,4\n", ROWS, "1 line of text above the table is skipped ('Report of May')"),
+        ("station: Rome, Italy, EU\nby = me\n# so\nx;y\n1;2\n3;4\n", ROWS,
+         "read with semicolons; 3 lines of text above the table are skipped ('station: Rome, Italy, EU')"),
+    ],
+)  # fmt: skip
+def test_what_stands_above_a_table_is_skipped_and_said(read, content, columns, note):
+    table = read(content)
+    assert cells(table) == columns
+    assert table.notes == (() if note is None else (note,))
+
+
+UNITS = "day,mass,size\n,kg,m2\n2024-01-01,1.5,7\n2024-01-02,2,8\n2024-01-03,3,9\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (UNITS, "line 2 is skipped: it holds units (kg, m2)"),
+        (UNITS.replace(",kg", "UTC,kg"), "line 2 is skipped: it holds units (kg, m2)"),
+        (UNITS.replace("m2", "-").replace(",kg", "UTC,[kg]"), "line 2 is skipped: it holds units ([kg])"),
+        (
+            "# c\n\n" + UNITS,
+            "1 line of comment above the table is skipped; line 4 is skipped: it holds units (kg, m2)",
+        ),
+    ],
+)
+def test_a_row_of_units_is_skipped_and_said(read, content, note):
+    table = read(content)
+    assert table.notes == (note,)
+    assert cells(table)["mass"] == [1.5, 2, 3]
+    assert cells(table)["day"] == ["2024-01-01", "2024-01-02", "2024-01-03"]
+
+
+def test_a_row_that_only_may_hold_units_is_read_and_named(read):
+    table = read("who,mass\nbob,heavy\nann,1\njim,2\nlea,3\n")
+    assert cells(table)["mass"] == ["heavy", "1", "2", "3"]
+    assert table.notes == ("line 2 has 'heavy' in 'mass', and the rows below have numbers",)
+    for row in ("2023-12-31,none,none", ",kg,5"):  # another day; a number
+        assert len(read(UNITS.replace(",kg,m2", row))) == 4
+    assert len(read(UNITS, header="no")) == 5
+
+
+def test_what_is_skipped_is_skipped_by_a_stream_and_where_a_file_is_read_again(read, small_blocks):
+    rows = "".join(f"2024-01-{at % 28 + 1:02},{at},5\n" for at in range(3_000))
+    content = "# c\n" + UNITS + rows + "2024-02-01,late,5\n"
+    table = read(content)
+    assert cells(table)["mass"][:4] + cells(table)["mass"][-1:] == ["1.5", "2", "3", "0", "late"]
+    like = {"day": "text", "mass": "text", "size": "number"}
+    (first, *_) = stream_csv(io.BytesIO(content.encode()), DataConfig(), like, 2)
+    assert cells(first) == {"day": ["2024-01-01", "2024-01-02"], "mass": ["1.5", "2"], "size": [7, 8]}
+
+
 def test_numbers_as_headings_are_said(read):
     assert read("letter,1,2,3\nT,2,8,3\nI,5,12,3\n").notes == ("headings are the numbers 1 to 3",)
     (note,) = read("name,2019,price\na,1,2\nb,3,4\n").notes

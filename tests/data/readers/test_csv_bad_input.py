@@ -46,7 +46,7 @@ def complaint(tmp_path):
         ("x\n1\n2\n", ": has one column only, 'x', when commas separate cells"),
         ("a,b,a\n1,2,3\n", ": columns 1 and 3 are both named 'a'; rename one"),
         ('a," a "\n1,2\n', ": columns 1 and 2 are both named 'a'"),
-        ("Report\n\na,b,c\n1,2,3\n4,5,6\n", " line 1: has 1 cell, and the rows below have 3"),
+        ("Report\n\n7,8,1\n1,2,3\n4,5,6\n", " line 1: has 1 cell, and the rows below have 3"),
         ("  \na,b,c\n1,2,3\n\n\t\n1,2,3,4\n", " line 6: has 4 cells, and the header has 3"),
         ('a,b\n"x\ny",2\n1\n', " line 4: has 1 cell, and the header has 2"),
         ("1.5,2\n1,2\n3,4,5\n1,2\n" + "1,2\n" * 20, " line 3: has 3 cells, and the first row has 2"),
