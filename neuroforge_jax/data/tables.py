@@ -78,7 +78,7 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
     read = {part: reader.read(part, other) for part, other in others.items()}
     splits = {"training": train, "validation": read.get("validation"), "test": read.get("test", test)}
     plan = schema.plan("robust" if config.scaling == "auto" else config.scaling)
-    inputs = f"{len(schema.inputs)} of {all_columns} columns"
+    inputs = f"{len(schema.inputs):,} of {all_columns:,} columns"
     dataset = Dataset(
         name,
         train,
@@ -270,4 +270,4 @@ def describe_columns(schema: Schema, scaling: str) -> list[str]:
 
 def _count(count: int, kind: str) -> str:
     plurals = {"number": "numbers", "category": "categories", "time": "times"}
-    return f"{count} {kind if count == 1 else plurals.get(kind, kind)}"
+    return f"{count:,} {kind if count == 1 else plurals.get(kind, kind)}"

@@ -6,6 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import neuroforge_jax as nf
 from neuroforge_jax.data.columns import read_as
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.schema import Schema
@@ -351,6 +352,32 @@ def test_a_target_that_counts_the_rows_is_a_quantity_in_a_test_file_too(table, t
 )
 def test_a_table_with_nothing_to_learn_from_is_one_line(table, text, fields, fact):
     assert fact in complaint(table, text, **fields)
+
+
+def test_ten_thousand_columns_are_read_shown_and_trained_on(tmp_path):
+    numbers = np.random.default_rng(0).integers(0, 100, (60, 10_000))
+    lines = [f"{','.join(map(str, row))},{'ab'[int(row[9_999] > 50)]}" for row in numbers]
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join([",".join([*(f"gene {at}" for at in range(10_000)), "kind"]), *lines]))
+    data = load_dataset(str(path))
+    assert data.train.inputs.shape == (48, 10_000)
+    assert {tuple(row) for row in rows_of(data)} <= {tuple(row) for row in numbers}
+    shown = repr(data.schema).splitlines()
+    assert len(shown) < 70
+    assert shown[-2].split() == ["…", "and", "9,940", "more", "number:", "9,940"]
+    assert shown[-1].split()[:3] == ["kind", "category", "target"]
+    config = nf.TrainConfig(hidden=(4,), epochs=1, batch_size=16, backend="optimized")
+    assert nf.fit(config, data).test_accuracy is not None
+
+
+@pytest.mark.parametrize("source", ["text", "frame", "parquet"])
+def test_one_column_alone_is_one_line(tmp_path, source):
+    columns = {"x": [1, 2] * 20}
+    (tmp_path / "one.csv").write_text(csv_of(**columns))
+    pl.DataFrame(columns).write_parquet(tmp_path / "one.parquet")
+    data = {"text": str(tmp_path / "one.csv"), "parquet": str(tmp_path / "one.parquet")}
+    with pytest.raises(DataError, match="a target and an input are needed"):
+        load_dataset(data.get(source, pl.DataFrame(columns)))
 
 
 @pytest.mark.parametrize("source", ["text", "frame"])

@@ -78,8 +78,9 @@ class HeaderJudge:
         return NUMBERS[self.decimal].fullmatch(cell) is not None
 
     def _numeric(self, column: Iterable[str]) -> bool:
-        present = [cell for cell in column if cell not in self.marks]
-        return bool(present) and all(map(self.is_number, present))
+        present = (cell for cell in column if cell not in self.marks)
+        first = next(present, "")
+        return self.is_number(first) and all(map(self.is_number, present))
 
     def _fit(self, cells: Sequence[str], kinds: Iterable[str]) -> bool:
         """Whether the cells in columns of numbers are numbers, where they are not missing."""
@@ -99,27 +100,26 @@ class HeaderJudge:
     def find_units(self, known: Collection[int] = ()) -> tuple[list[str], list[int]]:
         """The units in the second row, if the first is a header; and columns in which it has a text for a number.
 
-        It holds units where it has texts for the numbers that the rows below have, or nothing, in every column of
-        numbers, and another column, such as one of dates, has no figures there and figures below; or where it has
-        several such columns, or no other cells. known: columns of which it is known that they hold numbers; else
-        those are that have three numbers or more below, and nothing else.
+        It holds units where it has texts or nothing in every column of numbers, and no cell that is written as
+        those below; and where several columns are contradicted so, one of dates by a text without figures too, or
+        all other cells are empty. known: columns of numbers; else those are that have nothing else in the rows
+        below, three or more.
         """
-        if len(self.cells) < 3 or (not known and len(self.cells) < 2 + MIN_NUMBERS):
+        if len(self.cells) < 2 + (1 if known else MIN_NUMBERS):
             return [], []
-        row, below = self.cells[1], [self._column(at, 2) for at in range(len(self.cells[1]))]
-        numeric = [
-            at for at, column in enumerate(below) if at in known or (not known and self._numeric(column))
-        ]
-        odd = [at for at in numeric if self._is_text(row[at])]
-        others = [at for at in range(len(row)) if at not in numeric and row[at] not in self.marks]
-        if any(_is_among(row[at], below[at]) for at in others) or any(
-            row[at] not in ("", "-") for at in numeric if at not in odd
-        ):
+        row = self.cells[1]
+        numeric = set(known) or {at for at in range(len(row)) if self._numeric(self._column(at, 2))}
+        odd = [at for at in sorted(numeric) if self._is_text(row[at])]
+        if not odd or any(row[at] not in ("", "-") for at in numeric.difference(odd)):
             return [], odd
-        dated = [at for at in others if not _has_figure(row[at]) and all(map(_has_figure, below[at]))]
-        if odd and (len(odd) + len(dated) > 1 or not others):
-            return [row[at] for at in odd], []
-        return [], odd
+        others = {at: self._column(at, 2) for at, cell in enumerate(row) if cell and at not in numeric}
+        if any(_is_among(row[at], column) for at, column in others.items()):
+            return [], odd
+        dated = [
+            at for at, column in others.items() if not _has_figure(row[at]) and all(map(_has_figure, column))
+        ]
+        certain = len(odd) + len(dated) > 1 or not others
+        return ([row[at] for at in odd], []) if certain else ([], odd)
 
     def _is_text(self, cell: str) -> bool:
         """Whether it is no number, no mark of a missing value, and says something."""

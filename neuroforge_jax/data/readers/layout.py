@@ -133,6 +133,8 @@ def _find_units(
     rows: Sequence[Row], judge: HeaderJudge, names: Sequence[str], like: Mapping[str, str]
 ) -> tuple[frozenset[int], str]:
     """The lines of a row of units below the header, and what is said of it, or of texts where numbers should be."""
+    if len(rows) > 1 and len(rows[1].cells) != len(names):
+        return frozenset(), ""  # it is refused later, with its line
     known = [at for at, name in enumerate(names) if like.get(name) == "number"]
     units, odd = judge.find_units(known)
     if units:

@@ -113,15 +113,6 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         read_csv(tmp_path / "closed", DataConfig())
 
 
-def test_ten_thousand_columns_are_read(tmp_path):
-    names = [f"c{at}" for at in range(10_000)]
-    path = tmp_path / "wide.csv"
-    path.write_text("\n".join([",".join(names), *[",".join("7" * 10_000)] * 3]))
-    table = read_csv(path, DataConfig())
-    assert list(table.columns) == names
-    assert table.columns["c9999"].to_pylist() == [7, 7, 7]
-
-
 def test_a_first_row_of_a_megabyte_is_refused(complaint):
     assert complaint(b"a,b," * 2**19) == ": its first row does not end within a megabyte; is it no table?"
 
