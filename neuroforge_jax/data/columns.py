@@ -261,5 +261,5 @@ def _plain_numbers(column: pa.ChunkedArray) -> Float64[np.ndarray, " N"]:
     """float64, NaN for null; times in seconds since 1970."""
     if pa.types.is_timestamp(column.type):
         whole = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
-        return _plain_numbers(whole.cast(pa.float64())) / 1e6
+        return _plain_numbers(whole.cast(pa.float64(), safe=False)) / 1e6  # from 2255 on not all microseconds
     return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)

@@ -59,7 +59,8 @@ def find_extremes(parts: Mapping[str, Numbers]) -> list[Extreme]:
 
 
 def _sample(training: Numbers) -> Float64[np.ndarray, "S I"]:
-    return np.asarray(training[:: -(-len(training) // ROWS_FOR_QUARTILES)], np.float64)
+    with np.errstate(invalid="ignore"):  # a NaN of any bits
+        return np.asarray(training[:: -(-len(training) // ROWS_FOR_QUARTILES)], np.float64)
 
 
 def _measure_reach(

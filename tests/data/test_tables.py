@@ -171,6 +171,14 @@ def test_times_keep_their_seconds_and_are_told_as_circles_where_they_repeat(tabl
     )
 
 
+def test_a_date_of_no_end_is_a_time_too(table):
+    """9999-12-31, as open contracts have it, is more microseconds than float64 counts one by one."""
+    days = ["9999-12-31", *(f"2024-01-{day:02}" for day in range(1, 30))]
+    data = table(csv_of(until=days, y=["a", "b"] * 15))
+    assert column_of(data, "until").kind == "time"
+    assert max(row[0] for row in rows_of(data)) > 2e11
+
+
 def test_dates_of_eight_digits_are_times_and_new_rows_are_read_alike(table):
     """The difference between 20240131 and 20240201 was 70, and that between two days 1."""
     days = np.datetime64("2024-01-01") + np.arange(0, 90) * np.timedelta64(1, "D")

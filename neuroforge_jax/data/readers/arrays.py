@@ -92,9 +92,11 @@ def _map(path: Path) -> np.ndarray:
     try:
         with refuse_changes(path):
             array = map_idx(path) if path.suffix == ".idx" else _map_npy(path)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:
+    except Exception as error:  # NumPy reads the header as Python is read, whose errors these are too
         if "object" in str(error).lower():
             raise DataError(
                 f"{path}: holds Python objects, which are never read; save plain numbers"

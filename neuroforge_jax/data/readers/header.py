@@ -109,8 +109,9 @@ class HeaderJudge:
             return [], []
         row = self.cells[1]
         numeric = set(known) or {at for at in range(len(row)) if self._numeric(self._column(at, 2))}
-        odd = [at for at in sorted(numeric) if self._is_text(row[at])]
-        if not odd or any(row[at] not in ("", "-") for at in numeric.difference(odd)):
+        odd = [at for at in sorted(numeric) if not self.is_number(row[at]) and row[at] not in self.marks]
+        words = [at for at in odd if _says_something(row[at])]
+        if not words or any(row[at] for at in numeric.difference(odd)):
             return [], odd
         others = {at: self._column(at, 2) for at, cell in enumerate(row) if cell and at not in numeric}
         if any(_is_among(row[at], column) for at, column in others.items()):
@@ -118,13 +119,13 @@ class HeaderJudge:
         dated = [
             at for at, column in others.items() if not _has_figure(row[at]) and all(map(_has_figure, column))
         ]
-        certain = len(odd) + len(dated) > 1 or not others
-        return ([row[at] for at in odd], []) if certain else ([], odd)
+        certain = len(words) + len(dated) > 1 or not others
+        return ([row[at] for at in words], []) if certain else ([], odd)
 
-    def _is_text(self, cell: str) -> bool:
-        """Whether it is no number, no mark of a missing value, and says something."""
-        plain = self.is_number(cell) or cell in self.marks
-        return not plain and any(letter.isalpha() or letter in "%°$€£" for letter in cell)
+
+def _says_something(cell: str) -> bool:
+    """Whether there is a word or a unit in it."""
+    return any(letter.isalpha() or letter in "%°$€£" for letter in cell)
 
 
 def _has_figure(cell: str) -> bool:

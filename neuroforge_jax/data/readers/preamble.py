@@ -34,7 +34,8 @@ class Preamble:
 
 def find_preamble(text: str, rows: Sequence[Row], config: DataConfig) -> Preamble:
     """What stands above the table in the beginning of a text. rows: those in it, if nothing does."""
-    if not COMMENT.match(text) and len(rows[0].cells) == _width(rows):
+    regular = len(rows[0].cells) == _width(rows) and not _is_padded(rows[0])
+    if regular and not COMMENT.match(text):
         return Preamble()
     return _Reader(text.split(find_newline(text), MOST_COMMENTS)[:MOST_COMMENTS], config).find()
 
@@ -80,10 +81,12 @@ class _Reader:
             if not rows:
                 break
             width = _width(rows)
-            if width > 1 and all(len(row.cells) == width and row.closed for row in rows):
-                skipped = [line for line in self.lines[first:at] if line.strip()]
-                apart = all(_is_apart(line, dialect, width) for line in skipped)
-                return at if len(rows) > 1 and apart and self._has_header(dialect, rows) else first
+            same_width = width > 1 and all(len(row.cells) == width and row.closed for row in rows)
+            if same_width and not _is_padded(rows[0]):
+                above = [row for line in self.lines[first:at] for row in _split_line(line, dialect)]
+                apart = len(rows) > 1 and all(_is_apart(row, width) for row in above)
+                certain = all(len(row.cells) != width for row in above)
+                return at if apart and self._has_header(dialect, rows, certain) else first
         return first
 
     def _split(self, first: int) -> tuple[Dialect, Sequence[Row]]:
@@ -91,10 +94,10 @@ class _Reader:
         few = "\n".join(self.lines[first : first + ROWS_BELOW])
         return find_dialect(few + "\n", whole=False, config=self.config)
 
-    def _has_header(self, dialect: Dialect, rows: Sequence[Row]) -> bool:
-        """Whether the first row is one; where nothing tells in two columns, a single cell above could be it."""
+    def _has_header(self, dialect: Dialect, rows: Sequence[Row], certain: bool) -> bool:
+        """Whether the first row is one: by texts above numbers, where what stands above it could be the header."""
         judge = self._judge(dialect, rows)
-        plausible = len(rows[0].cells) > 2 and judge.find_header({})
+        plausible = certain and len(rows[0].cells) > 2 and judge.find_header({})
         return self.config.header == "yes" or judge.is_titled or plausible
 
     def _judge(self, dialect: Dialect, rows: Sequence[Row]) -> HeaderJudge:
@@ -119,10 +122,16 @@ def _width(rows: Sequence[Row]) -> int:
     return Counter(len(row.cells) for row in rows).most_common(1)[0][0]
 
 
-def _is_apart(line: str, dialect: Dialect, width: int) -> bool:
-    """Whether a line is no row of a table of so many cells, but a comment, a title or a remark."""
-    cells = _count_cells(line, dialect)
-    return cells != width and (cells == 1 or bool(COMMENT.match(line) or REMARK.match(line)))
+def _is_padded(row: Row) -> bool:
+    """Whether it is one cell or none, and empty ones up to the width of the table, as Excel writes a title."""
+    return len(row.cells) > 2 and sum(bool(cell.strip()) for cell in row.cells) <= 1
+
+
+def _is_apart(row: Row, width: int) -> bool:
+    """Whether it is no row of a table of so many cells, but a comment, a title or a remark."""
+    first = row.cells[0]
+    remark = COMMENT.match(first) or REMARK.match(first)
+    return _is_padded(row) or (len(row.cells) != width and (len(row.cells) == 1 or bool(remark)))
 
 
 def _count_cells(line: str, dialect: Dialect) -> int:

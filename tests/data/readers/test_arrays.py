@@ -143,6 +143,7 @@ def test_an_idx_file_of_another_size_is_not_mapped(tmp_path, content):
 WRONG_FILES = {
     "text": (b"hello", "is no .npy file"),
     "cut": (b"\x93NUMPY\1\0", "is no .npy file, or a damaged one"),
+    "quote": (b"\x93NUMPY\1\0\x10\0{'descr': '<f4, }\n", "is no .npy file, or a damaged one"),
 }
 
 

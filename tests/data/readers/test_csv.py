@@ -205,6 +205,10 @@ ROWS = {"x": [1, 3], "y": [2, 4]}
          "read with blanks; 2 lines of comment above the table are skipped, the last of which names the columns"),
         ("#1,red\n#2,green\n3,red\n", {"column 1": ["#1", "#2", "3"], "column 2": ["red", "green", "red"]},
          "no header: columns are column 1 … column 2"),
+        ("Report,,\n,,\nx,y,z\n1,2,a\n3,4,b\n", ROWS | {"z": ["a", "b"]},
+         "2 lines of text above the table are skipped ('Report,,')"),
+        ("x,,\na,b,c\nd,e,f\n", {"x": ["a", "d"], "column 2": ["b", "e"], "column 3": ["c", "f"]},
+         "column 2 has no name; column 3 has no name"),
         ("Report of May\n\nx,y\n1,2\n3,4\n", ROWS, "1 line of text above the table is skipped ('Report of May')"),
         ("station: Rome, Italy, EU\nby = me\n# so\nx;y\n1;2\n3;4\n", ROWS,
          "read with semicolons; 3 lines of text above the table are skipped ('station: Rome, Italy, EU')"),
@@ -242,6 +246,8 @@ def test_a_row_that_only_may_hold_units_is_read_and_named(read):
     table = read("who,mass\nbob,heavy\nann,1\njim,2\nlea,3\n")
     assert cells(table)["mass"] == ["heavy", "1", "2", "3"]
     assert table.notes == ("line 2 has 'heavy' in 'mass', and the rows below have numbers",)
+    sensor = read(UNITS.replace(",kg,m2", ",-,-"))
+    assert sensor.notes == ("line 2 has '-' in 'mass', and the rows below have numbers",)
     for row in ("2023-12-31,none,none", ",kg,5"):  # another day; a number
         assert len(read(UNITS.replace(",kg,m2", row))) == 4
     assert len(read(UNITS, header="no")) == 5
