@@ -96,7 +96,10 @@ DATA: dict[str, tuple[Callable[[TrainConfig, Circumstances], bool], str]] = {
     "delimiter": (_reads_text, NO_TEXT_FILE),
     "encoding": (_reads_text, NO_TEXT_FILE),
     "header": (_reads_text, NO_TEXT_FILE),
-    "missing": (lambda _, about: about.columns, "no table is read"),
+    "missing": (
+        lambda config, about: about.columns or config.dataset.lower().endswith(".npz"),
+        "no table and no .npz file is read",
+    ),
 }
 """The same of the fields that say what is made of the data; others of them are refused where they cannot act."""
 

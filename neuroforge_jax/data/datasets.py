@@ -6,7 +6,7 @@ for `auto` too: falling back would hide it.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
@@ -56,9 +56,10 @@ def load_dataset(
         from neuroforge_jax.data.tables import load_table
 
         return load_table(path, config)
-    _refuse_fields_of_tables(config)
-    if path.suffix.lower() == ".npz":
-        dataset = load_npz(path, config.task)
+    is_npz = path.suffix.lower() == ".npz"
+    _refuse_fields_of_tables(config, (*ANY_DATA, "missing") if is_npz else ANY_DATA)
+    if is_npz:
+        dataset = load_npz(path, config.task, config.missing)
     elif config.dataset in DATASETS:
         _refuse_regression(config)
         dataset = DATASETS[config.dataset](data_folder(data_dir))
@@ -112,10 +113,10 @@ def _refuse_regression(config: DataConfig) -> None:
         raise ConfigError(f"--task {config.task}: the targets of {config.dataset} are classes; leave it out")
 
 
-def _refuse_fields_of_tables(config: DataConfig) -> None:
+def _refuse_fields_of_tables(config: DataConfig, allowed: Sequence[str]) -> None:
     for field in dataclass_fields(DataConfig):
         value = getattr(config, field.name)
-        if field.name not in ANY_DATA and value != field.default:
+        if field.name not in allowed and value != field.default:
             shown = value if isinstance(value, str) else " ".join(value)
             raise ConfigError(
                 f"--{field.name.replace('_', '-')} {shown}: it is for tables, and the dataset is "

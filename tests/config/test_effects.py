@@ -173,7 +173,7 @@ def test_a_mark_of_missing_values_acts_on_tables_of_every_kind_and_not_on_arrays
     config = nf.TrainConfig(missing="no")
     assert not any("--missing without" in note for note in notes_of(config, data))
     on_arrays = find_idle_fields(config, nf.RunOptions(), Circumstances(2, classes=True))
-    assert on_arrays == {"missing": "no table is read"}
+    assert on_arrays == {"missing": "no table and no .npz file is read"}
 
 
 def test_fields_of_data_that_act_are_not_told(tmp_path):

@@ -3,6 +3,8 @@
 A mapped file is read where it is used and when it is used: a training set may be larger than the memory.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,11 @@ FOUR, TWO = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
 """The names of arrays that come with a split of their own, and of those that are split here."""
 
 
-def load_npz(path: Path, task: str = "auto") -> Dataset:
+def load_npz(path: Path, task: str = "auto", missing: Sequence[str] = ()) -> Dataset:
     """A dataset from the arrays `x_train y_train x_test y_test` of an .npz file, or from `x y`, split 80/20.
 
-    Raises DataError for anything that is no such file; Python objects in it are never unpickled.
+    missing: numbers, as texts, that mean a missing one among the inputs. Raises DataError for anything that is no
+    such file; Python objects in it are never unpickled.
     """
     try:
         # Opened here: np.load leaves a file open that turns out to be no archive.
@@ -46,7 +49,22 @@ def load_npz(path: Path, task: str = "auto") -> Dataset:
     for key, values in zip(keys, arrays, strict=True):
         if not isinstance(values, np.ndarray) or values.ndim == 0:
             raise DataError(f"{path}: {key} is no array of samples; its first axis must be the samples")
-    if keys == FOUR:
+    if not missing:
+        return _make_dataset(path, arrays, task)
+    from neuroforge_jax.data.readers.missing import mark_array, tell_missing  # with pyarrow
+
+    marked = [
+        mark_array(values, missing) if key[0] == "x" else (values, 0)
+        for key, values in zip(keys, arrays, strict=True)
+    ]
+    dataset = _make_dataset(path, [values for values, _ in marked], task)
+    told = tell_missing(missing, sum(count for _, count in marked))
+    return replace(dataset, notes=(*dataset.notes, told))
+
+
+def _make_dataset(path: Path, arrays: Sequence[np.ndarray], task: str) -> Dataset:
+    """Of four arrays with their split, or of two, which are split."""
+    if len(arrays) == len(FOUR):
         samples = f"{len(arrays[0]):,} training and {len(arrays[2]):,} test samples"
         return Dataset.from_arrays(*arrays, name=path.name, task=task, origin=samples)
     x, y = arrays

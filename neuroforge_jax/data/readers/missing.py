@@ -63,6 +63,18 @@ class Marks:
         return pc.replace_substring(texts, self.decimal, ".").cast(pa.float64())
 
 
+def mark_array(x: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The array with NaN for the numbers among the words, as floats if there are any; and how many there are."""
+    if x.dtype.kind not in "fiu":
+        return x, 0
+    marked = np.isin(x, Marks(words).values)
+    if not marked.any():
+        return x, 0
+    floats = x.astype(np.result_type(x.dtype, np.float16))
+    floats[marked] = np.nan
+    return floats, int(marked.sum())
+
+
 def mark_missing(table: Table, words: Sequence[str]) -> tuple[Table, Counter[str]]:
     """The table, null where a cell is one of the words, and how many cells of each column are."""
     marks, counts = Marks(words, table.decimal), Counter[str]()
@@ -81,7 +93,13 @@ def read_missing(table: Table, words: Sequence[str], before: Mapping[str, int] |
         return table
     table, counts = mark_missing(table, words)
     counts.update(before or {})
-    total, marks = counts.total(), " ".join(words)
-    cells = "1 cell counts" if total == 1 else f"{total:,} cells count"
-    found = f"{cells} as missing, in {names_of(sorted(counts))}" if total else "no cell is one of them"
-    return replace(table, notes=(*table.notes, f"--missing {marks}: {found}"))
+    told = tell_missing(words, counts.total(), f", in {names_of(sorted(counts))}")
+    return replace(table, notes=(*table.notes, told))
+
+
+def tell_missing(words: Sequence[str], cells: int, where: str = "") -> str:
+    """What was found of the words."""
+    count = "1 cell counts" if cells == 1 else f"{cells:,} cells count"
+    return (
+        f"--missing {' '.join(words)}: {f'{count} as missing{where}' if cells else 'no cell is one of them'}"
+    )

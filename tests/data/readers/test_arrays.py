@@ -36,6 +36,16 @@ def test_an_npz_with_four_arrays_keeps_its_split(tmp_path):
     assert (len(data.test), data.classes) == (4, ("0", "1", "2", "3"))
 
 
+def test_a_mark_of_missing_values_is_found_in_the_inputs_of_an_npz(tmp_path):
+    path = save(tmp_path / "table.npz", x=np.where(X == 30, -999, X).astype(np.int16), y=Y)
+    data = load_dataset(str(path), missing="-999.0")
+    rows = np.concatenate([data.train.inputs, data.test.inputs])
+    assert np.isnan(rows).sum() == 1
+    assert set(rows[~np.isnan(rows)]) == set(X.ravel()) - {30}
+    assert data.notes == ("--missing -999.0: 1 cell counts as missing",)
+    assert load_dataset(str(path), missing="5000").notes == ("--missing 5000: no cell is one of them",)
+
+
 def test_an_npz_with_two_arrays_is_split(tmp_path):
     data = load_npz(save(tmp_path / "table.npz", x=X.reshape(20, 3, 1), y=Y))
     assert (len(data.train), len(data.test), data.shape) == (16, 4, (3, 1))
