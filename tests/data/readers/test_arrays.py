@@ -46,6 +46,15 @@ def test_a_mark_of_missing_values_is_found_in_the_inputs_of_an_npz(tmp_path):
     assert load_dataset(str(path), missing="5000").notes == ("--missing 5000: no cell is one of them",)
 
 
+def test_a_nan_of_any_bits_is_a_missing_number(tmp_path):
+    """NumPy warns where it computes with a signalling one."""
+    x = X.astype(np.float32)
+    x.view(np.uint32)[3, 1] = 0x7F800001
+    data = load_dataset(str(save(tmp_path / "table.npz", x_train=x, y_train=Y, x_test=x, y_test=Y)))
+    assert np.isnan(data.train.inputs).sum() == 1
+    assert np.isfinite(data.fitted.shift).all()
+
+
 def test_an_npz_with_two_arrays_is_split(tmp_path):
     data = load_npz(save(tmp_path / "table.npz", x=X.reshape(20, 3, 1), y=Y))
     assert (len(data.train), len(data.test), data.shape) == (16, 4, (3, 1))
