@@ -22,6 +22,7 @@ from jaxtyping import Float64
 
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data import cells
+from neuroforge_jax.data.readers.missing import mark_missing
 from neuroforge_jax.data.schema import Column, Schema
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.values import Values, names_of, sort_key, write_number
@@ -79,6 +80,7 @@ def read_as(schema: Schema, table: Table, names: list[str]) -> dict[str, Values]
         there = names_of(list(table.columns))
         raise DataError(f"{table.name}: has no column {names_of(missing)}; its columns are {there}")
     known = {column.name: column for column in schema.columns}
+    table, _ = mark_missing(table, schema.missing)
     return {name: _read_like(known[name], table) for name in names}
 
 

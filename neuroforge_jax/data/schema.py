@@ -101,11 +101,13 @@ class Column:
 class Schema:
     """The columns of a table, in the file's order, and what is predicted from them.
 
+    missing: numbers and texts that the training named as missing values, which they are in later rows too.
     Printed, and at the end of a cell of a notebook, it is a table of the columns.
     """
 
     columns: tuple[Column, ...]
     target: Target
+    missing: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return render_text(self.columns)
@@ -174,13 +176,15 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"columns": [asdict(column) for column in self.columns], "target": asdict(self.target)}
+        columns = [asdict(column) for column in self.columns]
+        return {"columns": columns, "target": asdict(self.target), "missing": list(self.missing)}
 
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> "Schema":
         """The inverse of `to_json`."""
         columns = [Column(**restore_tuples(column)) for column in saved["columns"]]
-        return Schema(tuple(columns), Target(**restore_tuples(saved["target"])))
+        target = Target(**restore_tuples(saved["target"]))
+        return Schema(tuple(columns), target, tuple(saved.get("missing", ())))
 
 
 def _encode(column: Column, values: Values) -> list[np.ndarray]:
@@ -241,7 +245,7 @@ def infer_schema(columns: Mapping[str, Values], config: DataConfig, target: Targ
             described.append(replace(_describe(name, values, "left out"), said=reason))
         else:
             described.append(_learn(name, values))
-    schema = Schema(tuple(described), target)
+    schema = Schema(tuple(described), target, config.missing)
     if not schema.inputs:
         left = schema.by_role("left out")
         raise DataError(

@@ -1,5 +1,7 @@
 """Tables as people have them: what each column is taken for, what is said of it, and what the rows become."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -9,6 +11,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.data.columns import read_as
 from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.readers.frames import table_of
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import ConfigError, DataError
@@ -360,6 +363,19 @@ def test_a_target_that_counts_the_rows_is_a_quantity_in_a_test_file_too(table, t
 )
 def test_a_table_with_nothing_to_learn_from_is_one_line(table, text, fields, fact):
     assert fact in complaint(table, text, **fields)
+
+
+def test_what_was_named_as_missing_is_so_in_later_rows_too(table):
+    data = table(
+        csv_of(x=[-999, 1, 2, 3] * 10, t=["no", "p", "q", "p"] * 10, y=["a", "b"] * 20),
+        missing=["-999", "no"],
+    )
+    schema = Schema.from_json(json.loads(json.dumps(data.schema.to_json())))
+    later = table_of(pl.DataFrame({"x": ["-999.0", "1.0"], "t": ["q", "no"]}))
+    assert {name: values.missing.tolist() for name, values in read_as(schema, later, ["x", "t"]).items()} == {
+        "x": [True, False],
+        "t": [False, True],
+    }
 
 
 def test_ten_thousand_columns_are_read_shown_and_trained_on(tmp_path):
