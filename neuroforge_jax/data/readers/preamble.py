@@ -48,6 +48,7 @@ class _Reader:
     config: DataConfig
 
     def find(self) -> Preamble:
+        """Comments first, and what stands between them and the table."""
         marked = [at for at in range(self._count_comments()) if COMMENT.match(self.lines[at])]
         if not marked:
             return self._describe(self._skip_remarks(0))
@@ -59,12 +60,12 @@ class _Reader:
         as_wide = [at for at in marked if width > 1 and _count_cells(self.lines[at], dialect) == width]
         if len(as_wide) > 1 and as_wide == marked:
             return Preamble()
-        if self.config.header != "auto" or self._judge(dialect, rows).is_titled:
-            return self._describe(self._skip_remarks(below))
-        if below - 1 in as_wide:
+        titled = self._judge(dialect, rows).is_titled
+        if below - 1 in as_wide and not titled:
             return self._describe(below - 1)
         heading = COMMENT.sub("", self.lines[below - 1])
-        if width > 1 and _count_cells(heading, dialect) == width:
+        may_head = self.config.header == "auto" and not titled and width > 1
+        if may_head and _count_cells(heading, dialect) == width:
             (row,) = _split_line(heading, dialect)
             return self._describe(below, tuple(row.cells))
         return self._describe(self._skip_remarks(below))
@@ -87,6 +88,8 @@ class _Reader:
                 apart = len(rows) > 1 and all(_is_apart(row, width) for row in above)
                 certain = all(len(row.cells) != width for row in above)
                 return at if apart and self._has_header(dialect, rows, certain) else first
+            if not _is_apart(rows[0], width):
+                break
         return first
 
     def _split(self, first: int) -> tuple[Dialect, Sequence[Row]]:

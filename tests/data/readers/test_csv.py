@@ -220,6 +220,13 @@ def test_what_stands_above_a_table_is_skipped_and_said(read, content, columns, n
     assert table.notes == (() if note is None else (note,))
 
 
+@pytest.mark.parametrize(("header", "first"), [("yes", "#ff0000"), ("no", "column 1")])
+def test_a_comment_as_wide_as_the_table_is_no_comment_where_the_header_is_said(read, header, first):
+    table = read("# colours\n#ff0000,1\nblue,2\nred,3\n", header=header)
+    assert next(iter(table.columns)) == first
+    assert len(table) == 3 - (header == "yes")
+
+
 UNITS = "day,mass,size\n,kg,m2\n2024-01-01,1.5,7\n2024-01-02,2,8\n2024-01-03,3,9\n"
 
 
