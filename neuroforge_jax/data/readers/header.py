@@ -108,9 +108,14 @@ class HeaderJudge:
         if len(self.cells) < 2 + (1 if known else MIN_NUMBERS):
             return [], []
         row = self.cells[1]
-        numeric = set(known) or {at for at in range(len(row)) if self._numeric(self._column(at, 2))}
-        odd = [at for at in sorted(numeric) if not self.is_number(row[at]) and row[at] not in self.marks]
+
+        def holds_numbers(at: int) -> bool:
+            return at in known if known else self._numeric(self._column(at, 2))
+
+        texts = [at for at, cell in enumerate(row) if cell not in self.marks and not self.is_number(cell)]
+        odd = list(filter(holds_numbers, texts))
         words = [at for at in odd if _says_something(row[at])]
+        numeric = set(filter(holds_numbers, range(len(row)))) if words else set()
         if not words or any(row[at] for at in numeric.difference(odd)):
             return [], odd
         others = {at: self._column(at, 2) for at, cell in enumerate(row) if cell and at not in numeric}
