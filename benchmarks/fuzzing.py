@@ -18,6 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +33,7 @@ from PIL import Image
 from neuroforge_jax.checkpoint import files
 from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.commands.config_files import load_config
-from neuroforge_jax.commands.prediction_inputs import InputReader
-from neuroforge_jax.config import DataConfig
+from neuroforge_jax.commands.prediction import PredictOptions, run_predictions
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.readers.idx import parse_idx
 from neuroforge_jax.errors import UserError
@@ -236,15 +236,32 @@ def _pictures(kind: str) -> Callable[[Path], Parser]:
 
 
 def _standard_input(folder: Path) -> Parser:
-    """Rows that a model of a table is asked about, read as they come."""
-    model, _ = load(folder / "table")
+    """Rows that a model of a table is asked about, as they come."""
 
-    def parse(content: bytes) -> int:
+    def parse(content: bytes) -> None:
         sys.stdin = io.TextIOWrapper(io.BytesIO(content))
-        reader = InputReader(model, ["-"], DataConfig(), None, lambda _: None)
-        return sum(len(piece.inputs) for piece in reader.pieces())
+        _ask(folder / "table", "-")
 
     return Parser([ROWS, ROWS.replace(b",", b";"), gzip.compress(ROWS)], parse, (*fuzz_csv.PIECES, *PIECES))
+
+
+def _rows(save: Callable[[io.BytesIO, np.ndarray], None], ending: str) -> Callable[[Path], Parser]:
+    """Rows of an array that a model of arrays is asked about."""
+
+    def make(folder: Path) -> Parser:
+        file = io.BytesIO()
+        save(file, np.arange(36, dtype=np.float32).reshape(3, 12))
+        path = folder / f"rows.{ending}"
+        return _file(path, [file.getvalue()], lambda path: _ask(folder / "arrays", str(path)))
+
+    return make
+
+
+def _ask(run: Path, source: str) -> None:
+    """`predict`, as a command does it."""
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        run_predictions(PredictOptions(str(run), (source,)), metrics_first=False)
 
 
 def _config(ending: str) -> Callable[[Path], Parser]:
@@ -287,7 +304,9 @@ PARSERS: dict[str, Callable[[Path], Parser]] = {
     "feather": _arrow("feather", "zstd"),
     "png": _pictures("png"),
     "jpeg": _pictures("jpeg"),
-    "standard input": _standard_input,
+    "rows from standard input": _standard_input,
+    "rows.npy": _rows(np.save, "npy"),
+    "rows.npz": _rows(lambda file, x: np.savez(file, x=x), "npz"),
     "config.json": _config("json"),
     "config.toml": _config("toml"),
     "model.json": _model("model.json"),

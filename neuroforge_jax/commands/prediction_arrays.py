@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -67,8 +66,13 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             rows, right = _choose(path, arrays)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, TypeError, BadZipFile) as error:
-        raise DataError(f"{path}: is no {path.suffix} file of numbers, or a damaged one ({error})") from None
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # a dozen kinds, from zip, zlib and NumPy, which reads a header as Python is read
+        fact = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: is no {path.suffix} file of numbers, or a damaged one ({fact})") from None
     if right is not None and len(right) != len(rows):
         raise DataError(
             f"{path}: holds {len(rows):,} rows, and {len(right):,} targets of them; they must agree"
