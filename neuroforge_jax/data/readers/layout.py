@@ -139,12 +139,16 @@ def _find_units(
     units, odd = judge.find_units(known)
     if units:
         line, after = rows[1].line, rows[2].line
-        shown = ", ".join(units[:MOST_UNITS]) + (", …" if len(units) > MOST_UNITS else "")
+        shown = ", ".join(map(_show_unit, units[:MOST_UNITS])) + (", …" if len(units) > MOST_UNITS else "")
         return frozenset(range(line, after)), f"line {line} is skipped: it holds units ({shown})"
     if not odd or known:
         return frozenset(), ""
     cell, name = _shorten(judge.cells[1][odd[0]]), _shorten(names[odd[0]])
     return frozenset(), f"line {rows[1].line} has {cell} in {name}, and the rows below have numbers"
+
+
+def _show_unit(text: str) -> str:
+    return text if text.isprintable() and len(text) <= 20 else _shorten(text)
 
 
 def _invent_names(width: int, like: Sequence[str]) -> tuple[list[str], bool, str]:

@@ -234,6 +234,7 @@ UNITS = "day,mass,size\n,kg,m2\n2024-01-01,1.5,7\n2024-01-02,2,8\n2024-01-03,3,9
     ("content", "note"),
     [
         (UNITS, "line 2 is skipped: it holds units (kg, m2)"),
+        (UNITS.replace("kg", '"k\ng"'), "line 2 is skipped: it holds units ('k\\ng', m2)"),
         (UNITS.replace(",kg", "UTC,kg"), "line 2 is skipped: it holds units (kg, m2)"),
         (UNITS.replace("m2", "-").replace(",kg", "UTC,[kg]"), "line 2 is skipped: it holds units ([kg])"),
         (
