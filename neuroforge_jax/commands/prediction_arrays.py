@@ -8,6 +8,7 @@ import numpy as np
 from neuroforge_jax.commands.prediction_pieces import ROWS, Piece, Reading
 from neuroforge_jax.commands.prediction_targets import find_targets
 from neuroforge_jax.data.array_sets import target_columns
+from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.data.targets import Targets
 from neuroforge_jax.data.values import is_number, names_of
 from neuroforge_jax.errors import DataError
@@ -60,10 +61,8 @@ def _read_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """The array of an .npy file, mapped, or `x` or `x_test` of an .npz file with its `y`. Raises DataError."""
     try:
-        if path.suffix.lower() == ".npy":
-            return np.atleast_1d(np.load(path, mmap_mode="r", allow_pickle=False)), None
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            rows, right = _choose(path, arrays)
+        with refuse_changes(path):
+            rows, right = _read(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except DataError:
@@ -78,6 +77,13 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             f"{path}: holds {len(rows):,} rows, and {len(right):,} targets of them; they must agree"
         )
     return rows, right
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    if path.suffix.lower() == ".npy":
+        return np.atleast_1d(np.load(path, mmap_mode="r", allow_pickle=False)), None
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return _choose(path, arrays)
 
 
 def _choose(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
