@@ -12,7 +12,12 @@ import tyro
 
 from neuroforge_jax.backends.compilation_cache import keep_programs
 from neuroforge_jax.commands.prediction_inputs import choose_names, read_pieces
-from neuroforge_jax.commands.prediction_outputs import describe_outputs, explain_names, open_writer
+from neuroforge_jax.commands.prediction_outputs import (
+    are_answers,
+    describe_outputs,
+    explain_names,
+    open_writer,
+)
 from neuroforge_jax.commands.prediction_pieces import ROWS, Notes, Piece, Reading
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.config.checks import check_choice, convert_fields
@@ -71,9 +76,12 @@ class PredictOptions:
 
 @dataclass(eq=False)
 class Scored:
-    """The rows so far: how many; of those that are scored what is right, what the network said, and weights."""
+    """The rows so far: how many, and how many without a finite answer; of those that are scored what is right, what
+    the network said, and weights.
+    """
 
     rows: int = 0
+    unanswered: int = 0
     targets: list[np.ndarray] = field(default_factory=list)
     outputs: list[np.ndarray] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)
@@ -81,11 +89,13 @@ class Scored:
     def add(self, piece: Piece, outputs: np.ndarray) -> None:
         """Keep what metrics need."""
         self.rows += len(outputs)
+        answered = are_answers(outputs)
+        self.unanswered += int((~answered).sum())
         if piece.targets is not None:
             numbers = piece.targets.ndim == 2
             there = ~np.isnan(piece.targets).any(axis=1) if numbers else piece.targets >= 0
             weights = np.ones(len(there)) if piece.weights is None else piece.weights
-            there &= weights > 0
+            there &= answered & (weights > 0)
             self.targets.append(piece.targets[there])
             self.outputs.append(outputs[there])
             self.weights.append(weights[there])
@@ -128,6 +138,9 @@ def run_predictions(options: PredictOptions, *, metrics_first: bool) -> None:
                 write(answers)
             scored.add(piece, outputs)
     notes.tell_counts()
+    if scored.unanswered:
+        rows = "1 row has" if scored.unanswered == 1 else f"{scored.unanswered:,} rows have"
+        notes.add(f"{rows} no answer, and no score: numbers so large that those of the network are infinite")
     if metrics_first and not scored.known:
         names = names_of(model.target.names) or "a target"
         raise DataError(f"{' '.join(options.inputs)}: no row says what is right ({names}); use predict")

@@ -53,6 +53,11 @@ def describe_outputs(model: FittedModel, outputs: np.ndarray, names: Answers) ->
     }
 
 
+def are_answers(outputs: np.ndarray) -> np.ndarray:
+    """Bool [N]: whether what the network says of a row, f32 [N, O], is finite numbers."""
+    return np.isfinite(outputs).all(axis=1)
+
+
 def explain_names(answers: Answers, name: str | None) -> str:
     """That ids keep their name, where a column of the answers would have it too; "" elsewhere."""
     other = next((marked for marked in (f"{name} (input)", f"{name} (model)") if marked in answers), None)
@@ -75,7 +80,10 @@ def _describe(model: FittedModel, outputs: np.ndarray) -> dict[str, Sequence[str
             answers[f"probability of {label}"] = probabilities[:, at]
         return answers
     predicted = outputs.argmax(axis=1)
-    answers["predicted"] = [target.classes[index] for index in predicted]
+    names = [target.classes[index] for index in predicted]
+    for row in np.flatnonzero(~are_answers(outputs)):
+        names[row] = ""
+    answers["predicted"] = names
     answers["probability"] = probabilities[np.arange(len(predicted)), predicted]
     if len(target.classes) <= MOST_CLASSES:
         for at, label in enumerate(target.classes):

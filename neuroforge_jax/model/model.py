@@ -169,11 +169,13 @@ class FittedModel:
         """f32 [B, C] from samples as stored (uint8 or f32 [B, I])."""
         return self.spec.logits(params, self.fitted, inputs, dropout)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def probabilities(self, outputs: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
         """Of each class, or of each label being true, f64, from the network's outputs.
 
         cross-entropy: softmax; binary-cross-entropy: sigmoid, of classes divided by their sum; mse of classes: the
-        outputs within 0 and 1, divided by their sum. Raises ValueError for a regression.
+        outputs within 0 and 1, divided by their sum. NaN where an output is not finite. Raises ValueError for a
+        regression.
         """
         if self.target.task == "regression":
             raise ValueError("a model of quantities has no probabilities; use predict")
@@ -189,6 +191,7 @@ class FittedModel:
         shares = np.clip(shares, 1e-300, None)  # all sigmoids of a row may be 0
         return shares / shares.sum(axis=1, keepdims=True)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def read_outputs(self, outputs: Float[np.ndarray, "N O"]) -> Float[np.ndarray, "N O"]:
         """What the outputs of a regression mean, in the units of its data, float64; those of others as they are."""
         if self.target.task != "regression":

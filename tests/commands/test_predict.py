@@ -593,3 +593,17 @@ def test_an_array_that_changes_while_it_is_read_is_refused(models, ask, tmp_path
         3,
         [f"error: {path}: changed while it was read; try again when nothing writes to it"],
     )
+
+
+def test_rows_whose_outputs_are_infinite_have_no_answer_and_are_counted(ask, tmp_path):
+    """Their class was the first, with a probability of NaN, behind two warnings of NumPy."""
+    x, y = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32) / 1000, np.arange(20) % 2
+    model = save_model(tmp_path / "model", nf.Dataset.from_arrays(x, y, x, y))
+    rows = np.zeros((4, 3), np.float32)
+    rows[1], rows[3] = 3e38, -3e38
+    np.savez(tmp_path / "rows.npz", x=rows, y=np.zeros(4, int))
+    code, out, said = ask(predict, model, tmp_path / "rows.npz")
+    assert code == 0
+    assert [row["predicted"] != "" for row in out] == [True, False, True, False]
+    assert "note: 2 rows have no answer, and no score" in said[0]
+    assert said[-1] == "4 rows, 2 of them scored"
