@@ -9,10 +9,12 @@ import pyarrow as pa
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.columns import forced_kind, read_as, read_column
 from neuroforge_jax.data.extremes import describe_extremes, describe_nines
+from neuroforge_jax.data.overlap import check_groups, describe_order
 from neuroforge_jax.data.preprocess import Preprocessor
 from neuroforge_jax.data.readers.columnar import read_columnar
 from neuroforge_jax.data.readers.csv import read_csv
-from neuroforge_jax.data.schema import Schema, check_names, infer_schema
+from neuroforge_jax.data.schema import Schema
+from neuroforge_jax.data.schema_inference import check_names, infer_schema
 from neuroforge_jax.data.splits import choose_groups, choose_last, split_80_20
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.targets import Target, choose_target, encode_targets
@@ -71,6 +73,10 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
     useless = schema.by_role("left out")
     columns = {column: values for column, values in columns.items() if column not in useless}
     training = SelectedRows(columns, train_rows)
+    partition = _partition(training, config, table.name)
+    notes += check_groups(schema, table.name, columns, others)
+    if partition.order is not None:
+        notes += describe_order(schema, table.name, partition.order, others)
     reader = _Reader(schema, config)
     train = reader.split("training", training, table.name, rows[train_rows])
     test = None
@@ -98,7 +104,7 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
             *reader.describe_extremes(plan),
         ),
         validation=splits["validation"],
-        partition=_partition(training, config),
+        partition=partition,
     )
     return dataset.with_weights_of(config.class_weight)
 
@@ -183,10 +189,10 @@ def _order(values: Values, name: str, where: str) -> np.ndarray:
     return values.numbers
 
 
-def _partition(training: Columns, config: DataConfig) -> Partition:
+def _partition(training: Columns, config: DataConfig, where: str) -> Partition:
     return Partition(
         None if config.group is None else _groups(training[config.group]),
-        None if config.time_split is None else training[config.time_split].numbers,
+        None if config.time_split is None else _order(training[config.time_split], config.time_split, where),
     )
 
 

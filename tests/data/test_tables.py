@@ -380,3 +380,71 @@ def test_an_extreme_among_the_inputs_does_not_end_a_training(table):
     assert (inputs[~gained, 1] == 0).all()
     assert 0.6 < np.median(inputs[gained, 1]) < 1.4
     assert table(csv_of(size=size, price=size), scaling="standard").plan.scaling == "standard"
+
+
+HOUSES = csv_of(house=np.arange(60) // 5, day=np.arange(60), x=np.arange(60) ** 2, y=np.arange(60) % 2)
+
+
+def other_file(folder, name, first, rows=20, columns=("house", "day", "x", "y")):
+    days = np.arange(first, first + rows)
+    values = {"house": days // 5, "day": days, "x": days**2, "y": days % 2}
+    (folder / name).write_text(csv_of(**{column: values[column] for column in columns}))
+    return str(folder / name)
+
+
+def test_a_group_that_is_in_two_files_is_refused(table, tmp_path):
+    """A patient of the training file was tested on in silence."""
+    apart = other_file(tmp_path, "apart.csv", 60)
+    data = table(HOUSES, target="y", group="house", test=apart)
+    assert (len(data.train), len(data.test)) == (60, 20)
+    shared = other_file(tmp_path, "shared.csv", 40)
+    message = complaint(table, HOUSES, target="y", group="house", test=shared)
+    assert message.startswith(
+        f"{shared}: --group house: 4 groups are in {tmp_path / 'table.csv'} too ('10', '11'"
+    )
+    assert "leave --group out" in message
+    message = complaint(
+        table, HOUSES, target="y", group="house", test=apart, validation=other_file(tmp_path, "v.csv", 79)
+    )
+    assert "v.csv: --group house: 1 group is in" in message
+    assert "apart.csv too ('15')" in message
+    # A share of the table is its test data here, and validation data must be apart from those too.
+    assert "4 groups are in" in complaint(table, HOUSES, target="y", group="house", validation=shared)
+    without = other_file(tmp_path, "without.csv", 40, columns=("x", "y"))
+    notes = " ".join(table(HOUSES, target="y", group="house", drop="day", test=without).notes)
+    assert (
+        "without.csv has no column 'house': whether its groups are in other data too cannot be told" in notes
+    )
+
+
+def test_groups_of_names_and_of_frames_are_compared_as_they_are_written():
+    frame = pd.DataFrame({"who": ["ann", "bob", None, "ann"] * 5, "x": np.arange(20) ** 2, "y": [0, 1] * 10})
+    new = pd.DataFrame({"who": ["eve", None], "x": [1, 2], "y": [0, 1]})
+    assert len(load_dataset(frame, target="y", group="who", test=new).test) == 2
+    message = complaint(load_dataset, frame, target="y", group="who", test=new.fillna({"who": "bob"}))
+    assert message.startswith("the test frame: --group who: 1 group is in the data frame too ('bob')")
+
+
+def test_test_rows_that_are_not_later_than_the_training_rows_are_told(table, tmp_path):
+    later = other_file(tmp_path, "later.csv", 60)
+    for told in table(HOUSES, target="y", time_split="day", test=later).notes:
+        assert "--time-split" not in told
+    early = other_file(tmp_path, "early.csv", 50)
+    notes = table(HOUSES, target="y", time_split="day", test=early).notes
+    told = (
+        f"10 of 20 rows of {early} are not later than the last training row of {tmp_path / 'table.csv'}, by"
+    )
+    assert f"{told} --time-split day" in notes
+    assert "it must hold times or numbers" in complaint(
+        table, csv_of(day=["x", "y"] * 30, x=np.arange(60) ** 2, y=[0, 1] * 30), time_split="day", test=later
+    )
+
+
+def test_numbers_that_count_the_rows_are_numbers_where_they_are_used(table, tmp_path):
+    """Weights or targets 1, 2, 3, … were read as texts in a test file."""
+    text = csv_of(n=range(1, 41), x=np.arange(40) ** 2, y=np.arange(40) / 7)
+    (tmp_path / "test.csv").write_text("n,x,y\n7,1,2\n8,1,3\n")
+    test = str(tmp_path / "test.csv")
+    weighted = table(text, target="y", sample_weight="n", test=test)
+    np.testing.assert_allclose(weighted.test.weights, [14 / 15, 16 / 15], rtol=1e-6)
+    assert table(text, target="n", test=test).test.targets.tolist() == [[7], [8]]
