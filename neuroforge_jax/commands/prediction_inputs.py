@@ -207,10 +207,13 @@ class InputReader:
     def _encode_targets(self, columns: Mapping[str, Values], where: str) -> Targets | None:
         target = self.model.target
         if target.task == "classification":
-            ((name, values),) = columns.items()
-            classes, said, others = find_classes(target, values)
+            try:
+                classes, said, others = find_classes(target, columns, where)
+            except DataError as error:
+                self._note(f"{error}; the rows around it are not scored")
+                return None
             self._note(said)
-            self.cells.add(name, "are no class of the model are not scored", others)
+            self.cells.add(", ".join(columns), "are no class of the model are not scored", others)
             return classes
         there = np.flatnonzero(~np.any([values.missing for values in columns.values()], axis=0))
         if not len(there):
@@ -268,11 +271,11 @@ class InputReader:
         if not len(right):
             return None
         classes = self.model.classes
+        if classes and right.ndim == 2 and right.shape[1] > 1:
+            right = right.argmax(axis=1)  # one-hot rows
         if classes and right.dtype.kind in "iu" and right.ndim == 1 and not any(map(is_number, classes)):
             # Of classes that were named, arrays hold the places.
             return np.where((right >= 0) & (right < len(classes)), right, -1).astype(np.int32)
-        if self.model.target.task == "classification" and right.ndim == 2 and right.shape[1] > 1:
-            right = right.argmax(axis=1)  # one-hot rows
         columns = target_columns(path.name, "given", right)
         if len(columns) == max(1, len(self.model.target.names)):
             return self._encode_targets(columns, str(path))

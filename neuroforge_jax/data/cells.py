@@ -130,6 +130,13 @@ def read_yes_no(distinct: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
+def read_truth(text: str) -> bool | None:
+    """Whether a text means yes, in any case; None for one that means neither yes nor no."""
+    word = text.strip().casefold()
+    means_no, means_yes = (word in words for words in zip(*YES_NO, strict=True))
+    return means_yes if means_yes != means_no else None
+
+
 EMPTY = pa.nulls(0, pa.large_string()).dictionary_encode()
 
 

@@ -164,7 +164,7 @@ def _choose_test_rows(
         return *rows, f", the last in {config.time_split!r} to test"
     labels = None
     if target.task == "classification":
-        labels, _ = encode_targets(target, {target.names[0]: columns[target.names[0]]}, table.name)
+        labels, _ = encode_targets(target, {name: columns[name] for name in target.names}, table.name)
     return *split_80_20(table.name, labels, samples), ", split by a fixed seed"
 
 

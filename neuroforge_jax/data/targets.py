@@ -3,7 +3,9 @@
     text, yes/no                                                               → classes
     whole numbers, at most 20 different ones, each twice or more on average    → classes
     other numbers                                                              → a quantity
-    several columns of 0 and 1, or of yes and no                               → labels, any number of them true
+    several columns of 0 and 1, or of yes and no, of which every row has
+    exactly one true                                                           → classes, by the columns' names
+    other columns of 0 and 1, or of yes and no                                 → labels, any number of them true
 
 `--task` overrules it. Classes are the values that occur, numbers in their order and texts in theirs.
 """
@@ -16,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32
 
 from neuroforge_jax.data.preprocess import ROWS_SORTED
-from neuroforge_jax.data.values import Values, sort_key, write_number
+from neuroforge_jax.data.values import Values, names_of, sort_key, write_number
 from neuroforge_jax.errors import DataError
 
 MOST_COUNTED = 20
@@ -26,6 +28,11 @@ MAX_CLASSES = 1000
 
 FREE_TEXT = 0.95
 """Share of different texts from which on they are no classes."""
+
+ONE_HOT = (
+    "exactly one of the targets is 1 in every row, so they are classes; --task multilabel makes them labels"
+)
+"""What is said where that decides."""
 
 Targets = Int32[np.ndarray, " N"] | Float32[np.ndarray, "N O"]
 """Class indices, or quantities or labels."""
@@ -63,7 +70,8 @@ class Target:
         names = " ".join(map(repr, self.names))
         if self.task == "classification":
             return f"{names}, {len(self.classes)} classes"
-        return f"{names}, " + ("labels" if self.task == "multilabel" else "a quantity")
+        one, several = ("a label", "labels") if self.task == "multilabel" else ("a quantity", "quantities")
+        return f"{names}, " + (one if len(self.names) <= 1 else several)
 
     def read_outputs(self, outputs: Float32[np.ndarray, "N O"]) -> Float64[np.ndarray, "N O"]:
         """What a regression predicts, in the units of the file, from targets as they are stored."""
@@ -81,7 +89,7 @@ def choose_target(columns: Mapping[str, Values], where: str, task: str, transfor
     where: what errors call the data. Raises DataError for columns that cannot be one.
     """
     names = tuple(columns)
-    if len(names) > 1:
+    if len(names) > 1 or task == "multilabel":
         return _choose_several(columns, where, task, transform)
     ((name, values),) = columns.items()
     distinct = values.distinct()
@@ -148,9 +156,24 @@ def class_names(values: Values) -> list[str]:
 
 
 def _choose_several(columns: Mapping[str, Values], where: str, task: str, transform: str) -> Target:
-    two_valued = [values.kind == "yes/no" or _is_zero_or_one(values) for values in columns.values()]
-    if all(two_valued) and task in ("auto", "classification"):
-        return Target("multilabel", tuple(columns), tuple(columns))
+    names = tuple(columns)
+    unusable = [name for name, values in columns.items() if not _is_two_valued(values)]
+    if not unusable and task != "regression":
+        other_rows = int((_read_truths(columns, where).sum(axis=1) != 1).sum())
+        if task == "multilabel" or (task == "auto" and other_rows):
+            return Target("multilabel", names, names)
+        if other_rows:
+            rows = "1 row" if other_rows == 1 else f"{other_rows:,} rows"
+            raise DataError(
+                f"{where}: --task classification: exactly one of the targets {names_of(names)} must be 1, and in "
+                f"{rows} that is not so; use --task multilabel"
+            )
+        return Target("classification", names, names, said=ONE_HOT if task == "auto" else "")
+    if task == "multilabel":
+        raise DataError(
+            f"{where}: --task multilabel takes targets of 0 and 1, or of yes and no, and {names_of(unusable)} "
+            f"{'is' if len(unusable) == 1 else 'are'} of other values"
+        )
     texts = [name for name, values in columns.items() if values.numbers is None]
     if texts or task == "classification":
         several = texts or list(columns)
@@ -159,7 +182,16 @@ def _choose_several(columns: Mapping[str, Values], where: str, task: str, transf
             f"{'is' if len(several) == 1 else 'are'} neither a quantity nor 0 and 1; train a network for "
             "each of them"
         )
-    return Target("regression", tuple(columns), (), _origins(columns, where, transform), transform)
+    return Target("regression", names, (), _origins(columns, where, transform), transform)
+
+
+def _is_two_valued(values: Values) -> bool:
+    return values.kind == "yes/no" or _is_zero_or_one(values)
+
+
+def _read_truths(columns: Mapping[str, Values], where: str) -> Float32[np.ndarray, "N L"]:
+    """1, 0, or NaN where one is missing."""
+    return np.stack([_truths(name, values, where) for name, values in columns.items()], axis=1)
 
 
 def _is_zero_or_one(values: Values) -> bool:
@@ -214,10 +246,9 @@ def encode_targets(
     DataError for a class that is not among those of the target.
     """
     if target.task == "classification":
-        (values,) = columns.values()
-        return _encode_classes(target, values, where)
+        return _encode_classes(target, columns, where)
     if target.task == "multilabel":
-        return np.stack([_truths(name, values, where) for name, values in columns.items()], axis=1), ""
+        return _read_truths(columns, where), ""
     numbers = [_transformed(name, values, where, target.transform) for name, values in columns.items()]
     with np.errstate(over="ignore"):
         stored = (np.stack(numbers, axis=1) - np.asarray(target.origins)).astype(np.float32)
@@ -231,33 +262,45 @@ def encode_targets(
 
 
 def _truths(name: str, values: Values, where: str) -> Float32[np.ndarray, " N"]:
+    """1, 0, or NaN where it is missing."""
     if values.numbers is not None:
         return values.numbers.astype(np.float32)
-    from neuroforge_jax.data.cells import read_yes_no
+    from neuroforge_jax.data.cells import read_truth
 
-    assert values.codes is not None
-    pair = read_yes_no(values.texts)
-    if pair is None:
-        shown = ", ".join(map(repr, values.texts[:3]))
-        raise DataError(f"{where}: target {name!r} holds {shown}; it must be yes and no, or 0 and 1")
-    return (values.codes == values.texts.index(pair[1])).astype(np.float32)
+    truths = [read_truth(text) for text in values.texts]
+    if unknown := [text for text, truth in zip(values.texts, truths, strict=True) if truth is None]:
+        raise DataError(
+            f"{where}: target {name!r} holds {names_of(unknown, 3)}; it must be yes and no, or 0 and 1"
+        )
+    return np.array([*truths, np.nan], np.float32)[values.known_codes]
 
 
-def _encode_classes(target: Target, values: Values, where: str) -> tuple[Int32[np.ndarray, " N"], str]:
-    classes, said, others = find_classes(target, values)
+def _encode_classes(
+    target: Target, columns: Mapping[str, Values], where: str
+) -> tuple[Int32[np.ndarray, " N"], str]:
+    classes, said, others = find_classes(target, columns, where)
     if others:
         known = ", ".join(map(repr, target.classes[:10]))
         raise DataError(
-            f"{where}: {target.names[0]!r} has the value {others[0]!r}, which is none of the classes {known}"
+            f"{where}: {names_of(target.names)} has the value {others[0]!r}, which is none of the classes {known}"
         )
     return classes, said
 
 
-def find_classes(target: Target, values: Values) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
+def find_classes(
+    target: Target, columns: Mapping[str, Values], where: str
+) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
     """Indices of the classes, −1 for none; what was read as another name; and the values of rows that are none.
 
-    A name that ends in a full stop, or is written in other cases, is still that name.
+    A name that ends in a full stop, or is written in other cases, is still that name. Of several columns, one a
+    class, the one that is 1 is the class. Raises DataError where those are not of 0 and 1.
     """
+    if len(columns) > 1:
+        truths = _read_truths(columns, where)
+        counts = np.where(np.isnan(truths).any(axis=1), -1, (truths == 1).sum(axis=1))
+        classes = np.where(counts == 1, (truths == 1).argmax(axis=1), -1).astype(np.int32)
+        return classes, "", [f"{count} of them" for count in counts[(counts >= 0) & (counts != 1)]]
+    (values,) = columns.values()
     if values.numbers is not None:
         distinct, of_row = np.unique(values.numbers, return_inverse=True)
         texts = ["" if np.isnan(number) else write_number(number) for number in distinct]

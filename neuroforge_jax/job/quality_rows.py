@@ -10,8 +10,9 @@ from neuroforge_jax.data.types import Dataset
 Rows = Sequence[tuple[str, str]]
 """Lines of a header or a final table: a label and its text."""
 
-MAJORITY = 0.8
-"""Share of the largest class from which on the header says that accuracy tells little."""
+MAJORITY, MAJORITY_OF_TWO = 1 / 2, 2 / 3
+"""Share of the largest class above which the header says that accuracy tells little; of two classes one has half in
+any case."""
 
 
 class Score(NamedTuple):
@@ -44,9 +45,9 @@ def describe_majority(dataset: Dataset) -> str:
     """That one class is most of the training data, so that accuracy tells little; "" where none is."""
     if not dataset.classes:
         return ""
-    counts = np.bincount(dataset.train.targets)
+    counts = np.bincount(dataset.train.targets, minlength=len(dataset.classes))
     share = counts.max() / counts.sum()
-    if share <= MAJORITY:
+    if share <= (MAJORITY if len(counts) > 2 else MAJORITY_OF_TWO):
         return ""
     return (
         f"{share:.1%} of the training samples are of class {dataset.classes[counts.argmax()]}, and so accurate is "

@@ -448,3 +448,49 @@ def test_numbers_that_count_the_rows_are_numbers_where_they_are_used(table, tmp_
     weighted = table(text, target="y", sample_weight="n", test=test)
     np.testing.assert_allclose(weighted.test.weights, [14 / 15, 16 / 15], rtol=1e-6)
     assert table(text, target="n", test=test).test.targets.tolist() == [[7], [8]]
+
+
+def test_targets_of_which_exactly_one_is_true_in_every_row_are_classes_and_that_is_told(table, tmp_path):
+    """Dummies of a class became labels, and the probabilities of a row did not sum to 1."""
+    kind = np.arange(45) % 3
+    hot = {"ape": (kind == 0) * 1, "bat": np.where(kind == 1, "Yes", "no"), "cat": (kind == 2) * 1}
+    text = csv_of(x=kind * 5, **hot)
+    names = ("ape", "bat", "cat")
+    (tmp_path / "test.csv").write_text("x,cat,bat,ape\n0,0,no,1\n5,,no,0\n10,1,no,0\n")
+    data = table(text, target=names, test=str(tmp_path / "test.csv"))
+    assert (data.target.task, data.classes, data.outputs) == ("classification", names, 3)
+    np.testing.assert_array_equal(data.train.targets, kind)
+    np.testing.assert_array_equal(data.test.targets, [0, 2])
+    assert any("exactly one of the targets is 1 in every row" in note for note in data.notes)
+    assert "exactly one" not in " ".join(table(text, target=names, task="classification").notes)
+    assert len(table(text, target=names).test) == 9  # of every class a fifth
+    labels = table(text, target=names, task="multilabel")
+    assert (labels.target.task, labels.outputs) == ("multilabel", 3)
+    assert "exactly one" not in " ".join(labels.notes)
+    (tmp_path / "test.csv").write_text("x,cat,bat,ape\n0,1,yes,0\n")
+    assert "'ape', 'bat', 'cat' has the value '2 of them', which is none of the classes" in complaint(
+        table, text, target=names, test=str(tmp_path / "test.csv")
+    )
+
+
+def test_labels_that_may_all_be_true_are_no_classes(table):
+    text = csv_of(x=np.arange(40) ** 2, a=[1, 0] * 20, b=[1, 1, 0, 0] * 10, c=np.arange(40) / 7)
+    assert table(text, target=["a", "b"]).target.task == "multilabel"
+    message = complaint(table, text, target=["a", "b"], task="classification")
+    assert "exactly one of the targets 'a', 'b' must be 1, and in 20 rows that is not so" in message
+    assert "use --task multilabel" in message
+    assert "and 'c' is of other values" in complaint(table, text, target=["a", "c"], task="multilabel")
+    one = table(text, target="a", task="multilabel")
+    assert (one.target.task, one.train.targets.shape) == ("multilabel", (32, 1))
+
+
+def test_a_test_file_in_which_a_label_is_never_true_is_read(table, tmp_path):
+    """Yes and no were told by their pair, and a file of nothing but no was refused."""
+    text = csv_of(x=np.arange(40) ** 2, a=["ja", "nein"] * 20, b=["ja", "ja", "nein", "nein"] * 10)
+    (tmp_path / "test.csv").write_text("x,a,b\n3,nein,nein\n4,nein,ja\n")
+    data = table(text, target=["a", "b"], test=str(tmp_path / "test.csv"))
+    np.testing.assert_array_equal(data.test.targets, [[0, 0], [0, 1]])
+    (tmp_path / "test.csv").write_text("x,a,b\n3,nein,nein\n4,perhaps,ja\n")
+    assert "target 'a' holds 'perhaps'; it must be yes and no" in complaint(
+        table, text, target=["a", "b"], test=str(tmp_path / "test.csv")
+    )
