@@ -18,6 +18,7 @@ from neuroforge_jax.data.targets import (
     Targets,
     choose_origin,
     choose_target,
+    describe_guess,
     encode_targets,
 )
 from neuroforge_jax.data.values import Values
@@ -156,8 +157,8 @@ def _read_targets(
     of_whole = all(labels.dtype.kind in "iu" and labels.size == len(labels) for labels in y.values())
     are_classes = one_hot or (of_whole and task == "auto" and every["label"].distinct() <= MAX_CLASSES)
     target = choose_target(every, name, "classification" if are_classes else task)
-    if one_hot:
-        target = replace(target, said=ONE_HOT if task == "auto" else "")
+    if task == "auto":
+        target = replace(target, said=ONE_HOT if one_hot else describe_guess(target, every))
     return target, {
         part: encode_targets(target, found, f"{name}, {part} data")[0] for part, found in columns.items()
     }

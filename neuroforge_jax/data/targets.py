@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -88,9 +88,32 @@ def choose_target(columns: Mapping[str, Values], where: str, task: str, transfor
 
     where: what errors call the data. Raises DataError for columns that cannot be one.
     """
-    names = tuple(columns)
-    if len(names) > 1 or task == "multilabel":
-        return _choose_several(columns, where, task, transform)
+    if len(columns) > 1 or task == "multilabel":
+        target = _choose_several(columns, where, task, transform)
+    else:
+        target = _choose_one(columns, where, task, transform)
+    return replace(target, said=describe_guess(target, columns)) if task == "auto" else target
+
+
+def describe_guess(target: Target, columns: Mapping[str, Values]) -> str:
+    """Of a target that was chosen by the rule: what else it could be, and how to say so; "" where that is plain."""
+    if len(columns) > 1:
+        return ONE_HOT if target.task == "classification" else ""
+    (values,) = columns.values()
+    if not _are_whole(values):
+        return ""
+    distinct = values.distinct()
+    if target.task == "classification" and distinct > 10:
+        return f"{distinct} different whole numbers are taken for classes; --task regression makes them a quantity"
+    if target.task == "regression" and distinct <= 5 * MOST_COUNTED:
+        return (
+            f"{distinct} different whole numbers are taken for a quantity; --task classification makes them "
+            "classes"
+        )
+    return ""
+
+
+def _choose_one(columns: Mapping[str, Values], where: str, task: str, transform: str) -> Target:
     ((name, values),) = columns.items()
     distinct = values.distinct()
     rows = int((~values.missing).sum())
@@ -98,32 +121,19 @@ def choose_target(columns: Mapping[str, Values], where: str, task: str, transfor
         task = "regression" if _is_quantity(values, distinct, rows) else "classification"
     if task == "classification":
         return _classes(name, values, where, distinct)
-    return Target(
-        "regression",
-        names,
-        (),
-        _origins(columns, where, transform),
-        transform,
-        _quantity_said(values, distinct),
-    )
+    return Target("regression", (name,), (), _origins(columns, where, transform), transform)
 
 
 def _is_quantity(values: Values, distinct: int, rows: int) -> bool:
+    few_come_again = _are_whole(values) and distinct <= MOST_COUNTED and 2 * distinct <= rows
+    return values.numbers is not None and not few_come_again
+
+
+def _are_whole(values: Values) -> bool:
     if values.numbers is None:
         return False
     there = values.numbers[~values.missing]
-    whole = bool((there == np.floor(there)).all())
-    return not (whole and distinct <= MOST_COUNTED and 2 * distinct <= rows)
-
-
-def _quantity_said(values: Values, distinct: int) -> str:
-    there = np.zeros(0) if values.numbers is None else values.numbers[~values.missing]
-    if distinct <= 5 * MOST_COUNTED and bool((there == np.floor(there)).all()):
-        return (
-            f"{distinct} different whole numbers are taken for a quantity; --task classification makes them "
-            "classes"
-        )
-    return ""
+    return bool((there == np.floor(there)).all())
 
 
 def _classes(name: str, values: Values, where: str, distinct: int) -> Target:
@@ -141,10 +151,7 @@ def _classes(name: str, values: Values, where: str, distinct: int) -> Target:
             f"{where}: target {name!r} has {distinct:,} different texts in {rows:,} rows: it is free text or a "
             "key; choose another --target"
         )
-    said = ""
-    if values.numbers is not None and distinct > 10:
-        said = f"{distinct} different whole numbers are taken for classes; --task regression makes them a quantity"
-    return Target("classification", (name,), tuple(class_names(values)), said=said)
+    return Target("classification", (name,), tuple(class_names(values)))
 
 
 def class_names(values: Values) -> list[str]:
@@ -157,32 +164,41 @@ def class_names(values: Values) -> list[str]:
 
 def _choose_several(columns: Mapping[str, Values], where: str, task: str, transform: str) -> Target:
     names = tuple(columns)
-    unusable = [name for name, values in columns.items() if not _is_two_valued(values)]
-    if not unusable and task != "regression":
-        other_rows = int((_read_truths(columns, where).sum(axis=1) != 1).sum())
-        if task == "multilabel" or (task == "auto" and other_rows):
-            return Target("multilabel", names, names)
-        if other_rows:
-            rows = "1 row" if other_rows == 1 else f"{other_rows:,} rows"
-            raise DataError(
-                f"{where}: --task classification: exactly one of the targets {names_of(names)} must be 1, and in "
-                f"{rows} that is not so; use --task multilabel"
-            )
-        return Target("classification", names, names, said=ONE_HOT if task == "auto" else "")
-    if task == "multilabel":
+    others = [name for name, values in columns.items() if not _is_two_valued(values)]
+    if task != "regression" and not others:
+        return _choose_labels(columns, where, task)
+    if task in ("multilabel", "classification"):
+        are = "is" if len(others) == 1 else "are"
         raise DataError(
-            f"{where}: --task multilabel takes targets of 0 and 1, or of yes and no, and {names_of(unusable)} "
-            f"{'is' if len(unusable) == 1 else 'are'} of other values"
+            f"{where}: --task {task} takes targets of 0 and 1, or of yes and no, where it is given several, and "
+            f"{names_of(others)} {are} of other values; train a network for each of them"
         )
-    texts = [name for name, values in columns.items() if values.numbers is None]
-    if texts or task == "classification":
-        several = texts or list(columns)
+    if texts := [name for name, values in columns.items() if values.numbers is None]:
+        are = "is" if len(texts) == 1 else "are"
+        wanted = (
+            "no quantity, which --task regression needs"
+            if task == "regression"
+            else "neither a quantity nor 0 and 1"
+        )
         raise DataError(
-            f"{where}: of several targets, {', '.join(map(repr, several))} "
-            f"{'is' if len(several) == 1 else 'are'} neither a quantity nor 0 and 1; train a network for "
-            "each of them"
+            f"{where}: of several targets, {names_of(texts)} {are} {wanted}; train a network for each of them"
         )
     return Target("regression", names, (), _origins(columns, where, transform), transform)
+
+
+def _choose_labels(columns: Mapping[str, Values], where: str, task: str) -> Target:
+    """Of columns of 0 and 1: classes where exactly one is 1 in every row, else labels."""
+    names = tuple(columns)
+    other_rows = int((_read_truths(columns, where).sum(axis=1) != 1).sum())
+    if task == "multilabel" or (task == "auto" and other_rows):
+        return Target("multilabel", names, names)
+    if other_rows:
+        rows = "1 row" if other_rows == 1 else f"{other_rows:,} rows"
+        raise DataError(
+            f"{where}: --task classification: exactly one of the targets {names_of(names)} must be 1, and in "
+            f"{rows} that is not so; use --task multilabel"
+        )
+    return Target("classification", names, names)
 
 
 def _is_two_valued(values: Values) -> bool:

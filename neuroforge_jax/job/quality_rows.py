@@ -81,7 +81,8 @@ def _selection_rows(figures: Mapping[str, Any]) -> Rows:
     if by not in ("loss", "accuracy") and f"best_validation_{key}" in figures:
         numbers.insert(0, f"{by} {figures[f'best_validation_{key}']:.4g}")
         tested = figures.get(f"test_{key}")
-        rows += [] if tested is None else [(f"test {by}", f"{tested:.4g}")]
+        shown = {score.key for scores in SHOWN_SCORES.values() for score in scores if score.key in figures}
+        rows += [] if tested is None or f"test_{key}" in shown else [(f"test {by}", f"{tested:.4g}")]
     after = "" if last is None else f"; the last epoch had {last:.2%}"
     epoch = f"in epoch {figures['best_epoch']} (selected by {by}), whose weights are kept"
     return [*rows, ("best validation", f"{', '.join(numbers)} {epoch}{after}")]

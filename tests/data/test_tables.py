@@ -124,11 +124,13 @@ def test_ages_are_a_quantity_and_a_near_guess_is_told(table):
     assert (data.classes, data.target.task) == ((), "regression")
     assert "--task classification" in " ".join(data.notes)
     assert len(table(ages, task="classification").classes) == 61
+    assert "are taken for" not in " ".join(table(ages, task="regression").notes)  # as was asked
     stars = csv_of(x=np.arange(300) * 1.5, stars=np.arange(300) % 15)
     data = table(stars)
     assert len(data.classes) == 15
     assert "--task regression" in " ".join(data.notes)
     assert table(stars, task="regression").classes == ()
+    assert "are taken for" not in " ".join(table(stars, task="classification").notes)
 
 
 # CASES 5: a target of any size, in the file's units.
@@ -306,6 +308,8 @@ def test_several_targets_are_quantities_or_labels_and_nothing_else(table):
     assert (labels.target.task, labels.target.classes) == ("multilabel", ("c", "d"))
     np.testing.assert_array_equal(labels.train.targets[:, 0], labels.train.targets[:, 1])
     assert "'e' is neither a quantity nor 0 and 1" in complaint(table, text, target=["a", "e"])
+    assert "'d', 'e' are no quantity" in complaint(table, text, target=["d", "e"], task="regression")
+    assert "'a', 'b' are of other values" in complaint(table, text, target=["a", "b"], task="classification")
 
 
 @pytest.mark.parametrize(
