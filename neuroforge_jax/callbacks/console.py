@@ -175,11 +175,6 @@ def _describe_segment(trainer: Trainer, metrics: SegmentMetrics) -> str:
     )
 
 
-def _monitored(name: str, value: float) -> str:
-    """` rmse 51,234` or ` roc-auc 0.9123`."""
-    return f" {name} {value:,.0f}" if abs(value) >= 1000 else f" {name} {value:.4f}"
-
-
 def _epoch_line(record: Record, monitored: str) -> str:
     """`epoch  3   train 0.0455  98.57%   test 0.0629  98.04%   43,164 samples/s`: loss and accuracy of each, and
     behind them what is monitored beside.
@@ -189,11 +184,10 @@ def _epoch_line(record: Record, monitored: str) -> str:
         if (loss := record.get(f"{part}_loss")) is not None:
             accuracy = record.get(f"{part}_accuracy")
             metric = record.get(f"{part}_{monitored.replace('-', '_')}")
-            beside = (
-                ""
-                if metric is None or monitored in ("loss", "accuracy")
-                else _monitored(monitored, float(metric))
-            )
+            beside = ""
+            if metric is not None and monitored not in ("loss", "accuracy"):
+                digits = ",.0f" if abs(float(metric)) >= 1000 else ".4f"
+                beside = f" {monitored} {metric:{digits}}"
             parts.append(f"{part} {loss:.4f}" + ("" if accuracy is None else f" {accuracy:7.2%}") + beside)
     parts.append(f"{record['samples_per_second']:>9,.0f} samples/s")
     return "   ".join(parts)

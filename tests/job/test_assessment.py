@@ -9,7 +9,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.job.assessment import assess
-from neuroforge_jax.job.quality_rows import describe_majority, quality_rows
+from neuroforge_jax.job.quality_rows import describe_majority, quality_rows, show_number
 from tests.conftest import make_blobs
 
 FIGURES = {
@@ -93,8 +93,14 @@ def test_the_accuracy_stands_beside_the_share_of_the_largest_class():
 
 
 def test_a_regression_shows_its_error_in_the_units_of_the_data():
+    assert [show_number(value) for value in (0.03394, 999.97, -1000.4, 2e9)] == [
+        "0.03394",
+        "1000",
+        "-1,000",
+        "2e+09",
+    ]
     rows = dict(quality_rows({**FIGURES, "test_rmse": 51234.5, "test_mae": 4.25}))
-    assert rows == {"test loss": "0.5", "test error": "RMSE 5.123e+04   MAE 4.25"}
+    assert rows == {"test loss": "0.5", "test error": "RMSE 51,234   MAE 4.25"}
 
 
 @pytest.mark.parametrize(
