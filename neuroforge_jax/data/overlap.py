@@ -22,31 +22,39 @@ def check_groups(
 
     Returns a note for each table that cannot be compared. Raises DataError, which counts and names the groups.
     """
-    notes = []
+    notes: list[str] = []
     for name in schema.by_role("group"):
-        seen = {where: _names_of_groups(columns[name])}
+        seen = {where: _read_groups(columns[name])}
         for table in others.values():
             if name not in table.columns:
                 notes.append(
                     f"{table.name} has no column {name!r}: whether its groups are in other data too cannot be told"
                 )
                 continue
-            values = read_as(schema, table, [name])[name]
-            groups = _names_of_groups(values)
-            for before, names in seen.items():
-                if shared := sorted(groups & names):
-                    _refuse(f"{table.name}: --group {name}", shared, before)
+            groups = _read_groups(read_as(schema, table, [name])[name])
+            for before, known in seen.items():
+                _check_apart(
+                    f"{table.name}: --group {name}", [groups[key] for key in groups if key in known], before
+                )
             seen[table.name] = groups
     return notes
 
 
-def _names_of_groups(values: Values) -> set[str]:
-    if values.numbers is not None:
-        return set(map(write_number, np.unique(values.numbers[~values.missing])))
-    return {values.texts[code] for code in np.unique(values.known_codes[~values.missing])}
+def _read_groups(values: Values) -> dict[str, str]:
+    """What a group is known by → how a sentence names it, in order."""
+    if values.numbers is None:
+        texts = [values.texts[code] for code in np.unique(values.known_codes[~values.missing])]
+        return dict(zip(texts, texts, strict=True))
+    numbers = np.unique(values.numbers[~values.missing])
+    keys = list(map(write_number, numbers))
+    names = keys if values.kind != "time" else map(str, numbers.astype(np.int64).astype("datetime64[s]"))
+    return dict(zip(keys, names, strict=True))
 
 
-def _refuse(what: str, shared: list[str], before: str) -> None:
+def _check_apart(what: str, shared: list[str], before: str) -> None:
+    """shared: groups that are in the data called `before` too."""
+    if not shared:
+        return
     are = "1 group is" if len(shared) == 1 else f"{len(shared):,} groups are"
     raise DataError(
         f"{what}: {are} in {before} too ({names_of(shared, NAMED)}); a group must be in one of them alone: remove "

@@ -56,8 +56,8 @@ def describe_majority(dataset: Dataset) -> str:
     if share <= (MAJORITY if len(counts) > 2 else MAJORITY_OF_TWO):
         return ""
     return (
-        f"{share:.1%} of the training samples are of class {dataset.classes[counts.argmax()]}, and so accurate is "
-        "who always says it; balanced accuracy and ROC AUC tell more"
+        f"{share:.1%} of the training samples are of class {dataset.classes[counts.argmax()]}, which is the "
+        "accuracy of always saying it; balanced accuracy and ROC AUC tell more"
     )
 
 
