@@ -63,25 +63,23 @@ def _check_apart(what: str, shared: list[str], before: str) -> None:
 
 
 def describe_order(
-    schema: Schema, where: str, order: Float64[np.ndarray, " N"], others: Mapping[str, Table]
+    schema: Schema, name: str, order: Float64[np.ndarray, " N"], others: Mapping[str, Table]
 ) -> list[str]:
-    """A note for each other table with rows that are not later than the last training row. order: of the training
-    rows; where: what errors call their table.
+    """A note for each table with rows that are not later than the last training row, by the column of this name.
+
+    order: of the training rows.
     """
     notes = []
-    for name in schema.by_role("order"):
-        last = np.nanmax(order, initial=-np.inf)
-        for table in others.values():
-            if name not in table.columns:
-                notes.append(
-                    f"{table.name} has no column {name!r}: whether its rows are later cannot be told"
-                )
-                continue
-            values = read_as(schema, table, [name])[name]
-            if early := int((values.numbers <= last).sum()):
-                are = "is" if early == 1 else "are"
-                notes.append(
-                    f"{early:,} of {len(values):,} rows of {table.name} {are} not later than the last training row "
-                    f"of {where}, by --time-split {name}"
-                )
+    last = np.nanmax(order, initial=-np.inf)
+    for table in others.values():
+        if name not in table.columns:
+            notes.append(f"{table.name} has no column {name!r}: whether its rows are later cannot be told")
+            continue
+        values = read_as(schema, table, [name])[name]
+        if early := int((values.numbers <= last).sum()):
+            are = "is" if early == 1 else "are"
+            notes.append(
+                f"{early:,} of {len(values):,} rows of {table.name} {are} not later than the last training row, by "
+                f"--time-split {name}"
+            )
     return notes

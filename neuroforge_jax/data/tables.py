@@ -75,8 +75,8 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
     training = SelectedRows(columns, train_rows)
     partition = _partition(training, config, table.name)
     notes += check_groups(schema, table.name, columns, others)
-    if partition.order is not None:
-        notes += describe_order(schema, table.name, partition.order, others)
+    if config.time_split is not None and partition.order is not None:
+        notes += describe_order(schema, config.time_split, partition.order, others)
     reader = _Reader(schema, config)
     train = reader.split("training", training, table.name, rows[train_rows])
     test = None
