@@ -69,11 +69,11 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
     answers = {column: columns[column] for column in target_names}
     target = choose_target(answers, table.name, config.task, config.target_transform)
     train_rows, test_rows, how = _choose_test_rows(table, columns, target, config, "test" in others)
+    partition = _partition(SelectedRows(columns, train_rows), config, table.name)
     schema = infer_schema(SelectedRows(columns, train_rows), config, target, table.name)
     useless = schema.by_role("left out")
     columns = {column: values for column, values in columns.items() if column not in useless}
     training = SelectedRows(columns, train_rows)
-    partition = _partition(training, config, table.name)
     notes += check_groups(schema, table.name, columns, others)
     if config.time_split is not None and partition.order is not None:
         notes += describe_order(schema, config.time_split, partition.order, others)
@@ -184,8 +184,9 @@ def _groups(values: Values) -> np.ndarray:
 
 
 def _order(values: Values, name: str, where: str) -> np.ndarray:
-    if values.numbers is None:
-        raise DataError(f"{where}: --time-split {name}: it holds texts; it must hold times or numbers")
+    if values.numbers is None or values.missing.all():
+        holds = "is empty" if values.missing.all() else "holds texts"
+        raise DataError(f"{where}: --time-split {name}: it {holds}; it must hold times or numbers")
     return values.numbers
 
 

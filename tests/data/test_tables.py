@@ -443,9 +443,11 @@ def test_test_rows_that_are_not_later_than_the_training_rows_are_told(table, tmp
     told = f"10 of 20 rows of {early} are not later than the last training row, by --time-split day"
     assert told in notes
     assert told in table(HOUSES, target="y", time_split="day", numeric="day", test=early).notes
-    assert "it must hold times or numbers" in complaint(
-        table, csv_of(day=["x", "y"] * 30, x=np.arange(60) ** 2, y=[0, 1] * 30), time_split="day", test=later
-    )
+    for day, fact in ((["x", "y"] * 30, "it holds texts"), ([""] * 60, "it is empty")):
+        text = csv_of(day=day, x=np.arange(60) ** 2, y=[0, 1] * 30)
+        for fields in ({}, {"test": later}, {"test": later, "time": "day"} if not day[0] else {}):
+            message = complaint(table, text, time_split="day", **fields)
+            assert f"--time-split day: {fact}; it must hold times or numbers" in message
 
 
 def test_numbers_that_count_the_rows_are_numbers_where_they_are_used(table, tmp_path):
