@@ -233,6 +233,7 @@ def _circumstances(job: Job, options: RunOptions) -> Circumstances:
         pipelined=job.backend.executor.takes_source,
         saved=bool(options.run_dir or options.resume),
         scaling=job.dataset.plan.scaling if job.dataset.plan.numbers else None,
+        task=job.dataset.target.task,
         transform=job.dataset.target.transform,
     )
 

@@ -93,7 +93,9 @@ def test_a_population_ends_when_its_last_member_has_had_enough():
 def test_members_are_compared_by_a_metric_that_the_host_computes(blobs, small_config, monkeypatch):
     """By one that grows worse: each keeps its first epoch."""
     epochs = iter(range(99))
-    monitor = Monitor("macro-f1", higher_is_better=True, compute=lambda targets, outputs: -next(epochs))
+    monitor = Monitor(
+        "macro-f1", higher_is_better=True, compute=lambda targets, outputs, weights: -next(epochs)
+    )
     monkeypatch.setitem(MONITORS, "macro-f1", monitor)
     config = dataclasses.replace(small_config, monitor="macro-f1", validation_fraction=0.2, epochs=3)
     result = fit_population(config, blobs, [0, 1])

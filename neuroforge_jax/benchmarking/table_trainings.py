@@ -45,7 +45,7 @@ def train_ours(config: TrainConfig, dataset: Dataset, unit: float) -> Outcome:
     """Train as the command does."""
     result = nf.fit(config, dataset)
     test = _test_of(dataset)
-    outputs = nf.predict(result.model, result.params, test.inputs)
+    outputs = nf.predict(result.model, result.params, test)
     predicted = outputs.argmax(axis=1) if dataset.classes else outputs
     score = _score(dataset, predicted, unit)
     return Outcome(result.figures["train_seconds"], score, result.figures["epochs"])

@@ -114,7 +114,7 @@ class Replay:
 
     def batch(self, state: TrainState, step: int) -> Batch:
         """The samples of this step."""
-        return batch_of_step(self.job.dataset.train, state, step, self.job.training.batch_size)
+        return batch_of_step(self.job.dataset.weighted_train, state, step, self.job.training.batch_size)
 
 
 @contextmanager

@@ -11,16 +11,17 @@ import numpy as np
 import tyro
 
 from neuroforge_jax.backends.compilation_cache import keep_programs
-from neuroforge_jax.commands.prediction_inputs import InputReader, Piece
-from neuroforge_jax.commands.prediction_outputs import describe_outputs, open_writer
+from neuroforge_jax.commands.prediction_inputs import choose_names, read_pieces
+from neuroforge_jax.commands.prediction_outputs import describe_outputs, explain_names, open_writer
+from neuroforge_jax.commands.prediction_pieces import ROWS, Notes, Piece, Reading
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.config.checks import check_choice, convert_fields
 from neuroforge_jax.data.values import names_of
 from neuroforge_jax.errors import ConfigError, DataError
+from neuroforge_jax.job.predictor import Predictor
 from neuroforge_jax.model.answers import score_outputs
 from neuroforge_jax.model.io import load
 from neuroforge_jax.model.model import FittedModel
-from neuroforge_jax.training.predict import device_of, predict_outputs
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ class PredictOptions:
 
 @dataclass(eq=False)
 class Scored:
-    """The rows so far: how many, and of those that say what is right, that and what the network said."""
+    """The rows so far: how many; of those that are scored what is right, what the network said, and weights."""
 
     rows: int = 0
     targets: list[np.ndarray] = field(default_factory=list)
     outputs: list[np.ndarray] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
 
     def add(self, piece: Piece, outputs: np.ndarray) -> None:
         """Keep what metrics need."""
@@ -81,19 +83,23 @@ class Scored:
         if piece.targets is not None:
             numbers = piece.targets.ndim == 2
             there = ~np.isnan(piece.targets).any(axis=1) if numbers else piece.targets >= 0
+            weights = np.ones(len(there)) if piece.weights is None else piece.weights
+            there &= weights > 0
             self.targets.append(piece.targets[there])
             self.outputs.append(outputs[there])
+            self.weights.append(weights[there])
 
     @property
     def known(self) -> int:
-        """Rows that say what is right."""
+        """Rows that are scored: they say what is right, and count."""
         return sum(map(len, self.targets))
 
     def scores(self, model: FittedModel) -> dict[str, float]:
-        """Every metric of the rows that say what is right; none where no row does."""
+        """Every metric of the rows that are scored; none where none is."""
         if not self.known:
             return {}
-        return score_outputs(model, np.concatenate(self.targets), np.concatenate(self.outputs))
+        targets, outputs, weights = map(np.concatenate, (self.targets, self.outputs, self.weights))
+        return score_outputs(model, targets, outputs, weights)
 
 
 def run_predictions(options: PredictOptions, *, metrics_first: bool) -> None:
@@ -105,19 +111,22 @@ def run_predictions(options: PredictOptions, *, metrics_first: bool) -> None:
     if not options.inputs:
         raise ConfigError(f"nothing to predict: give tables, arrays or pictures behind {options.model}")
     model, params = load(options.model)
-    reader = InputReader(model, options.inputs, options.file_format, options.id, _tell)
+    row_names, notes = choose_names(model, options.inputs, options.id), Notes(_tell)
+    reading = Reading(model, options.file_format, row_names, notes)
+    predict = Predictor.build(model, params, ROWS)
     answers_wanted = options.output is not None or not metrics_first
     scored = Scored()
     with ExitStack() as stack:
         write = stack.enter_context(open_writer(options.output, options.format)) if answers_wanted else None
-        stack.enter_context(keep_programs(device_of(params), (), _ignore))
-        for piece in reader.pieces():
-            outputs = predict_outputs(model, params, piece.inputs, device_of(params))
+        stack.enter_context(keep_programs(predict.device, predict.options, _ignore))
+        for piece in read_pieces(reading, options.inputs):
+            outputs = predict(piece.inputs)
             if write is not None and (len(outputs) or not scored.rows):
-                write(describe_outputs(model, outputs, piece.names))
+                answers = describe_outputs(model, outputs, piece.names)
+                notes.add(explain_names(answers, row_names.id))
+                write(answers)
             scored.add(piece, outputs)
-    for note in reader.cells.notes():
-        _tell(note)
+    notes.tell_counts()
     if metrics_first and not scored.known:
         names = names_of(model.target.names) or "a target"
         raise DataError(f"{' '.join(options.inputs)}: no row says what is right ({names}); use predict")

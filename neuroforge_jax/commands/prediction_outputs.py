@@ -43,12 +43,22 @@ class Writer(Protocol):
 def describe_outputs(model: FittedModel, outputs: np.ndarray, names: Answers) -> Answers:
     """The columns of an answer.
 
-    outputs: the network's, f32 [N, O]. names: columns that say which rows they are of; one whose name an answer has
-    is marked as the input's.
+    outputs: the network's, f32 [N, O]. names: columns that say which rows they are of; what the network says is
+    marked as the model's where one of them has its name.
     """
     answers = _describe(model, outputs)
-    marked = {f"{name} (input)" if name in answers else name: column for name, column in names.items()}
-    return marked | answers
+    return {
+        **names,
+        **{f"{name} (model)" if name in names else name: column for name, column in answers.items()},
+    }
+
+
+def explain_names(answers: Answers, name: str | None) -> str:
+    """That ids keep their name, where a column of the answers would have it too; "" elsewhere."""
+    other = next((marked for marked in (f"{name} (input)", f"{name} (model)") if marked in answers), None)
+    return (
+        "" if other is None else f"{name!r} holds the input's ids; our own column of that name is {other!r}"
+    )
 
 
 def _describe(model: FittedModel, outputs: np.ndarray) -> dict[str, Sequence[str] | np.ndarray]:

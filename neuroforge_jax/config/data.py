@@ -40,7 +40,7 @@ class DataConfig:
     sample_weight: str | None = None
     """Column that says how much a row counts, in training and in metrics."""
     class_weight: str | None = None
-    """How much the rows of a class count: balanced, or weights as in yes=5,no=1 (all 1)."""
+    """How much the rows of a class count in training: balanced, or weights as in yes=5,no=1 (all 1)."""
     target_transform: str = "none"
     """none, or log: the logarithm of the target is learnt, of which all values must be above 0."""
     scaling: str = "auto"

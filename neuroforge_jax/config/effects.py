@@ -19,7 +19,7 @@ class Circumstances:
 
     inputs: numbers in a sample. classes: whether classes are predicted, and not numbers. held_out: whether there
     are validation data. pipelined: whether the samples are read while the device trains. saved: whether the run has
-    a folder. scaling: of the numbers among the inputs; None where there are none. transform: of the target.
+    a folder. scaling: of the numbers among the inputs; None where there are none. task, transform: of the target.
     """
 
     inputs: int
@@ -28,6 +28,7 @@ class Circumstances:
     pipelined: bool = False
     saved: bool = False
     scaling: str | None = "standard"
+    task: str = "classification"
     transform: str = "none"
 
 
@@ -77,6 +78,7 @@ def _reads_text(config: TrainConfig, _: Circumstances) -> bool:
 NO_TEXT_FILE = "no text file is read"
 
 DATA: dict[str, tuple[Callable[[TrainConfig, Circumstances], bool], str]] = {
+    "task": (lambda config, about: config.task == about.task, "the dataset was made before with another one"),
     "scaling": (
         lambda config, about: config.scaling == about.scaling,
         "there are no numbers among the inputs, or the dataset was made before with another one",

@@ -3,6 +3,7 @@
 Each distinct text is read once, by kernels of Arrow or NumPy: a million rows take a fraction of a second.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -37,6 +38,9 @@ YES_NO = {
     ("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"), ("off", "on"), ("0", "1"),
     ("nein", "ja"), ("nee", "ja"), ("nej", "ja"), ("non", "oui"), ("no", "si"), ("no", "sí"), ("não", "sim"),
 }  # fmt: skip
+
+_NO, _YES = (frozenset(words) for words in zip(*YES_NO, strict=True))
+"""No word is in both."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +134,10 @@ def read_yes_no(distinct: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def read_truth(text: str) -> bool | None:
-    """Whether a text means yes, in any case; None for one that means neither yes nor no."""
+def read_truth(text: str) -> float:
+    """1 for a word that means yes, 0 for one that means no, in any case; NaN for others."""
     word = text.strip().casefold()
-    means_no, means_yes = (word in words for words in zip(*YES_NO, strict=True))
-    return means_yes if means_yes != means_no else None
+    return 1.0 if word in _YES else 0.0 if word in _NO else math.nan
 
 
 EMPTY = pa.nulls(0, pa.large_string()).dictionary_encode()

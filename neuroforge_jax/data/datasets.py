@@ -61,9 +61,10 @@ def load_dataset(
     if path.suffix.lower() == ".npz":
         dataset = load_npz(path, config.task)
     elif config.dataset in DATASETS:
+        _refuse_regression(config)
         dataset = DATASETS[config.dataset](data_folder(data_dir))
     elif path.is_dir():
-        dataset = _load_any_folder(path)
+        dataset = _load_any_folder(path, config)
     else:
         raise ConfigError(
             f"{unknown('dataset', config.dataset, DATASETS)}; or give the path of a folder, or of a file: "
@@ -95,12 +96,19 @@ def _load_frame(frame: Any, fields: dict[str, Any]) -> Dataset:
     return make_dataset(table, config, others, "frame")
 
 
-def _load_any_folder(folder: Path) -> Dataset:
+def _load_any_folder(folder: Path, config: DataConfig) -> Dataset:
     if holds_arrays(folder):
-        return load_folder(folder)
+        return load_folder(folder, config.task)
+    _refuse_regression(config)
     from neuroforge_jax.data.readers.images import load_pictures  # with Pillow, which nothing else here needs
 
     return load_pictures(folder)
+
+
+def _refuse_regression(config: DataConfig) -> None:
+    """Of data whose targets are classes whatever is asked for."""
+    if config.task not in ("auto", "classification"):
+        raise ConfigError(f"--task {config.task}: the targets of {config.dataset} are classes; leave it out")
 
 
 def _refuse_fields_of_tables(config: DataConfig) -> None:

@@ -59,7 +59,7 @@ def infer_schema(columns: Mapping[str, Values], config: DataConfig, target: Targ
         if name in config.drop:
             described.append(Column(name, values.kind, "left out", said="--drop"))
         elif name in roles:
-            described.append(_describe_use(name, values, roles[name]))
+            described.append(_describe(name, values, roles[name]))
         elif (reason := _useless(values)) and (name not in forced or values.missing.all()):
             described.append(replace(_describe(name, values, "left out"), said=reason))
         else:
@@ -76,21 +76,16 @@ def infer_schema(columns: Mapping[str, Values], config: DataConfig, target: Targ
 
 def _describe(name: str, values: Values, role: str) -> Column:
     missing = float(values.missing.mean()) if len(values) else 0.0
+    # Of a target, a weight or an order, numbers that count the rows are numbers.
+    counts = values.numbers is not None and values.kind == "key" and role not in ("id", "left out")
     return Column(
         name,
-        values.kind,
+        "number" if counts else values.kind,
         role,
         missing=missing,
         said=values.said,
         written_as_digits=values.written_as_digits,
     )
-
-
-def _describe_use(name: str, values: Values, role: str) -> Column:
-    """A column that a flag gives a use. Where numbers are used, those that count the rows are numbers too."""
-    column = _describe(name, values, role)
-    used_as_numbers = values.numbers is not None and role not in ("id", "group")
-    return replace(column, kind="number") if column.kind == "key" and used_as_numbers else column
 
 
 def _useless(values: Values) -> str:

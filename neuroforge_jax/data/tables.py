@@ -265,6 +265,7 @@ def describe_columns(schema: Schema, scaling: str) -> list[str]:
     lines = ["columns: " + ", ".join(counted)]
     if missing := [column.name for column in schema.inputs if column.missing]:
         lines[0] += f"; with missing values: {names_of(missing)}"
+    lines += [f"rows count by {name!r}, in training and in every metric" for name in schema.by_role("weight")]
     left = [f"{column.name!r} ({column.said})" for column in schema.columns if column.role == "left out"]
     if left:
         shown = ", ".join(left[:6])

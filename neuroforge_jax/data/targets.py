@@ -82,6 +82,12 @@ class Target:
         wide = wide + per_target
         return np.exp(wide) if self.transform == "log" else wide
 
+    def store_quantities(self, numbers: Float64[np.ndarray, "N O"]) -> Float32[np.ndarray, "N O"]:
+        """The targets of a regression as they are stored; not finite where a number has no place there."""
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            numbers = np.log(numbers) if self.transform == "log" else numbers
+            return (numbers - np.asarray(self.origins or 0.0)).astype(np.float32)
+
 
 def choose_target(columns: Mapping[str, Values], where: str, task: str, transform: str = "none") -> Target:
     """The target that these columns are, by the rule above or as `task` says.
@@ -189,7 +195,7 @@ def _choose_several(columns: Mapping[str, Values], where: str, task: str, transf
 def _choose_labels(columns: Mapping[str, Values], where: str, task: str) -> Target:
     """Of columns of 0 and 1: classes where exactly one is 1 in every row, else labels."""
     names = tuple(columns)
-    other_rows = int((_read_truths(columns, where).sum(axis=1) != 1).sum())
+    other_rows = int((_encode_labels(columns, where).sum(axis=1) != 1).sum())
     if task == "multilabel" or (task == "auto" and other_rows):
         return Target("multilabel", names, names)
     if other_rows:
@@ -205,20 +211,14 @@ def _is_two_valued(values: Values) -> bool:
     return values.kind == "yes/no" or _is_zero_or_one(values)
 
 
-def _read_truths(columns: Mapping[str, Values], where: str) -> Float32[np.ndarray, "N L"]:
-    """1, 0, or NaN where one is missing."""
-    return np.stack([_truths(name, values, where) for name, values in columns.items()], axis=1)
-
-
 def _is_zero_or_one(values: Values) -> bool:
     return values.numbers is not None and set(np.unique(values.numbers[~values.missing])) <= {0.0, 1.0}
 
 
 def _origins(columns: Mapping[str, Values], where: str, transform: str) -> tuple[float, ...]:
     """The median of each quantity where float32 would round away what differs between rows; else 0."""
-    return tuple(
-        choose_origin(_transformed(name, values, where, transform)) for name, values in columns.items()
-    )
+    quantities = (_check_quantity(name, values, where, transform) for name, values in columns.items())
+    return tuple(choose_origin(np.log(numbers) if transform == "log" else numbers) for numbers in quantities)
 
 
 def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
@@ -235,21 +235,20 @@ def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
     return median if spread > 0 and abs(median) > 1000 * spread else 0.0
 
 
-def _transformed(name: str, values: Values, where: str, transform: str) -> Float64[np.ndarray, " N"]:
+def _check_quantity(name: str, values: Values, where: str, transform: str) -> Float64[np.ndarray, " N"]:
+    """The numbers of a target, which all have a place in a training. Raises DataError."""
     if values.numbers is None:
         shown = ", ".join(map(repr, values.texts[:3]))
         raise DataError(
             f"{where}: target {name!r} holds texts ({shown}), and --task regression needs numbers; leave it out, "
             "or choose another --target"
         )
-    if transform == "none":
-        return values.numbers
-    if (low := np.nanmin(values.numbers, initial=np.inf)) <= 0:
+    if transform == "log" and (low := np.nanmin(values.numbers, initial=np.inf)) <= 0:
         raise DataError(
             f"{where}: target {name!r} has the value {low:g}, and --target-transform log takes values above 0; "
             "leave it out"
         )
-    return np.log(values.numbers)
+    return values.numbers
 
 
 def encode_targets(
@@ -259,15 +258,14 @@ def encode_targets(
     what was made of them, where that is not plain.
 
     rows: where each is in the table that errors call by `where`, from 0; the first ones unless given. Raises
-    DataError for a class that is not among those of the target.
+    DataError for a class that is not among those of the target, and for a label that is neither yes nor no.
     """
     if target.task == "classification":
         return _encode_classes(target, columns, where)
     if target.task == "multilabel":
-        return _read_truths(columns, where), ""
-    numbers = [_transformed(name, values, where, target.transform) for name, values in columns.items()]
-    with np.errstate(over="ignore"):
-        stored = (np.stack(numbers, axis=1) - np.asarray(target.origins)).astype(np.float32)
+        return _encode_labels(columns, where), ""
+    numbers = [_check_quantity(name, values, where, target.transform) for name, values in columns.items()]
+    stored = target.store_quantities(np.stack(numbers, axis=1))
     if not np.isfinite(stored).all():
         at = int(np.nonzero(~np.isfinite(stored).all(axis=1))[0][0])
         row = at if rows is None else int(rows[at])
@@ -277,24 +275,37 @@ def encode_targets(
     return stored, ""
 
 
-def _truths(name: str, values: Values, where: str) -> Float32[np.ndarray, " N"]:
-    """1, 0, or NaN where it is missing."""
+def _encode_labels(columns: Mapping[str, Values], where: str) -> Float32[np.ndarray, "N L"]:
+    labels = []
+    for name, values in columns.items():
+        truths, others = find_truths(values)
+        if others:
+            raise DataError(
+                f"{where}: target {name!r} has the value {others[0]!r}; a label is yes or no, or 1 or 0"
+            )
+        labels.append(truths)
+    return np.stack(labels, axis=1)
+
+
+def find_truths(values: Values) -> tuple[Float32[np.ndarray, " N"], list[str]]:
+    """A label, 1 for yes and 0 for no, NaN where it is missing or neither; and the values of rows that are neither.
+
+    What a word means is no matter of what else occurs: rows that all say no are read as any others.
+    """
     if values.numbers is not None:
-        return values.numbers.astype(np.float32)
+        known = np.where(np.isin(values.numbers, (0, 1)), values.numbers, np.nan).astype(np.float32)
+        texts = [write_number(number) for number in values.numbers[np.isnan(known) & ~values.missing]]
+        return known, texts
     from neuroforge_jax.data.cells import read_truth
 
-    truths = [read_truth(text) for text in values.texts]
-    if unknown := [text for text, truth in zip(values.texts, truths, strict=True) if truth is None]:
-        raise DataError(
-            f"{where}: target {name!r} holds {names_of(unknown, 3)}; it must be yes and no, or 0 and 1"
-        )
-    return np.array([*truths, np.nan], np.float32)[values.known_codes]
+    known = np.array([*map(read_truth, values.texts), np.nan], np.float32)[values.known_codes]
+    return known, [values.texts[code] for code in values.known_codes[np.isnan(known) & ~values.missing]]
 
 
 def _encode_classes(
     target: Target, columns: Mapping[str, Values], where: str
 ) -> tuple[Int32[np.ndarray, " N"], str]:
-    classes, said, others = find_classes(target, columns, where)
+    classes, said, others = find_classes(target, columns)
     if others:
         known = ", ".join(map(repr, target.classes[:10]))
         raise DataError(
@@ -304,18 +315,15 @@ def _encode_classes(
 
 
 def find_classes(
-    target: Target, columns: Mapping[str, Values], where: str
+    target: Target, columns: Mapping[str, Values]
 ) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
     """Indices of the classes, −1 for none; what was read as another name; and the values of rows that are none.
 
     A name that ends in a full stop, or is written in other cases, is still that name. Of several columns, one a
-    class, the one that is 1 is the class. Raises DataError where those are not of 0 and 1.
+    class, the one that is true is the class.
     """
     if len(columns) > 1:
-        truths = _read_truths(columns, where)
-        counts = np.where(np.isnan(truths).any(axis=1), -1, (truths == 1).sum(axis=1))
-        classes = np.where(counts == 1, (truths == 1).argmax(axis=1), -1).astype(np.int32)
-        return classes, "", [f"{count} of them" for count in counts[(counts >= 0) & (counts != 1)]]
+        return _find_one_hot(columns)
     (values,) = columns.values()
     if values.numbers is not None:
         distinct, of_row = np.unique(values.numbers, return_inverse=True)
@@ -335,6 +343,15 @@ def find_classes(
     classes = np.array([place[text] for text in texts], np.int32)[of_row]
     others = sorted((texts[at] for at in of_row[classes < 0] if texts[at]), key=sort_key)
     return classes, said, others
+
+
+def _find_one_hot(columns: Mapping[str, Values]) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
+    found = [find_truths(values) for values in columns.values()]
+    truths = np.stack([labels for labels, _ in found], axis=1)
+    counts = np.where(np.isnan(truths).any(axis=1), -1, (truths == 1).sum(axis=1))
+    classes = np.where(counts == 1, (truths == 1).argmax(axis=1), -1).astype(np.int32)
+    others = [text for _, texts in found for text in texts]
+    return classes, "", [*others, *(f"{count} of them" for count in counts[(counts >= 0) & (counts != 1)])]
 
 
 def _plain_name(text: str) -> str:

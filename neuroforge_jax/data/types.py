@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ class Split:
 
     inputs: uint8 pixels, or records float32 (`data/preprocess.py`), [N, I], as stored; they are scaled inside the
     compiled program. targets: int32 [N] class indices, or float32 [N, O] of a regression or of labels. weights:
-    float32 [N], how much each sample counts, or None where all count alike.
+    float32 [N], how much each sample counts, in the loss of a training and in every metric; None where all count
+    alike.
     """
 
     inputs: Inputs
@@ -48,6 +50,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def total_weight(self) -> float:
+        """What all samples count together."""
+        return float(len(self)) if self.weights is None else float(self.weights.sum(dtype=np.float64))
+
     def __getitem__(self, index: slice | np.ndarray) -> "Split":
         weights = None if self.weights is None else self.weights[index]
         return Split(self.inputs[index], self.targets[index], weights)
@@ -56,6 +63,12 @@ class Split:
         """Some of the samples; those in a file stay there."""
         weights = None if self.weights is None else self.weights[index]
         return Split(select_rows(self.inputs, index), self.targets[index], weights)
+
+    def with_mean_weight_1(self, name: str) -> "Split":
+        """The same with its weights divided by their mean. Raises DataError, by this name, where all are 0."""
+        if self.weights is None:
+            return self
+        return replace(self, weights=normalize_weights(name, self.weights, len(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +109,10 @@ class Dataset:
     test, validation: None where there are none. target: what is predicted. shape: of one sample, (28, 28) for
     pictures, (I,) for tables. plan: what becomes of a sample before the first layer; fitted: what was learnt for it
     from the training split alone. schema: of the table that it was read from; names: of the inputs of arrays that
-    have such. origins: f64 [I], what was subtracted from arrays before they became float32. origin: a sentence
-    for the header: where the data came from and why they were chosen; notes: others, what was made of them.
+    have such. origins: f64 [I], what was subtracted from arrays before they became float32. class_weights: f64 [C],
+    how much more the training samples of each class count in the loss that is minimised, and nowhere else. origin:
+    a sentence for the header: where the data came from and why they were chosen; notes: others, what was made of
+    them.
     """
 
     name: str
@@ -114,12 +129,23 @@ class Dataset:
     notes: tuple[str, ...] = ()
     validation: Split | None = None
     partition: Partition = Partition()
+    class_weights: Float64[np.ndarray, " C"] | None = None
 
     def __repr__(self) -> str:
         splits = {"training": self.train, "validation": self.validation, "test": self.test}
         sizes = [f"{len(split):,} {part}" for part, split in splits.items() if split is not None]
         shape = "×".join(map(str, self.shape))
         return f"Dataset({self.name}: {', '.join(sizes)} samples of {shape}, {self.target.label})"
+
+    @cached_property
+    def weighted_train(self) -> Split:
+        """The training split as the loss of a training counts it: each sample by the weight of its class too."""
+        if self.class_weights is None:
+            return self.train
+        weights = self.class_weights[self.train.targets]
+        if self.train.weights is not None:
+            weights = weights * self.train.weights
+        return replace(self.train, weights=normalize_weights("--class-weight", weights, len(weights)))
 
     @property
     def inputs(self) -> int:
@@ -204,8 +230,8 @@ class Dataset:
         every = -(-len(self.train) // BLOCK)
         digest = hashlib.sha256()
         arrays = [self.train.inputs[::every], self.train.targets[::every], np.asarray(self.fitted.shift)]
-        if self.train.weights is not None:
-            arrays.append(self.train.weights[::every])
+        if (weights := self.weighted_train.weights) is not None:
+            arrays.append(weights[::every])
         for array in arrays:
             digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         sizes = {"samples": len(self.train), "inputs": self.inputs, "outputs": self.outputs}
@@ -237,6 +263,7 @@ class Dataset:
                 "empty; choose another share"
             )
         validation, train = self.train.select(held), self.train.select(stay)
+        validation = validation.with_mean_weight_1(f"{self.name}, samples held out")
         return replace(self.trained_on(train), validation=validation, partition=self.partition[stay])
 
     def with_scaling(self, scaling: str) -> "Dataset":
@@ -253,7 +280,7 @@ class Dataset:
         return replace(self, plan=plan, fitted=fit(plan, self.target, self.train))
 
     def with_weights_of(self, class_weight: str | None) -> "Dataset":
-        """The same with training samples counted by their class: `balanced`, or weights as in yes=5,no=1.
+        """The same with training samples counted by their class too: `balanced`, or weights as in yes=5,no=1.
 
         Raises ConfigError where the target is no class.
         """
@@ -266,16 +293,12 @@ class Dataset:
             factors = len(self.train) / (len(self.classes) * np.maximum(counts, 1))
         else:
             factors = parse_class_weights(class_weight, self.classes)
-        weights = factors[self.train.targets]
-        if self.train.weights is not None:
-            weights = weights * self.train.weights
-        weights = normalize_weights("--class-weight", weights, len(weights))
-        return self.trained_on(replace(self.train, weights=weights))
+        normalize_weights("--class-weight", factors[self.train.targets], len(self.train))  # not all are 0
+        return replace(self, class_weights=factors)
 
     def trained_on(self, train: Split) -> "Dataset":
         """The same with another training split: what is fitted, and the mean of the weights, are of that alone."""
-        if train.weights is not None:
-            train = replace(train, weights=normalize_weights(self.name, train.weights, len(train)))
+        train = train.with_mean_weight_1(self.name)
         return replace(self, train=train, fitted=fit(self.plan, self.target, train))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neuroforge_jax.data.types import Split
-from neuroforge_jax.job.pieces import compute_outputs
+from neuroforge_jax.job.predictor import Predictor
 from neuroforge_jax.model.answers import read_answers, score_outputs
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.typing import Params
@@ -44,7 +44,7 @@ class Assessment:
 
 def assess(model: FittedModel, params: Params, split: Split) -> Assessment:
     """Predict a split with targets, and score the predictions, samples by their weights where they have some."""
-    outputs = compute_outputs(model, params, split)
+    outputs = Predictor.build(model, params)(split.inputs)
     scores = score_outputs(model, split.targets, outputs, split.weights)
     answers = read_answers(model, outputs)
     if model.target.task == "classification":

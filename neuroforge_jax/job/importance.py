@@ -4,6 +4,7 @@ Permutation importance (Breiman, 2001, Random Forests; Fisher et al., 2019, arXi
 stand in for shows little, and what it says is of the model, not of the world.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.model.model import FittedModel, Model
 from neuroforge_jax.system.program_cache import by_structure
-from neuroforge_jax.training.evaluate import CHUNK, judge_samples, take_chunk
+from neuroforge_jax.training.evaluate import CHUNK, count_samples, judge_samples, take_chunk
 from neuroforge_jax.training.predict import device_of
 from neuroforge_jax.typing import Array, Bool, CompileOptions, Float, Integer, Params, PRNGKey
 
@@ -37,7 +38,7 @@ def permutation_importance(
 ) -> dict[str, float]:
     """What each column of a table is worth to a model: by how much its mean loss over a split rises, or its
     accuracy (metric "accuracy", a share) falls, where the values of the column are shuffled among the samples; the
-    mean of so many shuffles, by name, the largest first.
+    mean of so many shuffles, by name, the largest first. Samples that have weights count by them.
 
     Inputs of arrays are called input 0, input 1, … Raises ConfigError for another metric.
     """
@@ -81,7 +82,7 @@ def measure_changes(
     )
     keys = jax.random.split(jax.random.key(seed), repeats)
     falls = program(params, model.fitted, to_device(split, device), shuffled, keys)
-    changes = np.asarray(falls, np.float64) / len(split)
+    changes = np.asarray(falls, np.float64) / (split.total_weight or math.nan)
     return changes if metric == "loss" else -changes
 
 
@@ -117,7 +118,7 @@ def _importance(model: Model, metric: str, options: CompileOptions) -> jax.stage
                 donors = gather(data, _draw_donors(data, key, index, chunk), batch.mask).inputs
                 mixed = replace(batch, inputs=jnp.where(marks, donors, batch.inputs))
                 # Sample by sample, for the difference of two long sums is mostly their rounding.
-                return ((judge(mixed) - plain[index]) * batch.mask).sum()
+                return ((judge(mixed) - plain[index]) * count_samples(batch)).sum()
 
             return lax.map(of_chunk, chunks).sum()
 

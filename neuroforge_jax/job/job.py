@@ -187,7 +187,7 @@ class Job:
             step=make_step(parts or self.parts),
             state_like=self.state_like,
             fitted=self.model.fitted,
-            train=self.dataset.train,
+            train=self.dataset.weighted_train,
             placement=Placement(self.device),
             batch_size=self.training.batch_size,
             steps=self.training.steps,
@@ -351,8 +351,8 @@ def make_selection(config: TrainConfig, dataset: Dataset, model: FittedModel) ->
 def _make_monitor(metric: Metric, model: FittedModel) -> Monitor:
     """A metric that the host computes of each epoch."""
 
-    def compute(targets: np.ndarray, outputs: np.ndarray) -> float:
-        return score_outputs(model, targets, outputs).get(metric.name, math.nan)
+    def compute(targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None) -> float:
+        return score_outputs(model, targets, outputs, weights).get(metric.name, math.nan)
 
     return Monitor(metric.name, metric.higher_is_better, compute)
 

@@ -23,10 +23,11 @@ from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.job.job import Job
+from neuroforge_jax.job.predictor import Predictor
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.model.rows import read_rows
 from neuroforge_jax.training.evaluate import Evaluation, prepare_evaluation
-from neuroforge_jax.training.predict import CHUNK, device_of, predict_outputs
+from neuroforge_jax.training.predict import CHUNK, device_of
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Parts
 from neuroforge_jax.typing import Params
@@ -97,7 +98,8 @@ def steps_per_epoch(config: TrainConfig, data: Dataset | Source) -> int:
 
 
 def evaluate(model: FittedModel, params: Params, split: Split) -> Evaluation:
-    """Mean loss (without label smoothing) and accuracy over a split, on the device that holds the parameters.
+    """Mean loss (without label smoothing) and accuracy over a split, on the device that holds the parameters;
+    samples that have weights count by them.
 
     The result has `loss`, `accuracy` (a share from 0 to 1; None for a regression) and `samples`.
     """
@@ -110,11 +112,14 @@ def predict(model: FittedModel, params: Params, rows: Any) -> Float[np.ndarray, 
     """Logits f32 [N, C] of rows; of a regression the predicted numbers f64 [N, O], in the units of its data, for
     quantiles [N, O·Q], the quantiles of the first number first.
 
-    rows: an array [N, I] or [N, …] of the kind that the model was trained on, or a split of a dataset; of a model
-    of a table, a data frame with its columns by name, in any order, too. Raises ValueError for samples of another
-    width than the model's, DataError for a frame that lacks a column.
+    rows: an array [N, I] or [N, …] of the kind that the model was trained on; of a model of a table, a data frame
+    with its columns by name, in any order, too; or a Split: `dataset.test`, and not `dataset.test.inputs`, which
+    are stored already, less what is subtracted from large numbers, and do not say so. Raises ValueError for samples
+    of another width than the model's, and for arrays that may be such inputs where that matters (float32 of a model
+    that was trained on large float64 numbers, any where columns are taken by name); DataError for a frame that
+    lacks a column.
     """
-    return model.read_outputs(compute_outputs(model, params, rows))
+    return model.read_outputs(Predictor.build(model, params)(read_rows(model, rows)))
 
 
 def predict_proba(model: FittedModel, params: Params, rows: Any) -> Float[np.ndarray, "N C"]:
@@ -122,11 +127,4 @@ def predict_proba(model: FittedModel, params: Params, rows: Any) -> Float[np.nda
 
     rows: as for `predict`. Raises ValueError for a model of quantities.
     """
-    return model.probabilities(compute_outputs(model, params, rows))
-
-
-def compute_outputs(model: FittedModel, params: Params, rows: Any) -> Float[np.ndarray, "N C"]:
-    """What the network says of rows, f32: before any softmax, and scaled as its targets are."""
-    device = device_of(params)
-    options = compile_options(device.platform, model.policy, CHUNK)
-    return predict_outputs(model, params, read_rows(model, rows), device, options)
+    return model.probabilities(Predictor.build(model, params)(read_rows(model, rows)))

@@ -22,26 +22,36 @@ Tell = Callable[[str], None]
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=6)  # of who calls nf.predict
+    warnings.warn(text, stacklevel=5)  # of who calls nf.predict
 
 
 def read_rows(model: FittedModel, rows: Any, tell: Tell = _warn) -> Inputs:
     """Rows [N, I] as the model stores them, of an array or a data frame; those of a Split are stored already.
 
     Of a model of bytes, numbers from 0 to 1 are shares of its brightest level, and tell is called with a sentence
-    on it. Raises ValueError for samples of another width than the model's, DataError for columns that are missing
-    or numbers that are infinite.
+    on it. Raises ValueError for samples of another width than the model's, for an array where columns are taken by
+    name, and for float32 rows where the model was trained on what float32 rounds away; DataError for columns that
+    are missing or numbers that are infinite.
     """
     if isinstance(rows, Split):
         return rows.inputs
     if model.schema is not None and is_frame(rows):
         table = table_of(rows, empty=True)
         return model.schema.encode(read_columns(model.schema, table), table.name)
+    if model.schema is not None and any(x.is_code or x.origin or x.cycles for x in model.schema.inputs):
+        raise ValueError(
+            "the model takes columns by their names: give a table with a header, a data frame, or a Split as it is"
+        )
     array, width = take_array(rows, "rows"), model.spec.plan.record
     found = math.prod(array.shape[1:])
     if found != width and array.shape != (0,):
         single = "; one sample is rows[None]" if array.ndim == 1 and len(array) == width else ""
         raise ValueError(f"samples have {found:,} numbers, and the model takes {width:,}{single}")
+    if model.origins is not None and array.dtype.kind == "f" and array.dtype.itemsize <= 4 and array.size:
+        raise ValueError(
+            f"rows are {array.dtype}, which rounds away what the numbers of this model differ by; give float64 "
+            "rows, or, of what a dataset stores, the Split and not its inputs"
+        )
     flat = array.reshape(-1, width)
     if model.spec.plan.pixels and flat.dtype != np.uint8:
         flat = _read_pixels(model, flat, tell)

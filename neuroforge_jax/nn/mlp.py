@@ -180,13 +180,16 @@ def count(mlp: MLP) -> int:
     return sum(math.prod(param.shape) for layer in abstract_params(mlp).values() for param in layer.values())
 
 
+def forward_flops(mlp: MLP) -> int:
+    """Floating-point operations of the products that one sample passes through."""
+    return 2 * sum(a * b for a, b in pairwise((mlp.inputs, *mlp.hidden, mlp.outputs)))
+
+
 def train_flops(mlp: MLP) -> int:
     """Floating-point operations to train on one sample: forward, weight and input gradients of every
     product, without the input gradient of the first layer, which nobody needs.
     """
-    widths = (mlp.inputs, *mlp.hidden, mlp.outputs)
-    weights = sum(a * b for a, b in pairwise(widths))
-    return 6 * weights - 2 * widths[0] * widths[1]
+    return 3 * forward_flops(mlp) - 2 * mlp.inputs * (*mlp.hidden, mlp.outputs)[0]
 
 
 def apply(

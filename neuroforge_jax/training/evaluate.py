@@ -26,7 +26,8 @@ from neuroforge_jax.typing import Array, CompileOptions, Float, Params
 @dataclass(frozen=True)
 class Evaluation:
     """numbers: by name; `loss`, the mean over the samples without label smoothing, and where there are classes
-    `accuracy`, the share of the samples classified rightly; and what is monitored beside them.
+    `accuracy`, the share of the samples classified rightly; and what is monitored beside them. Samples that have
+    weights count by them in each.
     """
 
     numbers: Mapping[str, float]
@@ -77,14 +78,16 @@ def prepare_evaluation(
     """
     metric = None if monitor is None or monitor.compute is None else monitor
     data, fitted = to_device(split, device), jax.device_put(model.fitted, device)
+    weight = split.total_weight or math.nan
     program = _evaluation(model.spec.without_names, options, metric is not None)
     evaluate = program if params_like is None else start_compiling(program, device, params_like, fitted, data)
 
     def run(params: Params) -> Evaluation:
         totals, chunks = jax.device_get(evaluate(params, fitted, data))
-        numbers = {name: float(total) / len(split) for name, total in totals.items()}
+        numbers = {name: float(total) / weight for name, total in totals.items()}
         if metric is not None:
-            numbers[metric.name] = metric.measure(split.targets, _in_rows(chunks, len(split)))
+            outputs = _in_rows(chunks, len(split))
+            numbers[metric.name] = metric.measure(split.targets, outputs, split.weights)
         return Evaluation(numbers, len(split))
 
     return run
@@ -110,7 +113,8 @@ def _evaluation(model: Model, options: CompileOptions, keeps_outputs: bool) -> j
             each = judge_outputs(model, fitted, logits, batch)
             if outputs is not None:
                 outputs = outputs.at[index].set(logits)
-            totals = {name: totals[name] + (numbers * batch.mask).sum() for name, numbers in each.items()}
+            counts = count_samples(batch)
+            totals = {name: totals[name] + (numbers * counts).sum() for name, numbers in each.items()}
             return totals, outputs
 
         totals = {name: jnp.zeros(()) for name in (("loss", "accuracy") if model.classes else ("loss",))}
@@ -136,6 +140,11 @@ def judge_outputs(
     if model.classes:
         each["accuracy"] = correct(outputs, batch.targets)
     return each
+
+
+def count_samples(batch: Batch) -> Float[Array, " B"]:
+    """How much each sample counts: its weight, 0 for padding."""
+    return batch.mask if batch.weight is None else batch.mask * batch.weight
 
 
 def take_chunk(data: DeviceData, index: Array, chunk: int) -> Batch:

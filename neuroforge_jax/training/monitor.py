@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ComputeMetric = Callable[[np.ndarray, np.ndarray], float]
-"""(targets as in the split, i32 [N] or f32 [N, O]; outputs of the network f32 [N, C]) → a number."""
+ComputeMetric = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
+"""(targets as in the split, i32 [N] or f32 [N, O]; outputs of the network f32 [N, C]; weights of the samples f32
+[N], None where all count alike) → a number."""
 
 
 @dataclass(frozen=True)
 class Monitor:
     """A number of an evaluation.
 
-    compute: makes it of a split's targets and outputs, on the host; None for what the program of an evaluation
-    computes itself, `loss` and `accuracy`.
+    compute: makes it of a split's targets, outputs and weights, on the host; None for what the program of an
+    evaluation computes itself, `loss` and `accuracy`.
     """
 
     name: str
@@ -29,10 +30,10 @@ class Monitor:
             return -math.inf
         return number if self.higher_is_better else -number
 
-    def measure(self, targets: np.ndarray, outputs: np.ndarray) -> float:
+    def measure(self, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None) -> float:
         """The number; NaN where an output is none, for which a metric has no words."""
         assert self.compute is not None
-        return float(self.compute(targets, outputs)) if np.isfinite(outputs).all() else math.nan
+        return float(self.compute(targets, outputs, weights)) if np.isfinite(outputs).all() else math.nan
 
 
 LOSS = Monitor("loss", higher_is_better=False)

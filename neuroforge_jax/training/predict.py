@@ -32,7 +32,7 @@ IN_FLIGHT = 4
 
 
 def predict_outputs(
-    model: FittedModel, params: Params, rows: Inputs, device: jax.Device, options: CompileOptions = ()
+    model: FittedModel, params: Params, rows: Inputs, device: jax.Device, options: CompileOptions
 ) -> Float[np.ndarray, "N C"]:
     """What the network says of rows as they are stored, f32: logits, or scaled quantities; nothing of no rows.
 

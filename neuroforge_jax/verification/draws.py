@@ -118,8 +118,9 @@ def _batches(case: Case, train_split: Split, order: Order) -> Iterator[Samples]:
         indices = order(case.config.seed, epoch, samples)
         for first in range(0, samples, size):
             chosen = train_split[indices[first : first + size]]
-            ones = np.ones(len(chosen))
-            yield Samples(np.asarray(chosen.inputs), chosen.targets, ones, ones)
+            mask = np.ones(len(chosen))
+            weights = mask if chosen.weights is None else chosen.weights.astype(np.float64)
+            yield Samples(np.asarray(chosen.inputs), chosen.targets, mask, weights)
 
 
 def _draw_batch(case: Case, margin: float, attempt: int) -> Problem:
@@ -166,13 +167,13 @@ def problem_of(config: TrainConfig, dataset: Dataset, unit: float, order: Order,
     )
     rng = np.random.default_rng(config.seed)
     params = _draw_params(case, rng)
-    candidates = dataset.train[: 20 * samples]
+    candidates = dataset.weighted_train[: 20 * samples]
     network = network_of(config, dataset)
     nearness = nearness_to_kink(network, params, np.asarray(candidates.inputs), candidates.targets)
     far = np.nonzero(nearness > case.bounds(unit).margin)[0]
     avoided = len(far) >= samples
     train_split = candidates[far[:samples]] if avoided else candidates[:samples]
-    dataset = replace(dataset, train=train_split)
+    dataset = replace(dataset, train=train_split, class_weights=None)
     problem = Problem(case, dataset, params, _padded_batch(case, train_split, rng), avoided)
     return walk(problem, unit, order, rates(case))
 

@@ -1,5 +1,6 @@
 """`predict` and `evaluate` on inputs as people have them, with networks that need not have learnt anything."""
 
+import contextlib
 import csv
 import io
 import json
@@ -18,8 +19,11 @@ from pyarrow import parquet
 
 import neuroforge_jax as nf
 from neuroforge_jax import errors
-from neuroforge_jax.commands import prediction_inputs
+from neuroforge_jax.backends.compiler import EXCESS_PRECISION
+from neuroforge_jax.commands import prediction, prediction_tables
 from neuroforge_jax.evaluate import main as evaluate
+from neuroforge_jax.job import predictor
+from neuroforge_jax.job.assessment import assess
 from neuroforge_jax.model.io import save
 from neuroforge_jax.predict import main as predict
 from tests.conftest import make_blobs
@@ -93,6 +97,13 @@ def ask(capsys):
     return run
 
 
+def save_columns(folder, target, **columns):
+    """A model of a table of these columns and a number beside them."""
+    number = {"x": np.random.default_rng(0).normal(size=40)}
+    fields = {name: columns.pop(name) for name in ("id", "sample_weight") if name in columns}
+    return save_model(folder, nf.load_dataset(pa.table(number | columns), target=target, **fields))
+
+
 def error_of(told):
     code, rows, lines = told
     assert rows == []
@@ -125,7 +136,7 @@ def test_a_row_says_the_same_alone_and_in_any_piece(models, ask, tmp_path, monke
     _, together, said = ask(predict, models["classes"], path)
     assert "note: 'age': cells that are no numbers count as missing: 1 ('none yet')" in said
     assert "note: 'rooms': cells that training did not have count as missing: 1 ('many')" in said
-    monkeypatch.setattr(prediction_inputs, "ROWS", 7)
+    monkeypatch.setattr(prediction_tables, "ROWS", 7)
     _, pieces, said_again = ask(predict, models["classes"], path)
     assert [row["id"] for row in pieces] == [row["id"] for row in together]
     assert said_again == said
@@ -141,19 +152,17 @@ def test_a_row_says_the_same_alone_and_in_any_piece(models, ask, tmp_path, monke
 
 def test_a_file_is_read_in_pieces_and_written_before_the_next_is_read(models, tmp_path, monkeypatch):
     """Memory does not grow with the file: no more than two pieces are there at once."""
-    from neuroforge_jax.commands import prediction
-
     path = write_table(tmp_path / "t.csv", table_rows(50))
     events = []
-    monkeypatch.setattr(prediction_inputs, "ROWS", 10)
-    pieces, describe = prediction_inputs.InputReader.pieces, prediction.describe_outputs
+    monkeypatch.setattr(prediction_tables, "ROWS", 10)
+    pieces, describe = prediction.read_pieces, prediction.describe_outputs
 
-    def read(self):
-        for piece in pieces(self):
+    def read(reading, sources):
+        for piece in pieces(reading, sources):
             events.append(f"read {len(piece.inputs)}")
             yield piece
 
-    monkeypatch.setattr(prediction_inputs.InputReader, "pieces", read)
+    monkeypatch.setattr(prediction, "read_pieces", read)
     monkeypatch.setattr(
         prediction, "describe_outputs", lambda *args: events.append("written") or describe(*args)
     )
@@ -268,6 +277,68 @@ def test_only_rows_with_a_known_class_are_scored(models, ask, tmp_path):
     assert accuracy == pytest.approx(share, abs=1e-4)
 
 
+def test_rows_are_scored_by_their_weights_as_those_of_a_run_are(models, ask, tmp_path):
+    """They were counted alike, and `evaluate` said of a run's own test file what the run had not."""
+    rng = np.random.default_rng(0)
+    table = {"x": rng.normal(size=60), "w": rng.integers(0, 4, 60) / 2, "y": ["old", "young"] * 30}
+    parquet.write_table(pa.table(table), path := tmp_path / "t.parquet")
+    data = nf.load_dataset(str(path), test=str(path), target="y", sample_weight="w")
+    folder = save_model(tmp_path / "model", data)
+    scores = assess(*nf.load(folder), data.test).scores
+    _, rows, said = ask(predict, folder, path)
+    printed = dict(line.rsplit(maxsplit=1) for line in said if line.split()[0] in scores)
+    assert {name: float(value) for name, value in printed.items()} == pytest.approx(scores, rel=1e-4)
+    assert "note: rows are scored by their weights in 'w'" in said
+    weighed = np.count_nonzero(table["w"])
+    assert said[-1] == f"60 rows, {weighed} of them scored"
+    right = np.array([row["predicted"] for row in rows]) == table["y"]
+    assert float(printed["accuracy"]) == pytest.approx(np.average(right, weights=table["w"]), rel=1e-4)
+    parquet.write_table(pa.table(table | {"w": [None, "heavy", *["1"] * 58]}), path)
+    said = ask(predict, folder, path)[2]
+    assert "note: 'w': cells that are no weights from 0 upwards are not scored: 1 ('heavy')" in said
+    assert said[-1] == "60 rows, 58 of them scored"
+    del table["w"]
+    parquet.write_table(pa.table(table), path)
+    said = ask(predict, folder, path)[2]
+    assert f"note: {path} has no column 'w', which weighs the rows: they are scored as equals" in said
+    accuracy = next(float(line.split()[1]) for line in said if line.startswith("accuracy"))
+    assert accuracy == pytest.approx(right.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), ("0", "1")])
+def test_labels_that_all_say_no_are_read_as_any_others(ask, tmp_path, monkeypatch, labels):
+    """What no and yes are was told from the texts of a piece: one of no's alone was no label."""
+    first, second = (np.array(labels)[np.arange(40) // part % 2] for part in (20, 2))
+    folder = save_columns(tmp_path / "model", ("a", "b"), a=first, b=second)
+    path = tmp_path / "t.csv"
+    path.write_text("x,a,b\n" + "".join(f"0,{a},{b}\n" for a, b in zip(first, second, strict=True)))
+    _, _, together = ask(predict, folder, path)
+    monkeypatch.setattr(prediction_tables, "ROWS", 10)
+    code, rows, said = ask(predict, folder, path)
+    assert (code, said) == (0, together)
+    assert said[-1] == "40 rows"
+    said_of = [labels[int(rows[0][f"predicted {name}"])] for name in "ab"]  # all rows are alike
+    share = np.mean([first == said_of[0], second == said_of[1]])
+    assert ["label-accuracy", f"{share:g}"] in [line.split() for line in said]
+    path.write_text(f"x,a,b\n0,{labels[0]},{labels[0]}\n0,perhaps,{labels[0]}\n")
+    _, rows, said = ask(predict, folder, path)
+    assert said[-1] == "2 rows, 1 of them scored"
+    assert [line for line in said if "'perhaps'" in line]
+
+
+def test_a_target_that_has_no_place_leaves_its_row_unscored_and_no_other(ask, tmp_path):
+    """A price of nothing has no logarithm, and took the scores of 32,768 rows with it."""
+    price = np.exp(np.arange(40) / 10)
+    data = nf.load_dataset(
+        pa.table({"x": np.arange(40) % 7, "price": price}), target="price", target_transform="log"
+    )
+    folder = save_model(tmp_path / "model", data)
+    (tmp_path / "t.csv").write_text("x,price\n1,5\n2,0\n3,7\n4,\n")
+    code, _, said = ask(predict, folder, tmp_path / "t.csv")
+    assert "note: 'price': cells that are not above 0 are not scored: 1 ('0')" in said
+    assert (code, said[-1]) == (0, "4 rows, 2 of them scored")
+
+
 def test_evaluate_prints_metrics_alone(models, capsys):
     assert evaluate([models["classes"], models["table"]]) == 0
     out, err = capsys.readouterr()
@@ -324,6 +395,28 @@ def test_several_inputs_say_which_file_a_row_is_from(models, ask, tmp_path):
     assert [row["city"] for row in rows] == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["row", "file", "predicted", "probability", "probability of old"])
+def test_ids_come_out_as_they_went_in_whatever_their_column_is_called(ask, tmp_path, name):
+    """One called row was numbered anew, and one called file was overwritten."""
+    ids = [f"id {at:02}" for at in range(40)]
+    folder = save_columns(tmp_path / "model", "y", **{name: ids, "y": ["old", "young"] * 20}, id=name)
+    for file in ("a.csv", "b.csv"):
+        (tmp_path / file).write_text(f"{name},x\n1e3,1\n007,2\n")
+    (tmp_path / "none.csv").write_text("x\n3\n")
+    code, rows, said = ask(predict, folder, tmp_path / "a.csv")
+    assert (code, [row[name] for row in rows]) == (0, ["1e3", "007"])
+    model_says = {"predicted", "probability", "probability of old", "probability of young"} - {name}
+    own = {f"{name} (model)"} - {"row (model)", "file (model)"}
+    assert set(rows[0]) == {name} | model_says | own
+    code, rows, said = ask(predict, folder, *(tmp_path / file for file in ("none.csv", "a.csv", "b.csv")))
+    assert [row[name] for row in rows] == ["", "1e3", "007", "1e3", "007"]
+    file, row = (f"{own} (input)" if own == name else own for own in ("file", "row"))
+    assert [Path(answer[file]).name for answer in rows] == ["none.csv", *["a.csv"] * 2, *["b.csv"] * 2]
+    assert [answer[row] for answer in rows] == ["1", "1", "2", "1", "2"]
+    ours = f"{name} (input)" if name in ("file", "row") else f"{name} (model)"
+    assert f"note: {name!r} holds the input's ids; our own column of that name is {ours!r}" in said
+
+
 def test_what_a_spreadsheet_would_carry_out_is_quoted_and_numbers_are_not(models, ask, tmp_path):
     ids = ["=1+1", "@cmd", "+x", "-7", "007", '"two\nlines"']
     rows = [[name, *row[1:]] for name, row in zip(ids, table_rows(6), strict=True)]
@@ -373,6 +466,43 @@ def test_pixels_from_0_to_1_are_taken_for_levels_of_the_training(models, ask, tm
         )
     code, rows, _ = ask(evaluate, models["pictures"], tmp_path / "shares.npz")
     assert code == 0
+
+
+def test_a_target_of_an_array_that_is_missing_leaves_its_row_unscored_and_no_other(models, ask, tmp_path):
+    """One was an error, and of one-hot rows it was a class."""
+    model, params = nf.load(models["arrays"])
+    rows = np.arange(15, dtype=np.uint8).reshape(5, 3)
+    right = np.eye(4)[nf.predict(model, params, rows).argmax(axis=1)]
+    right[1, 2] = np.nan
+    np.savez(tmp_path / "one_hot.npz", x=rows, y=right)
+    code, _, said = ask(predict, models["arrays"], tmp_path / "one_hot.npz")
+    assert (code, said[0].split(), said[-1]) == (0, ["accuracy", "1"], "5 rows, 4 of them scored")
+
+
+def test_the_command_compiles_as_nf_predict_does_and_keeps_its_programs(models, ask, monkeypatch):
+    """It compiled without an option: on a CPU without bf16 units its bf16 products were other ones."""
+    asked, used, kept = [], [], []
+
+    def choose_options(platform, policy, rows, flops):
+        asked.append(flops)
+        return ((EXCESS_PRECISION, False),)
+
+    def keep(device, options, tell):
+        kept.append(options)
+        return contextlib.nullcontext()
+
+    compute = predictor.predict_outputs
+    monkeypatch.setattr(predictor, "compile_options", choose_options)
+    monkeypatch.setattr(predictor, "predict_outputs", lambda *args: used.append(args[-1]) or compute(*args))
+    monkeypatch.setattr(prediction, "keep_programs", keep)
+    model, params = nf.load(models["arrays"])
+    nf.predict(model, params, np.zeros((2, 3), np.uint8))
+    path = Path(models["arrays"]).parent / "two.npy"
+    np.save(path, np.zeros((2, 3), np.uint8))
+    assert ask(predict, models["arrays"], path)[0] == 0
+    assert used == [((EXCESS_PRECISION, False),)] * 2 == [*kept, *kept]
+    forward = 2 * (3 * 8 + 8 * 4)
+    assert asked == [np.inf, prediction_tables.ROWS * forward]
 
 
 def test_a_model_of_arrays_takes_a_table_by_position(models, ask, tmp_path):

@@ -139,6 +139,7 @@ def test_options_too(options, about, idle):
 
 DATA_CASES = {
     # field: its value, and how it is said
+    "task": "classification",
     "scaling": "robust",
     "target_transform": "log",
     "delimiter": ";",
@@ -155,7 +156,7 @@ def test_fields_of_data_that_cannot_act_are_told_and_change_nothing(tmp_path):
     towns = ["Rome", "Oslo", "unknown"] * 20
     parquet.write_table(pa.table({"town": towns, "y": ["a", "b"] * 30}), path)
     plain = nf.load_dataset(str(path))
-    about = Circumstances(plain.inputs, classes=True, scaling=None, transform=plain.target.transform)
+    about = Circumstances(plain.inputs, classes=True, scaling=None, task="regression")
     for name, value in DATA_CASES.items():
         config = nf.TrainConfig(dataset=str(path), **{name: value})
         assert find_idle_fields(config, nf.RunOptions(), about) == {name: DATA[name][1]}

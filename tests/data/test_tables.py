@@ -312,6 +312,26 @@ def test_several_targets_are_quantities_or_labels_and_nothing_else(table):
     assert "'a', 'b' are of other values" in complaint(table, text, target=["a", "b"], task="classification")
 
 
+def test_a_test_file_whose_labels_all_say_no_is_read_and_one_that_says_else_is_named(table, tmp_path):
+    """Which text means no was told from the two that occur, and of one alone nothing was."""
+    text = csv_of(x=np.arange(40) ** 2, a=["No", "Yes"] * 20, b=[0, 0, 1, 1] * 10)
+    test = tmp_path / "test.csv"
+    test.write_text("x,a,b\n1,No,0\n4,no,1\n")
+    data = table(text, target=["a", "b"], test=str(test))
+    np.testing.assert_array_equal(data.test.targets, [[0, 0], [0, 1]])
+    test.write_text("x,a,b\n1,No,0\n4,never,1\n")
+    assert "target 'a' has the value 'never'; a label is yes or no, or 1 or 0" in complaint(
+        table, text, target=["a", "b"], test=str(test)
+    )
+
+
+def test_a_target_that_counts_the_rows_is_a_quantity_in_a_test_file_too(table, tmp_path):
+    """It was read as the texts of a key there."""
+    (tmp_path / "test.csv").write_text("x,y\n1,2.5\n")
+    data = table(csv_of(x=np.arange(40) ** 2, y=np.arange(40)), test=str(tmp_path / "test.csv"))
+    assert data.test.targets.tolist() == [[2.5]]
+
+
 @pytest.mark.parametrize(
     ("text", "fields", "fact"),
     [
@@ -451,13 +471,12 @@ def test_test_rows_that_are_not_later_than_the_training_rows_are_told(table, tmp
 
 
 def test_numbers_that_count_the_rows_are_numbers_where_they_are_used(table, tmp_path):
-    """Weights or targets 1, 2, 3, … were read as texts in a test file."""
+    """Weights 1, 2, 3, … were read as texts in a test file."""
     text = csv_of(n=range(1, 41), x=np.arange(40) ** 2, y=np.arange(40) / 7)
     (tmp_path / "test.csv").write_text("n,x,y\n7,1,2\n8,1,3\n")
     test = str(tmp_path / "test.csv")
     weighted = table(text, target="y", sample_weight="n", test=test)
     np.testing.assert_allclose(weighted.test.weights, [14 / 15, 16 / 15], rtol=1e-6)
-    assert table(text, target="n", test=test).test.targets.tolist() == [[7], [8]]
 
 
 def test_targets_of_which_exactly_one_is_true_in_every_row_are_classes_and_that_is_told(table, tmp_path):
@@ -494,13 +513,16 @@ def test_labels_that_may_all_be_true_are_no_classes(table):
     assert (one.target.task, one.train.targets.shape) == ("multilabel", (32, 1))
 
 
-def test_a_test_file_in_which_a_label_is_never_true_is_read(table, tmp_path):
-    """Yes and no were told by their pair, and a file of nothing but no was refused."""
-    text = csv_of(x=np.arange(40) ** 2, a=["ja", "nein"] * 20, b=["ja", "ja", "nein", "nein"] * 10)
-    (tmp_path / "test.csv").write_text("x,a,b\n3,nein,nein\n4,nein,ja\n")
-    data = table(text, target=["a", "b"], test=str(tmp_path / "test.csv"))
-    np.testing.assert_array_equal(data.test.targets, [[0, 0], [0, 1]])
-    (tmp_path / "test.csv").write_text("x,a,b\n3,nein,nein\n4,perhaps,ja\n")
-    assert "target 'a' holds 'perhaps'; it must be yes and no" in complaint(
-        table, text, target=["a", "b"], test=str(tmp_path / "test.csv")
-    )
+def test_a_quantity_is_refused_of_data_whose_targets_are_classes(tmp_path):
+    """`--task regression` trained on classes, without a word."""
+    with pytest.raises(
+        ConfigError, match="--task regression: the targets of mnist are classes; leave it out"
+    ):
+        load_dataset("mnist", task="regression")
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(ConfigError, match=r"--task regression: the targets of .* are classes"):
+        load_dataset(tmp_path, task="regression")
+    for name, array in {"x": np.eye(4), "y": np.array([0, 1, 1, 0])}.items():
+        np.save(tmp_path / f"{name}_train.npy", array)
+        np.save(tmp_path / f"{name}_test.npy", array)
+    assert load_dataset(tmp_path, task="regression").target.task == "regression"

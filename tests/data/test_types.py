@@ -212,7 +212,7 @@ def test_a_target_is_scaled_by_the_training_rows_alone():
 )
 def test_classes_are_weighed_as_asked(asked, factors):
     data = dataset(y=np.repeat([0, 1], [15, 5])).with_weights_of(asked)
-    np.testing.assert_allclose(data.train.weights, np.repeat(factors, [15, 5]), rtol=1e-6)
+    np.testing.assert_allclose(data.weighted_train.weights, np.repeat(factors, [15, 5]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("asked", ["2=1", "0", "1=-1", "heavy"])
@@ -269,3 +269,15 @@ def test_the_targets_of_all_parts_have_one_width():
     two = np.zeros((len(X), 2)) + 0.5
     with pytest.raises(DataError, match=r"training targets are \(20, 2\) and test targets \(20,\)"):
         Dataset.from_arrays(X, two, X, two[:, 0])
+
+
+def test_rows_that_are_held_out_count_by_their_own_weights_and_not_by_those_of_their_class():
+    """A class of weight 0 had vanished from the validation loss, and a rare one counted many times in it."""
+    y, weights = np.arange(len(X)) % 2, 1.0 + np.arange(len(X)) % 3
+    plain = dataset(y=y).with_weights_of("1=0").hold_out(0.25, seed=0)
+    assert plain.validation.weights is None
+    assert ((plain.weighted_train.weights > 0) == (plain.train.targets == 0)).all()
+    data = Dataset.from_arrays(X, y, sample_weight=weights).with_weights_of("1=5").hold_out(0.25, seed=0)
+    for split, counts in ((data.validation, 1), (data.weighted_train, 1 + 4 * data.train.targets)):
+        own = np.array([weights[(row == X).all(axis=1)][0] for row in split.inputs]) * counts
+        np.testing.assert_allclose(split.weights, own / own.mean(), rtol=1e-6)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import neuroforge_jax as nf
@@ -142,3 +143,26 @@ def test_times_in_seconds_are_assessed_as_they_were_trained_on():
     assert found.scores["accuracy"] == result.test_accuracy > 0.95
     of_rows = nf.predict(result.model, result.params, x)
     np.testing.assert_array_equal(of_rows, nf.predict(result.model, result.params, dataset.test))
+    # What the split holds is no row of anybody's: an origin was subtracted from it once more, in silence.
+    with pytest.raises(
+        ValueError, match=r"rows are float32, .* give float64 rows, or, .* the Split and not its"
+    ):
+        nf.predict(result.model, result.params, dataset.test.inputs)
+
+
+def test_every_number_of_a_run_counts_samples_by_the_weights_of_the_table(small_config, tmp_path):
+    """The scores of the test data did, the validation data's and what `--monitor` names did not."""
+    rng = np.random.default_rng(0)
+    frame = {"x": rng.normal(size=300), "w": rng.integers(0, 4, 300).astype(float)}
+    frame["y"] = np.where(frame["x"] + rng.normal(size=300) > 0, "yes", "no")
+    dataset = nf.load_dataset(pa.table(frame), target="y", sample_weight="w", class_weight="yes=5")
+    assert "rows count by 'w', in training and in every metric" in dataset.notes
+    config = replace(small_config, monitor="log-loss", validation_fraction=0.2, epochs=1)
+    result = nf.fit(config, dataset, nf.RunOptions(run_dir=tmp_path / "run"))
+    (epoch,), figures = result.history, result.figures
+    assert epoch["validation_log_loss"] == pytest.approx(epoch["validation_loss"], rel=1e-4)
+    assert figures["test_log_loss"] == pytest.approx(figures["test_loss"], rel=1e-4)
+    said = nf.predict(result.model, result.params, dataset.test).argmax(axis=1)
+    share = np.average(said == dataset.test.targets, weights=dataset.test.weights)
+    assert result.test_accuracy == pytest.approx(share, rel=1e-5)
+    assert share != pytest.approx((said == dataset.test.targets).mean(), rel=1e-3)

@@ -10,7 +10,6 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.data.batch import bucket
 from neuroforge_jax.data.shuffle import order_bits, sample_order
-from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.job.importance import measure_changes
 
@@ -48,10 +47,10 @@ def test_the_column_that_decides_leads_and_one_that_says_nothing_has_exactly_non
 
 
 def test_it_is_the_loss_on_a_shuffled_copy_less_that_on_the_data(trained, monkeypatch):
-    """Against copies made here and evaluated; odd sizes, two chunks."""
+    """Against copies made here and evaluated; odd sizes, two chunks, samples by their weights."""
     monkeypatch.setattr("neuroforge_jax.job.importance.CHUNK", 128)
     dataset, result = trained
-    split = dataset.test[:203]
+    split = replace(dataset.test[:203], weights=np.arange(203, dtype=np.float32) % 5)
     plain = nf.evaluate(result.model, result.params, split).loss
     expected = []
     for key in jax.random.split(jax.random.key(3), 2):
@@ -59,7 +58,7 @@ def test_it_is_the_loss_on_a_shuffled_copy_less_that_on_the_data(trained, monkey
         assert sorted(donors) == list(range(203)), "every value is given to one sample"
         mixed = split.inputs.copy()
         mixed[:, 1:4] = split.inputs[donors, 1:4]
-        shuffled = Split(mixed, split.targets)
+        shuffled = replace(split, inputs=mixed)
         expected.append(nf.evaluate(result.model, result.params, shuffled).loss - plain)
     found = measure_changes(result.model, result.params, split, [[1, 2, 3]], repeats=2, seed=3)
     np.testing.assert_allclose(found, [expected], rtol=1e-4)

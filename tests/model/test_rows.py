@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DataError
 from neuroforge_jax.model.rows import read_rows
 from tests.conftest import make_blobs
@@ -79,3 +80,14 @@ def test_shares_of_the_brightest_level_are_bytes_and_that_is_said(models):
     np.testing.assert_allclose(
         nf.predict(model, state.params, levels.astype(float)), expected, rtol=0, atol=1e-6
     )
+
+
+def test_stored_rows_of_a_table_are_not_taken_for_columns(models):
+    """A record holds codes of categories, and times less their origin; an array was taken for such."""
+    model, state = models["table"]
+    records = np.ones((3, 2), np.float32)
+    assert nf.predict(model, state.params, Split(records, np.zeros(3, np.int32))).shape == (3, 2)
+    with pytest.raises(
+        ValueError, match=r"takes columns by their names: give a table .* or a Split as it is"
+    ):
+        nf.predict(model, state.params, records)

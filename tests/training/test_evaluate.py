@@ -1,5 +1,7 @@
 """Loss and accuracy of a network on some samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,3 +22,16 @@ def test_evaluation_counts_every_sample_once(small_config, monkeypatch):
     assert evaluation.samples == 200
     assert evaluation.accuracy == pytest.approx((logits.argmax(axis=1) == labels).mean(), abs=1e-9)
     assert evaluation.loss == pytest.approx(-log_softmax[np.arange(200), labels].mean(), rel=1e-5)
+
+
+def test_samples_count_by_their_weights(small_config, blobs, monkeypatch):
+    """One of weight 0 is not there, one of weight 3 is there three times; in whatever unit weights are."""
+    monkeypatch.setattr("neuroforge_jax.training.evaluate.CHUNK", 32)
+    model, state = nf.init(small_config, blobs)
+    test = blobs.test
+    times = np.arange(len(test)) % 4
+    weighted = nf.evaluate(model, state.params, replace(test, weights=0.3 * times.astype(np.float32)))
+    repeated = nf.evaluate(model, state.params, test[np.repeat(np.arange(len(test)), times)])
+    assert weighted.samples == len(test)
+    assert weighted.numbers == pytest.approx(repeated.numbers, rel=1e-5)
+    assert weighted.loss != pytest.approx(nf.evaluate(model, state.params, test).loss, rel=1e-3)

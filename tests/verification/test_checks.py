@@ -292,3 +292,18 @@ def test_the_order_is_the_executions_own():
     assert not np.array_equal(order, checks.order_of(0, 4, 181))
     assert isinstance(order, np.ndarray)
     assert not isinstance(order, jax.Array)
+
+
+def test_the_oracle_trains_on_a_configs_own_rows_by_their_weights(blobs, small_config):
+    """It counted every row alike, and said of each backend that it is wrong."""
+    config = replace(small_config, hidden=())
+
+    def first_loss(dataset):
+        return (
+            draws.problem_of(config, dataset, UNIT["float32"], checks.order_of, checks.rates_of).path[0].loss
+        )
+
+    plain = first_loss(blobs)
+    weights = np.full(len(blobs.train), 3, np.float32)
+    assert first_loss(replace(blobs, train=replace(blobs.train, weights=weights))) == pytest.approx(3 * plain)
+    assert first_loss(blobs.with_weights_of("class 1=5")) != pytest.approx(plain, rel=0.01)

@@ -59,7 +59,7 @@ def load_npz(path: Path, task: str = "auto") -> Dataset:
     )
 
 
-def load_folder(path: Path) -> Dataset:
+def load_folder(path: Path, task: str = "auto") -> Dataset:
     """A dataset from the files `x_train y_train x_test y_test` of a folder, each ending in .npy or .idx.
 
     Raises DataError for a file that is missing, damaged or no array. uint8 and float32 inputs stay in their
@@ -67,7 +67,7 @@ def load_folder(path: Path) -> Dataset:
     """
     arrays = [_map(_find(path, key)) for key in FOUR]
     samples = f"{len(arrays[0]):,} training and {len(arrays[2]):,} test samples, mapped"
-    return Dataset.from_arrays(*arrays, name=path.name, origin=samples)
+    return Dataset.from_arrays(*arrays, name=path.name, task=task, origin=samples)
 
 
 def holds_arrays(folder: Path) -> bool:
