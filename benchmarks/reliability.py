@@ -8,19 +8,15 @@ overhead   configs/mixed.py on MNIST as a command, saving every epoch and not at
 signals    SIGTERM to the end of the process, in training
 """
 
-import gzip
-import io
 import json
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,16 +25,10 @@ from typing import Any
 
 import numpy as np
 import tyro
+from fuzzing import fuzz
 from measuring import ROOT, ratios, spread, write_sections
 
 from neuroforge_jax.checkpoint import files
-from neuroforge_jax.checkpoint.interval import Interval
-from neuroforge_jax.commands.config_files import load_config
-from neuroforge_jax.data.datasets import load_dataset
-from neuroforge_jax.data.readers.arrays import load_npz
-from neuroforge_jax.data.readers.idx import parse_idx
-from neuroforge_jax.errors import UserError
-from neuroforge_jax.model.io import load
 
 sys.path.insert(0, str(ROOT))
 from tests.reliability.processes import QUICK, start, steps, stop, wait_for, write_data
@@ -66,6 +56,8 @@ class Options:
     flips: int = 1000
     inputs: int = 100_000
     """Of each parser."""
+    parsers: tuple[str, ...] = ()
+    """That are fuzzed, all of fuzzing.PARSERS unless given."""
     repetitions: int = 5
     stops: int = 20
 
@@ -143,88 +135,6 @@ def flips(options: Options) -> dict[str, Any]:
     return {"tried": options.flips, "found and named": found, "files": dict(where)}
 
 
-def fuzz(options: Options) -> dict[str, Any]:
-    """Each input is a valid one with bytes changed, cut, doubled or put in, or plain noise."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_data(folder)
-        start([*QUICK, "--run-dir", "run", "--epochs", "1"], folder).communicate()
-        run = folder / "run"
-        step = run / "checkpoints" / str(steps(run)[0])
-        header = struct.pack(">4B3I", 0, 0, 8, 3, 2, 3, 4)
-        packed = io.BytesIO()
-        np.savez(packed, x=np.arange(20, dtype=np.float32).reshape(10, 2), y=np.arange(10) % 2)
-        table = b"height,width,kind\n" + b"".join(
-            b"%d,%d,%s\n" % (i, 2 * i, b"ab"[i % 2 :][:1]) for i in range(12)
-        )
-        parsers: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
-            "idx": (header + bytes(24), lambda content: parse_idx(content)),
-            "idx.gz": (gzip.compress(header + bytes(24)), lambda content: parse_idx(content)),
-            "npz": (packed.getvalue(), _from(folder / "a.npz", load_npz)),
-            "csv": (table, _from(folder / "a.csv", load_dataset)),
-            "config.json": ((run / "config.json").read_bytes(), _from(folder / "a.json", load_config)),
-            "config.toml": (
-                b'hidden = [8]\nepochs = 3\nbackend = "mixed"\n',
-                _from(folder / "a.toml", load_config),
-            ),
-            "model.json": ((run / "model.json").read_bytes(), _from(run / "model.json", lambda _: load(run))),
-            "params.safetensors": (
-                (run / "params.safetensors").read_bytes(),
-                _from(run / "params.safetensors", lambda _: load(run)),
-            ),
-            "checkpoint manifest": (
-                (step / "manifest").read_bytes(),
-                _from(step / "manifest", lambda _: files.read(step)),
-            ),
-            "--checkpoint-every": (b"500 steps", lambda content: Interval.parse(content.decode("latin1"))),
-        }
-        return {parser: _fuzzed(options.inputs, valid, parse) for parser, (valid, parse) in parsers.items()}
-
-
-def _from(path: Path, parse: Callable[[Path], object]) -> Callable[[bytes], object]:
-    def go(content: bytes) -> object:
-        path.write_bytes(content)
-        return parse(path)
-
-    return go
-
-
-def _fuzzed(inputs: int, valid: bytes, parse: Callable[[bytes], object]) -> dict[str, Any]:
-    rng, counts, others = random.Random(0), Counter[str](), Counter[str]()
-    begun = time.perf_counter()
-    for _ in range(inputs):
-        content = _changed(rng, valid)
-        try:
-            parse(content)
-            counts["read"] += 1
-        except UserError as error:
-            counts["refused in one line" if "\n" not in str(error) else "refused in several lines"] += 1
-        except Exception as error:
-            others[f"{type(error).__name__}: {str(error)[:80]}"] += 1
-    parse(valid)
-    return {"inputs": inputs, **counts, "other errors": dict(others), "seconds": time.perf_counter() - begun}
-
-
-def _changed(rng: random.Random, valid: bytes) -> bytes:
-    if rng.random() < 0.05:
-        return rng.randbytes(rng.randrange(64))
-    content = bytearray(valid)
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        at = rng.randrange(len(content) + 1)
-        kind = rng.randrange(5)
-        if kind == 0 and at < len(content):
-            content[at] ^= 1 << rng.randrange(8)
-        elif kind == 1 and at < len(content):
-            content[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, *b'"{}[],:.-e0919'))
-        elif kind == 2:
-            del content[at : at + rng.randrange(1, 9)]
-        elif kind == 3:
-            content[at:at] = content[at : at + rng.randrange(1, 17)]
-        else:
-            content[at:at] = rng.choice((b"NaN", b"-1", b"1e999", b"\xff\xfe", b"\n", b'"', rng.randbytes(4)))
-    return bytes(content)
-
-
 def overhead(options: Options) -> dict[str, Any]:
     """Seconds of the whole command and of its training, saving every epoch and never, in turn."""
     seconds: dict[str, list[float]] = {"epoch": [], "never": []}
@@ -284,8 +194,9 @@ def main() -> None:
     options = tyro.cli(Options)
     measure = {
         section.__name__: lambda section=section: section(options)
-        for section in (kills, flips, fuzz, overhead, signals)
+        for section in (kills, flips, overhead, signals)
     }
+    measure["fuzz"] = lambda: fuzz(options.inputs, options.parsers)
     command = "python benchmarks/reliability.py --output FILE"
     write_sections(options.output, command, measure, options.sections)
 

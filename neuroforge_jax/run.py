@@ -235,6 +235,7 @@ def _circumstances(job: Job, options: RunOptions) -> Circumstances:
         scaling=job.dataset.plan.scaling if job.dataset.plan.numbers else None,
         task=job.dataset.target.task,
         transform=job.dataset.target.transform,
+        columns=job.dataset.schema is not None,
     )
 
 

@@ -16,6 +16,7 @@ from neuroforge_jax.commands.prediction_outputs import describe_outputs, explain
 from neuroforge_jax.commands.prediction_pieces import ROWS, Notes, Piece, Reading
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.config.checks import check_choice, convert_fields
+from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.values import names_of
 from neuroforge_jax.errors import ConfigError, DataError
 from neuroforge_jax.job.predictor import Predictor
@@ -47,7 +48,8 @@ class PredictOptions:
     header: str = "auto"
     """auto, yes or no: whether the first row of a text table holds the names of the columns."""
     missing: tuple[str, ...] = ()
-    """Texts that mean a missing value, besides empty cells, NA, N/A, NaN, null, None and ?."""
+    """Numbers, by their value, and texts that mean a missing value, besides empty cells, NA, N/A, NaN, null, None
+    and ?."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -56,15 +58,14 @@ class PredictOptions:
         if self.format is not None:
             check_choice(self, "format", "csv", "jsonl", "parquet")
 
-    @property
-    def file_format(self) -> DataConfig:
-        """How text tables are read."""
+    def file_format(self, schema: Schema | None) -> DataConfig:
+        """How tables are read, by a model that was trained on those of a schema."""
         return DataConfig(
             delimiter=self.delimiter,
             decimal=self.decimal,
             encoding=self.encoding,
             header=self.header,
-            missing=self.missing,
+            missing=(*(schema.missing if schema else ()), *self.missing),
         )
 
 
@@ -112,7 +113,7 @@ def run_predictions(options: PredictOptions, *, metrics_first: bool) -> None:
         raise ConfigError(f"nothing to predict: give tables, arrays or pictures behind {options.model}")
     model, params = load(options.model)
     row_names, notes = choose_names(model, options.inputs, options.id), Notes(_tell)
-    reading = Reading(model, options.file_format, row_names, notes)
+    reading = Reading(model, options.file_format(model.schema), row_names, notes)
     predict = Predictor.build(model, params, ROWS)
     answers_wanted = options.output is not None or not metrics_first
     scored = Scored()

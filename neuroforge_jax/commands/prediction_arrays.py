@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from neuroforge_jax.commands.prediction_pieces import ROWS, Piece, Reading
 from neuroforge_jax.commands.prediction_targets import find_targets
 from neuroforge_jax.data.array_sets import target_columns
+from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.data.targets import Targets
 from neuroforge_jax.data.values import is_number, names_of
 from neuroforge_jax.errors import DataError
@@ -61,19 +61,29 @@ def _read_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """The array of an .npy file, mapped, or `x` or `x_test` of an .npz file with its `y`. Raises DataError."""
     try:
-        if path.suffix.lower() == ".npy":
-            return np.atleast_1d(np.load(path, mmap_mode="r", allow_pickle=False)), None
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            rows, right = _choose(path, arrays)
+        with refuse_changes(path):
+            rows, right = _read(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, TypeError, BadZipFile) as error:
-        raise DataError(f"{path}: is no {path.suffix} file of numbers, or a damaged one ({error})") from None
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # a dozen kinds, from zip, zlib and NumPy, which reads a header as Python is read
+        fact = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: is no {path.suffix} file of numbers, or a damaged one ({fact})") from None
     if right is not None and len(right) != len(rows):
         raise DataError(
             f"{path}: holds {len(rows):,} rows, and {len(right):,} targets of them; they must agree"
         )
     return rows, right
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    if path.suffix.lower() == ".npy":
+        return np.atleast_1d(np.load(path, mmap_mode="r", allow_pickle=False)), None
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return _choose(path, arrays)
 
 
 def _choose(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:

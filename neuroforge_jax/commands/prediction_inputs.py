@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from neuroforge_jax.commands.prediction_arrays import ARRAYS, read_arrays
-from neuroforge_jax.commands.prediction_pictures import PICTURES, read_pictures
+from neuroforge_jax.commands.prediction_pictures import read_pictures
 from neuroforge_jax.commands.prediction_pieces import Piece, Reading, RowNames
 from neuroforge_jax.commands.prediction_tables import STANDARD_INPUT, read_table
+from neuroforge_jax.config.endings import PICTURES
 from neuroforge_jax.errors import ConfigError, DataError
 from neuroforge_jax.model.model import FittedModel
 

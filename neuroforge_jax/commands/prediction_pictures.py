@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from neuroforge_jax.commands.prediction_pieces import Piece, Reading
+from neuroforge_jax.config.endings import PICTURES
 from neuroforge_jax.data.targets import Targets
 from neuroforge_jax.errors import DataError
-
-PICTURES = (".png", ".jpg", ".jpeg")
 
 AT_ONCE = 1024
 """Pictures of a piece."""

@@ -117,7 +117,7 @@ class RowNames:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What every reader of inputs goes by. config: how text tables are read."""
+    """What every reader of inputs goes by. config: how tables are read."""
 
     model: FittedModel
     config: DataConfig

@@ -9,6 +9,7 @@ import numpy as np
 
 from neuroforge_jax.commands.prediction_pieces import ROWS, Notes, Piece, Reading
 from neuroforge_jax.commands.prediction_targets import find_targets, find_weights
+from neuroforge_jax.config.endings import COLUMNAR_TABLES
 from neuroforge_jax.data.preprocess import Inputs
 from neuroforge_jax.data.schema import Column, Schema
 from neuroforge_jax.data.targets import Targets
@@ -38,10 +39,10 @@ def read_table(reading: Reading, source: str) -> Iterator[Piece]:
 def _stream(reading: Reading, source: str) -> Iterator["Table"]:
     texts = [] if reading.names.id is None else [reading.names.id]
     path = Path(source).expanduser()
-    if source != STANDARD_INPUT and path.suffix.lower() in (".parquet", ".arrow", ".feather"):
+    if source != STANDARD_INPUT and path.suffix.lower() in COLUMNAR_TABLES:
         from neuroforge_jax.data.readers.columnar import stream_columnar
 
-        return stream_columnar(path, ROWS, texts=texts)
+        return stream_columnar(path, ROWS, texts=texts, missing=reading.config.missing)
     from neuroforge_jax.data.readers.csv import stream_csv
 
     schema = reading.model.schema

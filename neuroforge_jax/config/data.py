@@ -56,7 +56,8 @@ class DataConfig:
     """auto, yes or no: whether the first row of a text file holds the names of the columns (--no-header is no);
     they are column 1, column 2, ... where it does not."""
     missing: tuple[str, ...] = ()
-    """Texts that mean a missing value, besides empty cells, NA, N/A, NaN, null, None and ?."""
+    """Numbers, by their value, and texts that mean a missing value, besides empty cells, NA, N/A, NaN, null, None
+    and ?."""
 
     def __post_init__(self) -> None:
         convert_fields(self)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 
 from neuroforge_jax.config.checks import flag_of
+from neuroforge_jax.config.endings import TEXT_TABLES
 from neuroforge_jax.config.options import RunOptions
 from neuroforge_jax.config.training import TrainConfig
 
@@ -20,6 +21,7 @@ class Circumstances:
     inputs: numbers in a sample. classes: whether classes are predicted, and not numbers. held_out: whether there
     are validation data. pipelined: whether the samples are read while the device trains. saved: whether the run has
     a folder. scaling: of the numbers among the inputs; None where there are none. task, transform: of the target.
+    columns: whether the samples are rows of a table.
     """
 
     inputs: int
@@ -30,6 +32,7 @@ class Circumstances:
     scaling: str | None = "standard"
     task: str = "classification"
     transform: str = "none"
+    columns: bool = False
 
 
 def _has_hidden(config: TrainConfig, _: Circumstances) -> bool:
@@ -67,12 +70,10 @@ CONFIG: dict[str, tuple[Callable[[TrainConfig, Circumstances], bool], str]] = {
 }
 """Field of a TrainConfig → whether it acts, and why it does not. Those that are not here always act."""
 
-TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".gz")
-
 
 def _reads_text(config: TrainConfig, _: Circumstances) -> bool:
     files = filter(None, (config.dataset, config.test, config.validation))
-    return any(file.lower().endswith(TEXT_ENDINGS) for file in files)
+    return any(file.lower().endswith(TEXT_TABLES) for file in files)
 
 
 NO_TEXT_FILE = "no text file is read"
@@ -90,7 +91,10 @@ DATA: dict[str, tuple[Callable[[TrainConfig, Circumstances], bool], str]] = {
     "delimiter": (_reads_text, NO_TEXT_FILE),
     "encoding": (_reads_text, NO_TEXT_FILE),
     "header": (_reads_text, NO_TEXT_FILE),
-    "missing": (_reads_text, NO_TEXT_FILE),
+    "missing": (
+        lambda config, about: about.columns or config.dataset.lower().endswith(".npz"),
+        "no table and no .npz file is read",
+    ),
 }
 """The same of the fields that say what is made of the data; others of them are refused where they cannot act."""
 

@@ -22,6 +22,7 @@ from jaxtyping import Float64
 
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data import cells
+from neuroforge_jax.data.readers.missing import mark_missing
 from neuroforge_jax.data.schema import Column, Schema
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.values import Values, names_of, sort_key, write_number
@@ -67,12 +68,10 @@ def read_column(
     if pa.types.is_string(column.type):
         where = f"{table.name}: column {name!r}"
         return _parse_times(where, column, told) if kind == "time" else _parse_numbers(column, decimal)
-    numbers = _plain_numbers(column)
-    return (
-        _dates_of_digits(numbers)
-        if kind == "time" and are_dates_of_digits(numbers)
-        else Values(kind, numbers)
-    )
+    numbers, said = _finite_numbers(column)
+    if kind == "time":
+        return _dates_of_digits(numbers) if are_dates_of_digits(numbers) else Values("time", numbers)
+    return Values(kind, numbers, said=said)
 
 
 def read_as(schema: Schema, table: Table, names: list[str]) -> dict[str, Values]:
@@ -81,6 +80,7 @@ def read_as(schema: Schema, table: Table, names: list[str]) -> dict[str, Values]
         there = names_of(list(table.columns))
         raise DataError(f"{table.name}: has no column {names_of(missing)}; its columns are {there}")
     known = {column.name: column for column in schema.columns}
+    table, _ = mark_missing(table, schema.missing)
     return {name: _read_like(known[name], table) for name in names}
 
 
@@ -99,7 +99,7 @@ def _infer(column: pa.ChunkedArray, decimal: str) -> Values:
         return Values("time", _plain_numbers(column))
     if pa.types.is_string(kind):
         return _infer_texts(column, decimal)
-    numbers = _plain_numbers(column)
+    numbers, said = _finite_numbers(column)
     if counts_the_rows(numbers):
         return Values("key", numbers)
     # Within one month they could as well be counted.
@@ -109,7 +109,17 @@ def _infer(column: pa.ChunkedArray, decimal: str) -> Values:
         and np.nanmax(numbers) - np.nanmin(numbers) > 31
     ):
         return _dates_of_digits(numbers)
-    return Values("number", numbers)
+    return Values("number", numbers, said=said)
+
+
+def _finite_numbers(column: pa.ChunkedArray) -> tuple[Float64[np.ndarray, " N"], str]:
+    """The numbers, infinite ones NaN, for no mean or scale holds them; and what is said of these."""
+    numbers = _plain_numbers(column)
+    infinite = np.isinf(numbers)
+    if not (count := int(infinite.sum())):
+        return numbers, ""
+    are = "cell is infinite and counts" if count == 1 else "cells are infinite and count"
+    return np.where(infinite, np.nan, numbers), f"{count:,} {are} as missing"
 
 
 def counts_the_rows(numbers: Float64[np.ndarray, " N"]) -> bool:
@@ -253,5 +263,5 @@ def _plain_numbers(column: pa.ChunkedArray) -> Float64[np.ndarray, " N"]:
     """float64, NaN for null; times in seconds since 1970."""
     if pa.types.is_timestamp(column.type):
         whole = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
-        return _plain_numbers(whole.cast(pa.float64())) / 1e6
+        return _plain_numbers(whole.cast(pa.float64(), safe=False)) / 1e6  # from 2255 on not all microseconds
     return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)

@@ -6,7 +6,7 @@ for `auto` too: falling back would hide it.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from neuroforge_jax.config import DataConfig
+from neuroforge_jax.config.endings import TABLES
 from neuroforge_jax.data.download import ARCHIVES, Archive, ArchiveFile, DownloadError, download
 from neuroforge_jax.data.readers.arrays import holds_arrays, load_folder, load_npz
 from neuroforge_jax.data.readers.frames import is_frame, table_of
@@ -29,8 +30,6 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-
-TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".gz", ".parquet", ".arrow", ".feather")
 
 ANY_DATA = ("dataset", "task", "scaling", "class_weight")
 """Fields of a DataConfig that are not for tables alone."""
@@ -52,14 +51,15 @@ def load_dataset(
     config = replace(data, **fields) if isinstance(data, DataConfig) else DataConfig(str(data), **fields)
     # The path is the user's own words: a leading ~ that came quoted is still their home.
     path = Path(config.dataset).expanduser()
-    if path.suffix.lower() in TABLE_ENDINGS:
+    if path.suffix.lower() in TABLES:
         # Only who reads a table needs Arrow.
         from neuroforge_jax.data.tables import load_table
 
         return load_table(path, config)
-    _refuse_fields_of_tables(config)
-    if path.suffix.lower() == ".npz":
-        dataset = load_npz(path, config.task)
+    is_npz = path.suffix.lower() == ".npz"
+    _refuse_fields_of_tables(config, (*ANY_DATA, "missing") if is_npz else ANY_DATA)
+    if is_npz:
+        dataset = load_npz(path, config.task, config.missing)
     elif config.dataset in DATASETS:
         _refuse_regression(config)
         dataset = DATASETS[config.dataset](data_folder(data_dir))
@@ -68,7 +68,7 @@ def load_dataset(
     else:
         raise ConfigError(
             f"{unknown('dataset', config.dataset, DATASETS)}; or give the path of a folder, or of a file: "
-            f"{' '.join(TABLE_ENDINGS)} .npz"
+            f"{' '.join(TABLES)} .npz"
         )
     return dataset.with_weights_of(config.class_weight).with_scaling(config.scaling)
 
@@ -81,14 +81,15 @@ def load_frame(frame: Any, config: DataConfig) -> Dataset:
 
 
 def _load_frame(frame: Any, fields: dict[str, Any]) -> Dataset:
+    from neuroforge_jax.data.readers.missing import read_missing
     from neuroforge_jax.data.tables import make_dataset, read_table, types_of
 
     parts = {part: fields.pop(part) for part in ("test", "validation") if fields.get(part) is not None}
     config = DataConfig(**{**fields, "dataset": "frame"})
-    table = table_of(frame, drop=config.drop)
+    table = read_missing(table_of(frame, drop=config.drop), config.missing)
     like = types_of(table)
     others = {
-        part: table_of(data, f"the {part} frame", config.drop)
+        part: read_missing(table_of(data, f"the {part} frame", config.drop), config.missing)
         if is_frame(data)
         else read_table(Path(data).expanduser(), config, like)
         for part, data in parts.items()
@@ -100,7 +101,8 @@ def _load_any_folder(folder: Path, config: DataConfig) -> Dataset:
     if holds_arrays(folder):
         return load_folder(folder, config.task)
     _refuse_regression(config)
-    from neuroforge_jax.data.readers.images import load_pictures  # with Pillow, which nothing else here needs
+    # With Pillow, which nothing else here needs.
+    from neuroforge_jax.data.readers.picture_folders import load_pictures
 
     return load_pictures(folder)
 
@@ -111,10 +113,10 @@ def _refuse_regression(config: DataConfig) -> None:
         raise ConfigError(f"--task {config.task}: the targets of {config.dataset} are classes; leave it out")
 
 
-def _refuse_fields_of_tables(config: DataConfig) -> None:
+def _refuse_fields_of_tables(config: DataConfig, allowed: Sequence[str]) -> None:
     for field in dataclass_fields(DataConfig):
         value = getattr(config, field.name)
-        if field.name not in ANY_DATA and value != field.default:
+        if field.name not in allowed and value != field.default:
             shown = value if isinstance(value, str) else " ".join(value)
             raise ConfigError(
                 f"--{field.name.replace('_', '-')} {shown}: it is for tables, and the dataset is "

@@ -102,6 +102,7 @@ class Fitted(NamedTuple):
     target_scale: np.ndarray | None = None
 
 
+@np.errstate(invalid="ignore")  # a NaN may be of those that complain
 def fit_inputs(plan: Preprocessor, inputs: Inputs) -> Fitted:
     """Measure training rows, in float64; pictures by their first 10,000."""
     if plan.pixels and inputs.dtype == np.uint8:

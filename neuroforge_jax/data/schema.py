@@ -27,7 +27,7 @@ CYCLES = {"hour": DAY, "weekday": 7 * DAY, "year": 365.2425 * DAY}
 class Column:
     """A column of a table, as plain values.
 
-    kind: one of `columns.KINDS`. role: input, target, id, group, order, weight or left out. levels: of a category,
+    kind: that of its `Values`. role: input, target, id, group, order, weight or left out. levels: of a category,
     by their codes from 1. rest: whether the last of them stands for all that have none. origin: what is subtracted
     from numbers, in float64, before they are float32. missing: share of the training rows. cycles: of a time, the
     names of CYCLES that it is also told as. said: why it is left out, or what was made of its cells.
@@ -92,11 +92,13 @@ class Column:
 class Schema:
     """The columns of a table, in the file's order, and what is predicted from them.
 
+    missing: numbers and texts that the training named as missing values, which they are in later rows too.
     Printed, and at the end of a cell of a notebook, it is a table of the columns.
     """
 
     columns: tuple[Column, ...]
     target: Target
+    missing: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return render_text(self.columns)
@@ -165,13 +167,15 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"columns": [asdict(column) for column in self.columns], "target": asdict(self.target)}
+        columns = [asdict(column) for column in self.columns]
+        return {"columns": columns, "target": asdict(self.target), "missing": list(self.missing)}
 
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> "Schema":
         """The inverse of `to_json`."""
         columns = [Column(**restore_tuples(column)) for column in saved["columns"]]
-        return Schema(tuple(columns), Target(**restore_tuples(saved["target"])))
+        target = Target(**restore_tuples(saved["target"]))
+        return Schema(tuple(columns), target, tuple(saved.get("missing", ())))
 
 
 def _encode(column: Column, values: Values) -> list[np.ndarray]:

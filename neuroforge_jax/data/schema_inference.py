@@ -64,7 +64,7 @@ def infer_schema(columns: Mapping[str, Values], config: DataConfig, target: Targ
             described.append(replace(_describe(name, values, "left out"), said=reason))
         else:
             described.append(_learn(name, values))
-    schema = Schema(tuple(described), target)
+    schema = Schema(tuple(described), target, config.missing)
     if not schema.inputs:
         left = schema.by_role("left out")
         raise DataError(

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 HEADINGS = ("column", "kind", "missing", "becomes", "levels, or what was made of it")
 
 MOST_COLUMNS = 60
-"""That are shown; of more, the others are counted."""
+"""That are shown; of more, those of the roles COUNTED are counted, and the others shown behind."""
+
+COUNTED = ("input", "left out")
 
 LEVELS, LONGEST_LEVEL = 6, 24
 
@@ -30,6 +32,9 @@ class Described(Protocol):
     def kind(self) -> str: ...  # noqa: D102
 
     @property
+    def role(self) -> str: ...  # noqa: D102
+
+    @property
     def missing(self) -> float: ...  # noqa: D102
 
     @property
@@ -44,11 +49,12 @@ class Described(Protocol):
 def make_rows(columns: Sequence[Described]) -> list[tuple[str, ...]]:
     """The cells of each row, as HEADINGS says; names and levels are as they are in the data."""
     rows = [_describe(column) for column in columns[:MOST_COLUMNS]]
-    if others := columns[MOST_COLUMNS:]:
+    rest = columns[MOST_COLUMNS:]
+    if others := [column for column in rest if column.role in COUNTED]:
         kinds = Counter(column.kind for column in others)
         counts = ", ".join(f"{kind}: {count:,}" for kind, count in kinds.items())
         rows.append((f"… and {len(others):,} more", "", "", "", counts))
-    return rows
+    return rows + [_describe(column) for column in rest if column.role not in COUNTED]
 
 
 def _describe(column: Described) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuroforge_jax.config import DataConfig
+from neuroforge_jax.config.endings import COLUMNAR_TABLES
 from neuroforge_jax.data.columns import forced_kind, read_as, read_column
 from neuroforge_jax.data.extremes import describe_extremes, describe_nines
 from neuroforge_jax.data.overlap import check_groups, describe_order
@@ -22,8 +23,6 @@ from neuroforge_jax.data.types import Dataset, Partition, Split, fit, normalize_
 from neuroforge_jax.data.values import SelectedRows, Values, names_of
 from neuroforge_jax.errors import DataError
 
-COLUMNAR_ENDINGS = (".parquet", ".arrow", ".feather")
-
 TEST_SHARE = 0.2
 """Of a table that is split here."""
 
@@ -32,8 +31,8 @@ Columns = Mapping[str, Values]
 
 def read_table(path: Path, config: DataConfig, like: Mapping[str, str] | None = None) -> Table:
     """The table in a file, by the ending of its name. like: how the columns of an earlier file were read."""
-    if path.suffix.lower() in COLUMNAR_ENDINGS:
-        return read_columnar(path, drop=config.drop)
+    if path.suffix.lower() in COLUMNAR_TABLES:
+        return read_columnar(path, config.drop, missing=config.missing)
     return read_csv(path, config, like)
 
 
@@ -85,7 +84,7 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
     read = {part: reader.read(part, other) for part, other in others.items()}
     splits = {"training": train, "validation": read.get("validation"), "test": read.get("test", test)}
     plan = schema.plan("robust" if config.scaling == "auto" else config.scaling)
-    inputs = f"{len(schema.inputs)} of {all_columns} columns"
+    inputs = f"{len(schema.inputs):,} of {all_columns:,} columns"
     dataset = Dataset(
         name,
         train,
@@ -221,6 +220,7 @@ class _Reader:
     def read(self, part: str, table: Table) -> Split:
         """The split of another table."""
         wanted = [*(column.name for column in self.schema.inputs), *self.schema.target.names]
+        self.notes += [f"{table.name}: {note}" for note in table.notes]
         columns: Columns = read_as(self.schema, table, [*wanted, *self.schema.by_role("weight")])
         columns, rows, notes = _without_missing_targets(table, columns, self.schema.target.names)
         self.notes.extend(notes)
@@ -277,4 +277,4 @@ def describe_columns(schema: Schema, scaling: str) -> list[str]:
 
 def _count(count: int, kind: str) -> str:
     plurals = {"number": "numbers", "category": "categories", "time": "times"}
-    return f"{count} {kind if count == 1 else plurals.get(kind, kind)}"
+    return f"{count:,} {kind if count == 1 else plurals.get(kind, kind)}"

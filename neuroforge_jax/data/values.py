@@ -6,16 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int32
 
-KINDS = ("number", "category", "yes/no", "time", "text", "key")
-
 
 @dataclass(frozen=True, eq=False)
 class Values:
     """A column as it is read: numbers, NaN where one is missing, or codes of texts, −1 where one is missing.
 
-    kind: one of KINDS. numbers: float64 [N] of a number or a time (seconds since 1970). codes: i32 [N], indices of
-    `texts`. said: what was made of the cells, where that is not plain. written_as_digits: of times, whether they
-    are numbers such as 20240131.
+    kind: number, category, yes/no, time, text or key. numbers: float64 [N] of a number or a time (seconds since
+    1970). codes: i32 [N], indices of `texts`. said: what was made of the cells, where that is not plain.
+    written_as_digits: of times, whether they are numbers such as 20240131.
     """
 
     kind: str
@@ -89,11 +87,8 @@ def rewrite_number(text: str) -> str:
 
 
 def sort_key(text: str) -> tuple[int, float, str]:
-    """Numbers by their value, before texts by their letters."""
-    try:
-        return (0, float(text), text)
-    except ValueError:
-        return (1, 0.0, text)
+    """Finite numbers by their value, before other texts by their letters: nan is in no order with numbers."""
+    return (0, float(text), text) if is_number(text) else (1, 0.0, text)
 
 
 def names_of(columns: Sequence[str], most: int = 8) -> str:

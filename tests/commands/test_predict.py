@@ -527,6 +527,7 @@ def mistakes(models, folder):
     (folder / "empty").mkdir()
     (folder / "damaged.npz").write_bytes(b"PK\x03\x04 and no more")
     (folder / "bad.npy").write_bytes(b"nothing")
+    (folder / "quote.npy").write_bytes(b"\x93NUMPY\1\0\x10\0{'descr': '<f4, }\n")
     np.save(folder / "wide.npy", np.zeros((2, 5)))
     np.savez(folder / "uneven.npz", x=np.zeros((2, 3), np.uint8), y=np.zeros(3))
     table, arrays = models["table"], models["arrays"]
@@ -541,6 +542,7 @@ def mistakes(models, folder):
         ([arrays, folder / "wide.npy"], 3, "samples have 5 numbers, and the model takes 3"),
         ([arrays, folder / "damaged.npz"], 3, "is no .npz file"),
         ([arrays, folder / "bad.npy"], 3, "is no .npy file"),
+        ([arrays, folder / "quote.npy"], 3, "is no .npy file"),
         ([arrays, folder / "uneven.npz"], 3, "holds 2 rows, and 3 targets of them"),
         ([models["classes"], table, "--id", "name"], 2, "unknown column of --id 'name'"),
         ([arrays, folder / "wide.npy", "--id", "name"], 2, "--id name names a column of a table"),
@@ -610,3 +612,19 @@ def test_imports_stay_light_a_closed_pipe_is_quiet_and_ctrl_c_is_130(models, tmp
         os.kill(process.pid, signal.SIGINT)
         said = process.stderr.read()
     assert (process.returncode, said.splitlines()[0]) == (130, "interrupted"), said
+
+
+def test_an_array_that_changes_while_it_is_read_is_refused(models, ask, tmp_path, monkeypatch):
+    def load_and_touch(file, **options):
+        with path.open("ab") as other:
+            other.write(b"x")
+        return load(file, **options)
+
+    path, load = tmp_path / "rows.npy", np.load
+    np.save(path, np.zeros((2, 3), np.float32))
+    monkeypatch.setattr(np, "load", load_and_touch)
+    code, _, said = ask(predict, models["arrays"], path)
+    assert (code, said) == (
+        3,
+        [f"error: {path}: changed while it was read; try again when nothing writes to it"],
+    )

@@ -5,6 +5,7 @@ from functools import cache
 
 import jax
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -145,13 +146,12 @@ DATA_CASES = {
     "delimiter": ";",
     "encoding": "utf-16",
     "header": "no",
-    "missing": ("unknown",),
 }
 
 
 def test_fields_of_data_that_cannot_act_are_told_and_change_nothing(tmp_path):
     """A Parquet file of categories: nothing is delimited, encoded or scaled."""
-    assert set(DATA_CASES) == set(DATA) <= {field.name for field in fields(nf.DataConfig)}
+    assert {*DATA_CASES, "missing"} == set(DATA) <= {field.name for field in fields(nf.DataConfig)}
     path = tmp_path / "t.parquet"
     towns = ["Rome", "Oslo", "unknown"] * 20
     parquet.write_table(pa.table({"town": towns, "y": ["a", "b"] * 30}), path)
@@ -161,6 +161,19 @@ def test_fields_of_data_that_cannot_act_are_told_and_change_nothing(tmp_path):
         config = nf.TrainConfig(dataset=str(path), **{name: value})
         assert find_idle_fields(config, nf.RunOptions(), about) == {name: DATA[name][1]}
         np.testing.assert_array_equal(nf.load_dataset(config).train.inputs, plain.train.inputs)
+
+
+def test_a_mark_of_missing_values_acts_on_tables_of_every_kind_and_not_on_arrays(tmp_path):
+    columns = {"a": [-999, 1, 2, 3] * 10, "t": ["no", "p", "q", "p"] * 10, "y": ["a", "b"] * 20}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    for source in (str(tmp_path / "t.parquet"), pl.DataFrame(columns)):
+        data = nf.load_dataset(source, missing=("-999.0", "no"))
+        assert [column.missing > 0 for column in data.schema.inputs] == [True, True]
+        assert "--missing -999.0 no: 20 cells count as missing, in 'a', 't'" in data.notes
+    config = nf.TrainConfig(missing="no")
+    assert not any("--missing without" in note for note in notes_of(config, data))
+    on_arrays = find_idle_fields(config, nf.RunOptions(), Circumstances(2, classes=True))
+    assert on_arrays == {"missing": "no table and no .npz file is read"}
 
 
 def test_fields_of_data_that_act_are_not_told(tmp_path):

@@ -97,6 +97,8 @@ def test_nines_that_come_again_are_told(tmp_path):
     assert told.startswith("'b' is -999 in several rows, far from all others")
     assert "--missing=-999" in told
     data = nf.load_dataset(str(tmp_path / "t.csv"), missing=["-999.0"])
-    assert not any("999" in note for note in data.notes)
+    assert [note for note in data.notes if "999" in note] == [
+        f"--missing -999.0: {len(rows[::20])} cells count as missing, in 'b'"
+    ]
     rows[:, 1] = 990 + np.arange(len(rows)) % 20
     assert not any("999" in note for note in nf.load_dataset(write(tmp_path / "u.csv", rows)).notes)

@@ -1,13 +1,17 @@
 """Tables as people have them: what each column is taken for, what is said of it, and what the rows become."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
+import neuroforge_jax as nf
 from neuroforge_jax.data.columns import read_as
 from neuroforge_jax.data.datasets import load_dataset
+from neuroforge_jax.data.readers.frames import table_of
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import ConfigError, DataError
@@ -170,6 +174,14 @@ def test_times_keep_their_seconds_and_are_told_as_circles_where_they_repeat(tabl
         table(csv_of(when=np.arange(200) * 7, y=np.arange(200) % 2), time="when").schema.inputs[0].kind
         == "time"
     )
+
+
+def test_a_date_of_no_end_is_a_time_too(table):
+    """9999-12-31, as open contracts have it, is more microseconds than float64 counts one by one."""
+    days = ["9999-12-31", *(f"2024-01-{day:02}" for day in range(1, 30))]
+    data = table(csv_of(until=days, y=["a", "b"] * 15))
+    assert column_of(data, "until").kind == "time"
+    assert max(row[0] for row in rows_of(data)) > 2e11
 
 
 def test_dates_of_eight_digits_are_times_and_new_rows_are_read_alike(table):
@@ -357,6 +369,55 @@ def test_a_table_with_nothing_to_learn_from_is_one_line(table, text, fields, fac
     assert fact in complaint(table, text, **fields)
 
 
+def test_what_was_named_as_missing_is_so_in_later_rows_too(table):
+    data = table(
+        csv_of(x=[-999, 1, 2, 3] * 10, t=["no", "p", "q", "p"] * 10, y=["a", "b"] * 20),
+        missing=["-999", "no"],
+    )
+    schema = Schema.from_json(json.loads(json.dumps(data.schema.to_json())))
+    later = table_of(pl.DataFrame({"x": ["-999.0", "1.0"], "t": ["q", "no"]}))
+    assert {name: values.missing.tolist() for name, values in read_as(schema, later, ["x", "t"]).items()} == {
+        "x": [True, False],
+        "t": [False, True],
+    }
+
+
+def test_ten_thousand_columns_are_read_shown_and_trained_on(tmp_path):
+    numbers = np.random.default_rng(0).integers(0, 100, (60, 10_000))
+    lines = [f"{','.join(map(str, row))},{'ab'[int(row[9_999] > 50)]}" for row in numbers]
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join([",".join([*(f"gene {at}" for at in range(10_000)), "kind"]), *lines]))
+    data = load_dataset(str(path))
+    assert data.train.inputs.shape == (48, 10_000)
+    assert {tuple(row) for row in rows_of(data)} <= {tuple(row) for row in numbers}
+    shown = repr(data.schema).splitlines()
+    assert len(shown) < 70
+    assert shown[-2].split() == ["…", "and", "9,940", "more", "number:", "9,940"]
+    assert shown[-1].split()[:3] == ["kind", "category", "target"]
+    config = nf.TrainConfig(hidden=(4,), epochs=1, batch_size=16, backend="optimized")
+    assert nf.fit(config, data).test_accuracy is not None
+
+
+@pytest.mark.parametrize("source", ["text", "frame", "parquet"])
+def test_one_column_alone_is_one_line(tmp_path, source):
+    columns = {"x": [1, 2] * 20}
+    (tmp_path / "one.csv").write_text(csv_of(**columns))
+    pl.DataFrame(columns).write_parquet(tmp_path / "one.parquet")
+    data = {"text": str(tmp_path / "one.csv"), "parquet": str(tmp_path / "one.parquet")}
+    with pytest.raises(DataError, match="a target and an input are needed"):
+        load_dataset(data.get(source, pl.DataFrame(columns)))
+
+
+@pytest.mark.parametrize("source", ["text", "frame"])
+def test_infinite_cells_count_as_missing_and_are_counted(table, source):
+    """They made a text file's column one of texts, and a frame's a refusal."""
+    columns = {"x": [np.inf, -np.inf, *map(float, range(38))], "y": ["a", "b"] * 20}
+    data = table(csv_of(**columns)) if source == "text" else load_dataset(pl.DataFrame(columns))
+    assert column_of(data, "x").kind == "number"
+    assert "'x': 2 cells are infinite and count as missing" in data.notes
+    assert sum(np.isnan(row[0]) for row in rows_of(data)) == 2
+
+
 # CASES 10: frames, as they are.
 @pytest.mark.parametrize("library", ["pandas", "polars", "arrow"])
 def test_a_frame_is_the_same_dataset_as_its_file(table, library):
@@ -526,3 +587,9 @@ def test_a_quantity_is_refused_of_data_whose_targets_are_classes(tmp_path):
         np.save(tmp_path / f"{name}_train.npy", array)
         np.save(tmp_path / f"{name}_test.npy", array)
     assert load_dataset(tmp_path, task="regression").target.task == "regression"
+
+
+def test_classes_are_in_the_order_of_their_numbers_and_nan_is_a_text():
+    labels = ["10", "nan", "9", "inf", "2", "x"] * 5
+    frame = pl.DataFrame({"a": list(range(0, 60, 2)), "y": labels})
+    assert load_dataset(frame, task="classification").classes == ("2", "9", "10", "inf", "nan", "x")

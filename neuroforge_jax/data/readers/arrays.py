@@ -3,10 +3,13 @@
 A mapped file is read where it is used and when it is used: a training set may be larger than the memory.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.data.readers.idx import map_idx
 from neuroforge_jax.data.splits import split_80_20
 from neuroforge_jax.data.types import Dataset
@@ -16,17 +19,20 @@ FOUR, TWO = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
 """The names of arrays that come with a split of their own, and of those that are split here."""
 
 
-def load_npz(path: Path, task: str = "auto") -> Dataset:
+def load_npz(path: Path, task: str = "auto", missing: Sequence[str] = ()) -> Dataset:
     """A dataset from the arrays `x_train y_train x_test y_test` of an .npz file, or from `x y`, split 80/20.
 
-    Raises DataError for anything that is no such file; Python objects in it are never unpickled.
+    missing: numbers, as texts, that mean a missing one among the inputs. Raises DataError for anything that is no
+    such file; Python objects in it are never unpickled.
     """
     try:
         # Opened here: np.load leaves a file open that turns out to be no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        with refuse_changes(path), path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             found = sorted(saved.files)
             keys = next((keys for keys in (FOUR, TWO) if set(keys) <= set(found)), ())
             arrays = [saved[key] for key in keys]
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a dozen kinds, from zip, zlib and NumPy's own header
@@ -43,7 +49,22 @@ def load_npz(path: Path, task: str = "auto") -> Dataset:
     for key, values in zip(keys, arrays, strict=True):
         if not isinstance(values, np.ndarray) or values.ndim == 0:
             raise DataError(f"{path}: {key} is no array of samples; its first axis must be the samples")
-    if keys == FOUR:
+    if not missing:
+        return _make_dataset(path, arrays, task)
+    from neuroforge_jax.data.readers.missing import mark_array, tell_missing  # with pyarrow
+
+    marked = [
+        mark_array(values, missing) if key[0] == "x" else (values, 0)
+        for key, values in zip(keys, arrays, strict=True)
+    ]
+    dataset = _make_dataset(path, [values for values, _ in marked], task)
+    told = tell_missing(missing, sum(count for _, count in marked))
+    return replace(dataset, notes=(*dataset.notes, told))
+
+
+def _make_dataset(path: Path, arrays: Sequence[np.ndarray], task: str) -> Dataset:
+    """Of four arrays with their split, or of two, which are split."""
+    if len(arrays) == len(FOUR):
         samples = f"{len(arrays[0]):,} training and {len(arrays[2]):,} test samples"
         return Dataset.from_arrays(*arrays, name=path.name, task=task, origin=samples)
     x, y = arrays
@@ -86,16 +107,14 @@ def _find(folder: Path, key: str) -> Path:
 
 
 def _map(path: Path) -> np.ndarray:
-    if path.suffix == ".idx":
-        return map_idx(path)
     try:
-        with path.open("rb") as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise DataError(f"{path}: is no .npy file; write it with numpy.save")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with refuse_changes(path):
+            array = map_idx(path) if path.suffix == ".idx" else _map_npy(path)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:
+    except Exception as error:  # NumPy reads the header as Python is read, whose errors these are too
         if "object" in str(error).lower():
             raise DataError(
                 f"{path}: holds Python objects, which are never read; save plain numbers"
@@ -104,3 +123,10 @@ def _map(path: Path) -> np.ndarray:
     if array.ndim == 0:
         raise DataError(f"{path}: is no array of samples; its first axis must be the samples")
     return array
+
+
+def _map_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise DataError(f"{path}: is no .npy file; write it with numpy.save")
+    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,12 +1,13 @@
 """The columns of a block of rows: float64 where every cell is a plain number, else text.
 
 Arrow splits the rows into cells. Every cell is a string first, and numbers are made of a column at a time: Arrow's
-own conversion compares with the marks of missing values before it leaves blanks out, and takes `01234`, `inf` and
-`nan` for numbers.
+own conversion compares with the marks of missing values before it leaves blanks out, and takes `01234` and `nan`
+for numbers. `inf`, `-Infinity` and `1e400` are infinite numbers; what becomes of them is decided with the columns.
 """
 
-from collections.abc import Set
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,8 @@ from neuroforge_jax.errors import DataError
 
 PLAIN = {mark: b"0123456789+-eE" + mark.encode() for mark in ".,"}
 """Bytes of plain numbers, by their decimal mark."""
+INFINITE = b"inftyINFTY"
+"""Letters of infinite numbers."""
 BLANKS = np.zeros(256, bool)
 BLANKS[[*b" \t\r\n\v\f", *range(128, 256)]] = True
 """Bytes that may be, or be part of, a blank at the end of a cell."""
@@ -56,6 +59,15 @@ class BlockParser:
     name: str
     layout: Layout
     zeros: frozenset[str] = frozenset()
+    _marked: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def marked(self) -> Counter[str]:
+        """How many cells of each column are missing by a mark that the user named."""
+        counts = Counter[str]()
+        for (name, _), count in self._marked.items():
+            counts[name] += count
+        return counts
 
     def parse(
         self, block: Block, texts: Set[str] = frozenset(), only: Set[str] = frozenset()
@@ -69,6 +81,8 @@ class BlockParser:
         columns = {}
         for name, chunked in zip(table.column_names, table.columns, strict=True):
             column = chunked.combine_chunks() if chunked.num_chunks != 1 else chunked.chunk(0)
+            if self._named_marks is not None:
+                self._marked[name, block.line] = self._count_marks(column)
             numbers = None if name in texts else self._numbers(column, zeros=name in self.zeros)
             columns[name] = self._texts(column) if numbers is None else numbers
         return columns
@@ -127,13 +141,17 @@ class BlockParser:
             column = pc.utf8_trim_whitespace(column)
         return _empty_where(column, pc.is_in(column, value_set=self._marks))
 
+    def _count_marks(self, column: pa.StringArray) -> int:
+        """How many cells the user has named as missing."""
+        return pc.is_in(pc.utf8_trim_whitespace(column), value_set=self._named_marks).true_count
+
     def _numbers(self, column: pa.StringArray, *, zeros: bool) -> pa.DoubleArray | None:
         """None where a cell is neither a plain number nor missing."""
         decimal = self.layout.dialect.decimal
         plain = PLAIN[decimal]
         if self._marks_are_plain or _content(column).translate(None, plain):
             column = self._texts(column)
-            if _content(column).translate(None, plain):
+            if _content(column).translate(None, plain + INFINITE):
                 return None
         else:
             _, offsets = _buffers(column)
@@ -142,23 +160,30 @@ class BlockParser:
         if not zeros and _has_leading_zeros(column):
             return None
         try:
-            numbers = pc.cast(_with_points(column) if decimal == "," else column, pa.float64())
+            return pc.cast(_with_points(column) if decimal == "," else column, pa.float64())
         except pa.ArrowInvalid:
             return None
-        return None if pc.any(pc.is_inf(numbers)).as_py() else numbers
 
     @cached_property
     def _marks(self) -> pa.StringArray:
-        # pa.array would import pandas, where that is installed, which takes a quarter of a second.
-        marks = [mark.encode() for mark in sorted(self.layout.marks)]
-        offsets = np.cumsum([0, *map(len, marks)], dtype=np.int32)
-        return pa.StringArray.from_buffers(len(marks), pa.py_buffer(offsets), pa.py_buffer(b"".join(marks)))
+        return _string_array(self.layout.marks)
+
+    @cached_property
+    def _named_marks(self) -> pa.StringArray | None:
+        return _string_array(self.layout.named_marks) if self.layout.named_marks else None
 
     @cached_property
     def _marks_are_plain(self) -> bool:
         """Whether a mark of a missing value may look like a number, as -999 does."""
         plain = PLAIN[self.layout.dialect.decimal]
         return any(mark and not mark.encode().translate(None, plain) for mark in self.layout.marks)
+
+
+def _string_array(texts: Iterable[str]) -> pa.StringArray:
+    # pa.array would import pandas, where that is installed, which takes a quarter of a second.
+    content = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, content)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(content), pa.py_buffer(offsets), pa.py_buffer(b"".join(content)))
 
 
 def _buffers(column: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ has come so far is. What lies in a file is checked before it is used: an offset 
 
 import os
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ import pyarrow.types as kinds
 
 from neuroforge_jax.data.readers.arrow import check_names, is_text, table_of_arrow
 from neuroforge_jax.data.readers.arrow_sizes import batch_sizes
+from neuroforge_jax.data.readers.changes import refuse_changes
+from neuroforge_jax.data.readers.missing import mark_missing, read_missing
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import DataError
 from neuroforge_jax.system.memory import free_bytes, text
@@ -35,11 +37,12 @@ OTHERS = {
 }  # fmt: skip
 
 
-def read_columnar(path: Path, drop: Collection[str] = ()) -> Table:
+def read_columnar(path: Path, drop: Collection[str] = (), *, missing: Sequence[str] = ()) -> Table:
     """The table in a Parquet, Arrow or Feather file, whatever its name.
 
-    drop: columns that are not read, and are missing in every row. Raises DataError, in one line, for a file that is
-    none of these, damaged, cut short or encrypted, without columns or rows, or larger than the memory.
+    drop: columns that are not read, and are missing in every row. missing: numbers and texts that mean a missing
+    value, how many of which there are a note says. Raises DataError, in one line, for a file that is none of these,
+    damaged, cut short or encrypted, without columns or rows, or larger than the memory.
     """
     with _open(path) as source:
         # What is dropped is part of the claim, so that only reading tells the size of the rest.
@@ -49,11 +52,16 @@ def read_columnar(path: Path, drop: Collection[str] = ()) -> Table:
             size += _bytes_read(batch)
             source.check_memory(size)
             batches.append(batch)
-        return source.table(batches, drop)
+        return read_missing(source.table(batches, drop), missing)
 
 
 def stream_columnar(
-    path: Path, rows: int, drop: Collection[str] = (), *, texts: Collection[str] = ()
+    path: Path,
+    rows: int,
+    drop: Collection[str] = (),
+    *,
+    texts: Collection[str] = (),
+    missing: Sequence[str] = (),
 ) -> Iterator[Table]:
     """The same table in pieces of at most `rows` rows, in order: for files larger than the memory.
 
@@ -66,7 +74,7 @@ def stream_columnar(
         for batch in source.batches(rows, drop):
             source.check_memory(_bytes_read(batch))
             empty = False
-            yield source.table([_write_digits(batch, texts)], drop)
+            yield mark_missing(source.table([_write_digits(batch, texts)], drop), missing)[0]
         if empty:
             yield source.table([], drop, empty=True)
 
@@ -155,7 +163,7 @@ def _open(path: Path) -> Iterator[_Source]:
         # Asked before opening: opening a pipe would wait for its writer.
         if not path.is_file():
             raise DataError(f"{path}: is not there, or is not a file")
-        with path.open("rb") as file:
+        with refuse_changes(path), path.open("rb") as file:
             yield _source(path, file)
     except DataError:
         raise
@@ -201,10 +209,11 @@ def _source(path: Path, file: BinaryIO) -> _Source:
     if start[:6] == b"ARROW1" and end != b"ARROW1":
         raise DataError(f"{path}: is an Arrow file that is cut short; write it again")
     if start[:4] == b"FEA1":
-        # Arrow's reader of these crashes where they are damaged, and its newer versions have none.
+        # Arrow's reader of these crashes where they are damaged, and is to be removed.
         raise DataError(
-            f"{path}: is a file of the first Feather, which is not read; write it again, with pyarrow: "
-            "feather.write_feather(feather.read_table(OLD), NEW)"
+            f"{path}: is a Feather file of version 1, which is not read; write it again as version 2: python -c "
+            f'"from pyarrow.feather import read_table, write_feather; write_feather(read_table({path.name!r}), '
+            f'{path.stem + "-2.feather"!r})"'
         )
     # An Arrow file is a stream behind eight bytes, with a table of contents behind it.
     begin = 8 if start[:6] == b"ARROW1" else 0

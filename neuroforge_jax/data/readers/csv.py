@@ -18,6 +18,7 @@ from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.readers.block_parser import BlockParser
 from neuroforge_jax.data.readers.blocks import Block, cut_blocks
 from neuroforge_jax.data.readers.layout import find_layout
+from neuroforge_jax.data.readers.missing import mark_missing, read_missing
 from neuroforge_jax.data.readers.source import TextSource, open_text
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import DataError
@@ -36,11 +37,11 @@ def read_csv(path: Path, config: DataConfig, like: Mapping[str, str] | None = No
     """The table in a text file.
 
     A column is float64 where every cell that is not missing is a plain number in the file's notation (`007` is
-    none), else string, without blanks at the ends of cells. like: "number" or "text" by the name of a column, where
-    the file must be read as an earlier one was: a column of texts is one here too, one of numbers if it can be; a
-    file without a header, of as many columns, takes the names in their order. Raises DataError for what is no
-    table, with the line where there is one, and for one that does not fit into memory; ConfigError for an encoding
-    or a delimiter that cannot be one.
+    none) or infinite, else string, without blanks at the ends of cells. like: "number" or "text" by the name of a
+    column, where the file must be read as an earlier one was: a column of texts is one here too, one of numbers if
+    it can be; a file without a header, of as many columns, takes the names in their order. Raises DataError for
+    what is no table, with the line where there is one, and for one that does not fit into memory; ConfigError for
+    an encoding or a delimiter that cannot be one.
     """
     like = like or {}
     with open_text(path, config.encoding) as source:
@@ -51,7 +52,7 @@ def read_csv(path: Path, config: DataConfig, like: Mapping[str, str] | None = No
     if sum(map(_rows, batches)) == 0:
         raise DataError(f"{path}: has a header and no rows")
     columns = {name: pa.chunked_array([batch[name] for batch in batches]) for name in parser.layout.names}
-    return _table(parser, columns)
+    return read_missing(_table(parser, columns), config.missing, parser.marked)
 
 
 def stream_csv(
@@ -74,7 +75,8 @@ def stream_csv(
             # Of no rows there is one piece, if they are all.
             for start in range(0, _rows(batch) or int(batch is first), rows):
                 piece = {name: pa.chunked_array([batch[name].slice(start, rows)]) for name in names}
-                yield Table(source.name, piece, _notes(layout.facts), layout.dialect.decimal)
+                table = Table(source.name, piece, _notes(layout.facts), layout.dialect.decimal)
+                yield mark_missing(table, config.missing)[0]
 
 
 def _parser(source: TextSource, config: DataConfig, like: Mapping[str, str]) -> BlockParser:
@@ -91,7 +93,8 @@ def _parse_blocks(
 ) -> Iterator[Columns]:
     """What `parse` makes of each block and its number, in their order, on all cores."""
     size = max(BLOCK_BYTES, BLOCK_BYTES_A_COLUMN * len(parser.layout.names))
-    blocks = enumerate(cut_blocks(source.name, source.chunks(), parser.layout.dialect, size))
+    chunks = source.without(parser.layout.skipped).chunks()
+    blocks = enumerate(cut_blocks(source.name, chunks, parser.layout.dialect, size))
     first = list(islice(blocks, 2))
     if len(first) == 1:
         yield parse(*first[0])

@@ -25,9 +25,12 @@ QUOTED = '"[^"]*+(?:""[^"]*+)*+"'
 """A quoted cell, up to the quote that closes it; nothing where none does."""
 
 NUMBERS = {
-    mark: re.compile(rf"[+-]?(?:\d+(?:[{mark}]\d*)?|[{mark}]\d+)(?:[eE][+-]?\d+)?", re.ASCII) for mark in ".,"
+    mark: re.compile(
+        rf"[+-]?(?:(?:\d+(?:[{mark}]\d*)?|[{mark}]\d+)(?:e[+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE
+    )
+    for mark in ".,"
 }
-"""A plain number, by its decimal mark."""
+"""A plain number, or an infinite one, by its decimal mark."""
 NUMBER_LIKE = re.compile(r"[+-]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 """A number in some notation."""
 DECIMALS = {
@@ -150,7 +153,7 @@ def find_dialect(start: str, whole: bool, config: DataConfig) -> tuple[Dialect, 
     start: of the text, a megabyte or less; whole: whether that is all. What `config` says is not looked for. Raises
     ConfigError for a delimiter that cannot be one.
     """
-    newline = "\n" if "\n" in start or "\r" not in start else "\r"
+    newline = find_newline(start)
     few = _beginning(start if whole else start[: start.rfind(newline) + 1], newline)
     whole = whole and len(few) == len(start)
     found = [
@@ -168,6 +171,11 @@ def find_dialect(start: str, whole: bool, config: DataConfig) -> tuple[Dialect, 
         best = max(found, key=lambda candidate: (candidate.width > 1, candidate.share))
     decimal = config.decimal or _find_decimal(start, best.dialect.delimiter)
     return Dialect(**{**vars(best.dialect), "decimal": decimal}), best.rows
+
+
+def find_newline(text: str) -> str:
+    """The last character of a line."""
+    return "\n" if "\n" in text or "\r" not in text else "\r"
 
 
 def _beginning(start: str, newline: str) -> str:

@@ -1,38 +1,40 @@
 """What a text table consists of: its dialect, the names of its columns, and whether the first row holds them."""
 
 import codecs
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from neuroforge_jax.config import DataConfig
-from neuroforge_jax.data.readers.dialect import DELIMITERS, NUMBERS, Dialect, Row, find_dialect
+from neuroforge_jax.data.readers.dialect import DELIMITERS, Dialect, Row, find_dialect
+from neuroforge_jax.data.readers.header import HeaderJudge, tidy_name
+from neuroforge_jax.data.readers.missing import Marks
+from neuroforge_jax.data.readers.preamble import find_preamble
 from neuroforge_jax.data.readers.source import TextSource
 from neuroforge_jax.errors import DataError
 
 MARKS = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
 """Cells that mean a missing value, when blanks around them are left out."""
-MIN_NUMBERS = 3
-"""So many whole numbers, each one more than the last, are headings."""
-
-WHOLE = re.compile("[0-9]{1,9}")
+MOST_UNITS = 4
+"""That a note shows."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """dialect: how the cells are written. marks: texts of a missing value. names: a name a column; of a column
-    without one it is `column 3`. unnamed: positions of those. has_header: whether the first row holds the names.
-    facts: what is not as in the plain case, commas, points, UTF-8 and a header, for a note.
+    """dialect: how the cells are written. marks: texts of a missing value. named_marks: those of them that the user
+    named. names: a name a column; of a column without one it is `column 3`. unnamed: positions of those.
+    has_header: whether the first row holds the names. facts: what is not as in the plain case, commas, points,
+    UTF-8 and a header, for a note. skipped: lines, from 1, that are no rows: comments, units.
     """
 
     dialect: Dialect
     marks: frozenset[str]
+    named_marks: frozenset[str]
     names: tuple[str, ...]
     unnamed: frozenset[int]
     has_header: bool
     facts: tuple[str, ...]
+    skipped: frozenset[int] = frozenset()
 
 
 def find_layout(source: TextSource, config: DataConfig, like: Mapping[str, str]) -> Layout:
@@ -41,25 +43,22 @@ def find_layout(source: TextSource, config: DataConfig, like: Mapping[str, str])
     like: "number" or "text" by the name of a column, of a file that this one should be as. Raises DataError where
     there is no table, ConfigError for a delimiter that cannot be one.
     """
-    start = source.start.decode("utf-8", "ignore")  # a character at its end may be cut
-    dialect, rows = find_dialect(start, source.whole, config)
-    if not source.whole and not rows:
-        raise DataError(f"{source.name}: its first row does not end within a megabyte; is it no table?")
+    text = source.start.decode("utf-8", "ignore")  # a character at its end may be cut
+    dialect, rows = find_dialect(text, source.whole, config)
     if not rows:
-        raise DataError(
-            f"{source.name}: is empty; a header with the names of the columns and rows are needed"
-        )
+        raise _no_rows(source)
+    preamble = find_preamble(text, rows, config)
+    skipped = frozenset(range(1, preamble.lines + 1))
+    if skipped:
+        text = source.without(skipped).start.decode("utf-8", "ignore")
+        dialect, rows = find_dialect(text, source.whole, config)
     _refuse_title(source.name, rows)
-    marks = frozenset(MARKS) | {mark.strip() for mark in config.missing}
+    missing = Marks(config.missing, dialect.decimal).texts
     cells = [[cell.strip() for cell in row.cells] for row in rows]
-    judge = _HeaderJudge(cells, dialect.decimal, marks)
-    has_header = config.header == "yes" if config.header != "auto" else judge.find_header(like)
-    if has_header:
-        names, header_fact = _header_names(cells, judge)
-    else:
-        names, header_fact = _invent_names(len(cells[0]), list(like))
-    unnamed = frozenset(at for at, name in enumerate(names) if not name)
-    names = [name or f"column {at}" for at, name in enumerate(names, 1)]
+    judge = HeaderJudge(cells, dialect.decimal, frozenset(MARKS) | missing)
+    headings = _find_headings(judge, preamble.headings, config, like)
+    unnamed = frozenset(at for at, name in enumerate(headings.names) if not name)
+    names = [name or f"column {at}" for at, name in enumerate(headings.names, 1)]
     _refuse_twins(source.name, names)
     empty = {at for at in unnamed if not any(row[at] for row in cells[1:] if at < len(row))}
     if len(names) - len(empty) < 2 and not set(names) & set(like):
@@ -67,14 +66,23 @@ def find_layout(source: TextSource, config: DataConfig, like: Mapping[str, str])
             f"{source.name}: has one column only, {_shorten(names[0])}, when {_plural(dialect)} separate cells; a "
             "target and an input are needed, or another --delimiter"
         )
+    units, units_fact = _find_units(rows, judge, names, like) if headings.in_row else (frozenset(), "")
     return Layout(
         dialect,
-        marks,
+        judge.marks,
+        missing - frozenset(MARKS),
         tuple(names),
         unnamed,
-        has_header,
-        _facts(dialect, source.encoding, header_fact),
+        headings.in_row,
+        tuple(filter(None, (_describe(dialect, source.encoding), preamble.fact, headings.fact, units_fact))),
+        skipped | units,
     )
+
+
+def _no_rows(source: TextSource) -> DataError:
+    if not source.whole:
+        return DataError(f"{source.name}: its first row does not end within a megabyte; is it no table?")
+    return DataError(f"{source.name}: is empty; a header with the names of the columns and rows are needed")
 
 
 def _refuse_title(name: str, rows: Sequence[Row]) -> None:
@@ -90,105 +98,64 @@ def _refuse_title(name: str, rows: Sequence[Row]) -> None:
 
 
 @dataclass(frozen=True)
-class _HeaderJudge:
-    """Whether the first of some rows holds the names of the columns, or is a row as the others are."""
+class _Headings:
+    """names: of the columns, empty where one has none. in_row: whether the first row is these. fact: for a note."""
 
-    cells: Sequence[Sequence[str]]
-    decimal: str
-    marks: frozenset[str]
-
-    def find_header(self, like: Mapping[str, str]) -> bool:
-        """The first of these that applies to the first row decides:
-
-        1. Its cells are different, and most are names of the file that this one should be as: a header.
-        2. It has as many cells as that file has columns, each of its column's kind, numbers among them: no header.
-        3. Its numbers are three or more and whole, from left to right each one more than the last, and the next row
-           does not go on with them: a header, as of tables whose columns are numbered.
-        4. It is the only row: a header if it has no number.
-        5. Of the columns that hold numbers below it, no fewer are headed by a text than by a number: a header, for
-           a text there is no row; else no header.
-        6. One of its cells occurs again below, or is written as most below it are (`12%` above `9%`): no header.
-        7. Else: a header.
-        """
-        first, below = self.cells[0], self.cells[1:]
-        names = list(filter(None, map(_name, first)))
-        known = set(names) & set(like)
-        if len(set(names)) == len(names) and 2 * len(known) > min(len(names), len(like)) > 0:
-            return True
-        if len(first) == len(like) and self._fit(first, like.values()):
-            return False
-        if self.find_count():
-            return True
-        columns = [[row[at] for row in below if at < len(row)] for at in range(len(first))]
-        numeric = [at for at, column in enumerate(columns) if self._numeric(column)]
-        if not below:
-            return not any(map(self.is_number, first))
-        titled = sum(not self.is_number(first[at]) and first[at] not in self.marks for at in numeric)
-        numbered = sum(self.is_number(first[at]) for at in numeric)
-        if titled or numbered:
-            return titled >= numbered
-        return not any(_is_among(cell, column) for cell, column in zip(first, columns, strict=True))
-
-    def find_count(self) -> tuple[str, str] | None:
-        """The first and last of the whole numbers that head the columns, each one more than the last."""
-        numbers = [cell for cell in self.cells[0] if self.is_number(cell)]
-        if len(numbers) < MIN_NUMBERS or not all(map(WHOLE.fullmatch, numbers)) or len(self.cells) < 2:
-            return None
-        next_number = next(filter(WHOLE.fullmatch, self.cells[1]), "")
-        counted = [*map(int, numbers)]
-        goes_on = next_number == str(counted[-1] + 1)
-        if goes_on or any(after != before + 1 for before, after in pairwise(counted)):
-            return None
-        return numbers[0], numbers[-1]
-
-    def is_number(self, cell: str) -> bool:
-        """Whether it is a plain number in the file's notation."""
-        return NUMBERS[self.decimal].fullmatch(cell) is not None
-
-    def _numeric(self, column: Iterable[str]) -> bool:
-        present = [cell for cell in column if cell not in self.marks]
-        return bool(present) and all(map(self.is_number, present))
-
-    def _fit(self, cells: Sequence[str], kinds: Iterable[str]) -> bool:
-        """Whether the cells in columns of numbers are numbers, where they are not missing."""
-        return self._numeric(cell for cell, kind in zip(cells, kinds, strict=True) if kind == "number")
+    names: Sequence[str]
+    in_row: bool
+    fact: str = ""
 
 
-def _is_among(cell: str, column: Sequence[str]) -> bool:
-    """Whether a cell occurs in a column, or has figures and is written as more than half of its cells are."""
-    if not cell or not column:
-        return False
-    shape = _shape(cell)
-    alike = "0" in shape and 2 * sum(_shape(other) == shape for other in column) > len(column)
-    return alike or cell in column
+def _find_headings(
+    judge: HeaderJudge, above: Sequence[str], config: DataConfig, like: Mapping[str, str]
+) -> _Headings:
+    """above: the names that a comment holds."""
+    if above:
+        return _Headings(list(map(tidy_name, above)), in_row=False)
+    if config.header == "yes" or (config.header == "auto" and judge.find_header(like)):
+        return _Headings(*_header_names(judge))
+    return _Headings(*_invent_names(len(judge.cells[0]), list(like)))
 
 
-def _shape(cell: str) -> str:
-    """`$ 1,005` is `$ 0,0`: runs of figures, and of letters, are one."""
-    kinds = ["0" if letter.isdecimal() else "a" if letter.isalpha() else letter for letter in cell]
-    return "".join(kind for at, kind in enumerate(kinds) if at == 0 or kind != kinds[at - 1])
-
-
-def _header_names(cells: Sequence[Sequence[str]], judge: _HeaderJudge) -> tuple[list[str], str]:
-    names = [_name(cell) for cell in cells[0]]
+def _header_names(judge: HeaderJudge) -> tuple[list[str], bool, str]:
+    names, below = [tidy_name(cell) for cell in judge.cells[0]], judge.cells[1:]
     # Each line but the header ends in a delimiter.
-    if len(cells) > 1 and all(len(row) == len(names) + 1 and not row[-1] for row in cells[1:]):
+    if below and all(len(row) == len(names) + 1 and not row[-1] for row in below):
         names.append("")
     if counted := judge.find_count():
-        return names, f"headings are the numbers {counted[0]} to {counted[1]}"
+        return names, True, f"headings are the numbers {counted[0]} to {counted[1]}"
     odd = next(filter(judge.is_number, names), "")
-    return names, f"the first row is taken for the header, with {_shorten(odd)} as a name" if odd else ""
+    fact = f"the first row is taken for the header, with {_shorten(odd)} as a name" if odd else ""
+    return names, True, fact
 
 
-def _invent_names(width: int, like: Sequence[str]) -> tuple[list[str], str]:
+def _find_units(
+    rows: Sequence[Row], judge: HeaderJudge, names: Sequence[str], like: Mapping[str, str]
+) -> tuple[frozenset[int], str]:
+    """The lines of a row of units below the header, and what is said of it, or of texts where numbers should be."""
+    if len(rows) > 1 and len(rows[1].cells) != len(names):
+        return frozenset(), ""  # it is refused later, with its line
+    known = [at for at, name in enumerate(names) if like.get(name) == "number"]
+    units, odd = judge.find_units(known)
+    if units:
+        line, after = rows[1].line, rows[2].line
+        shown = ", ".join(map(_show_unit, units[:MOST_UNITS])) + (", …" if len(units) > MOST_UNITS else "")
+        return frozenset(range(line, after)), f"line {line} is skipped: it holds units ({shown})"
+    if not odd or known:
+        return frozenset(), ""
+    cell, name = _shorten(judge.cells[1][odd[0]]), _shorten(names[odd[0]])
+    return frozenset(), f"line {rows[1].line} has {cell} in {name}, and the rows below have numbers"
+
+
+def _show_unit(text: str) -> str:
+    return text if text.isprintable() and len(text) <= 20 else _shorten(text)
+
+
+def _invent_names(width: int, like: Sequence[str]) -> tuple[list[str], bool, str]:
     names = [f"column {at}" for at in range(1, width + 1)]
     if len(like) == width and like != names:
-        return list(like), "no header: columns are named, in order, as those that it is read like"
-    return names, f"no header: columns are {names[0]} … {names[-1]}"
-
-
-def _name(cell: str) -> str:
-    return " ".join(cell.split())
+        return list(like), False, "no header: columns are named, in order, as those that it is read like"
+    return names, False, f"no header: columns are {names[0]} … {names[-1]}"
 
 
 def _refuse_twins(file: str, names: Sequence[str]) -> None:
@@ -208,7 +175,7 @@ def _plural(dialect: Dialect) -> str:
     return DELIMITERS.get(dialect.delimiter, f"characters {dialect.delimiter!r}")
 
 
-def _facts(dialect: Dialect, encoding: str, header: str) -> tuple[str, ...]:
+def _describe(dialect: Dialect, encoding: str) -> str:
     read = [
         _plural(dialect) if dialect.delimiter != "," else "",
         "decimal commas" if dialect.decimal == "," else "",
@@ -216,5 +183,4 @@ def _facts(dialect: Dialect, encoding: str, header: str) -> tuple[str, ...]:
         "quotes as they are" if not dialect.quote else "",
         "" if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii") else encoding,
     ]
-    how = f"read with {', '.join(filter(None, read))}" if any(read) else ""
-    return tuple(filter(None, (how, header)))
+    return f"read with {', '.join(filter(None, read))}" if any(read) else ""

@@ -6,17 +6,17 @@ Nothing is read before it is asked for, so that a file of any size passes throug
 """
 
 import codecs
-import os
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.errors import ConfigError, DataError
 
 START_BYTES = 2**20
@@ -40,6 +40,7 @@ MAGIC = {
     b"SQLite format 3": "an SQLite database; export a table of it as CSV",
     b"PAR1": "a Parquet file; name it .parquet",
     b"ARROW1": "an Arrow file; name it .arrow",
+    b"FEA1": "a Feather file; name it .feather",
     b"\x89HDF": "an HDF5 file",
     b"\x93NUMPY": "a NumPy array",
     b"\x1f\x8b": "gzip within gzip; unpack it once",
@@ -69,6 +70,16 @@ class TextSource:
     whole: bool
     rest: Iterator[bytes]
 
+    def without(self, lines: Set[int]) -> "TextSource":
+        """The same, with these lines of its start empty, from 1, so that the others keep their numbers."""
+        if not lines:
+            return self
+        newline = b"\n" if b"\n" in self.start or b"\r" not in self.start else b"\r"
+        rows = self.start.split(newline, max(lines))
+        for line in lines:
+            rows[line - 1] = b"\r" if rows[line - 1].endswith(b"\r") else b""
+        return replace(self, start=newline.join(rows))
+
     def chunks(self) -> Iterator[bytes]:
         """All of it, once."""
         return chain([self.start], self.rest)
@@ -95,17 +106,10 @@ def open_text(origin: Path | BinaryIO, encoding: str | None = None) -> Iterator[
         if not stat.S_ISREG(kind):
             what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
             raise DataError(f"{origin}: is {what}; a text file with a table is needed here")
-        with origin.open("rb") as file:
-            before = _identity(os.fstat(file.fileno()))
+        with refuse_changes(origin), origin.open("rb") as file:
             yield _text_source(name, _pieces(file), encoding)
-        if _identity(origin.stat()) != before:
-            raise DataError(f"{origin}: changed while it was read; try again when nothing writes to it")
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from None
-
-
-def _identity(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_encoding(encoding: str) -> None:

@@ -18,6 +18,7 @@ from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.readers.csv import read_csv, stream_csv
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import DataError
+from tests.data.readers.damage import damage
 
 SEEDS = (
     b"mass,colour,kind\r\n1.5,red,apple\r\n2,green,pear\r\n,NA,?\r\n" * 3,
@@ -32,30 +33,12 @@ SEEDS = (
     b"\xef\xbb\xbf1,2,3,4\n5,6,7,8\n1e400,inf,nan,+1\n",
     gzip.compress(b"a,b\n1,2\n3,4\n" * 20, mtime=0),
     b"a,b,\n1,2,\n3,4,\n",
+    b"# made by hand\n\nstation: Rome, EU\nday,mass,size\n,kg,m2\n2024-01-01,1,2\n2024-01-02,3,inf\n" * 2,
+    b"# x y\n1 2\n3 4\n",
 )
 PIECES = (b'"', b"'", b",", b";", b"\t", b"\n", b"\r", b"\0", b" ", b"\xff", b"\xc3", b"1", b"-", b"e", b"NA",
-          b'""', b"\r\n", b"1,5", b"007", b"\x1f\x8b", b"\xff\xfe", b"PK\3\4", b'","', b'", "')  # fmt: skip
-
-
-def mutate(rng: random.Random) -> bytes:
-    data = bytearray(rng.choice(SEEDS))
-    for _ in range(rng.randint(1, 8)):
-        at, end = sorted(rng.randint(0, len(data)) for _ in range(2))
-        kind = rng.randrange(6)
-        if kind == 0:
-            data[at:at] = rng.choice(PIECES) * rng.choice((1, 1, 1, 50))
-        elif kind == 1:
-            del data[at:end]
-        elif kind == 2:
-            data[at:at] = data[at:end]
-        elif kind == 3 and data:
-            data[at % len(data)] = rng.randrange(256)
-        elif kind == 4:
-            data[at : at + 1] = rng.choice(PIECES)
-        else:
-            other = rng.choice(SEEDS)
-            data[at:at] = other[: rng.randint(0, len(other))]
-    return bytes(data)
+          b'""', b"\r\n", b"1,5", b"007", b"\x1f\x8b", b"\xff\xfe", b"PK\3\4", b'","', b'", "',
+          b"#", b"\n#", b"kg")  # fmt: skip
 
 
 def fuzz(seed: int, count: int) -> int:
@@ -66,7 +49,7 @@ def fuzz(seed: int, count: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         for at in range(count):
-            content = mutate(rng)
+            content = damage(rng, SEEDS, PIECES)
             path.write_bytes(content)
             try:
                 table = read_csv(path, DataConfig())

@@ -36,6 +36,25 @@ def test_an_npz_with_four_arrays_keeps_its_split(tmp_path):
     assert (len(data.test), data.classes) == (4, ("0", "1", "2", "3"))
 
 
+def test_a_mark_of_missing_values_is_found_in_the_inputs_of_an_npz(tmp_path):
+    path = save(tmp_path / "table.npz", x=np.where(X == 30, -999, X).astype(np.int16), y=Y)
+    data = load_dataset(str(path), missing="-999.0")
+    rows = np.concatenate([data.train.inputs, data.test.inputs])
+    assert np.isnan(rows).sum() == 1
+    assert set(rows[~np.isnan(rows)]) == set(X.ravel()) - {30}
+    assert data.notes == ("--missing -999.0: 1 cell counts as missing",)
+    assert load_dataset(str(path), missing="5000").notes == ("--missing 5000: no cell is one of them",)
+
+
+def test_a_nan_of_any_bits_is_a_missing_number(tmp_path):
+    """NumPy warns where it computes with a signalling one."""
+    x = X.astype(np.float32)
+    x.view(np.uint32)[3, 1] = 0x7F800001
+    data = load_dataset(str(save(tmp_path / "table.npz", x_train=x, y_train=Y, x_test=x, y_test=Y)))
+    assert np.isnan(data.train.inputs).sum() == 1
+    assert np.isfinite(data.fitted.shift).all()
+
+
 def test_an_npz_with_two_arrays_is_split(tmp_path):
     data = load_npz(save(tmp_path / "table.npz", x=X.reshape(20, 3, 1), y=Y))
     assert (len(data.train), len(data.test), data.shape) == (16, 4, (3, 1))
@@ -143,6 +162,7 @@ def test_an_idx_file_of_another_size_is_not_mapped(tmp_path, content):
 WRONG_FILES = {
     "text": (b"hello", "is no .npy file"),
     "cut": (b"\x93NUMPY\1\0", "is no .npy file, or a damaged one"),
+    "quote": (b"\x93NUMPY\1\0\x10\0{'descr': '<f4, }\n", "is no .npy file, or a damaged one"),
 }
 
 
@@ -201,3 +221,20 @@ def test_a_number_that_is_none_is_found_far_into_a_file(tmp_path):
     )
     with pytest.raises(DataError, match="training sample 9000, input 1 is inf"):
         load_folder(folder)
+
+
+@pytest.mark.parametrize("kind", ["table.npz", "x_train.npy"])
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch, kind):
+    def load_and_touch(file, **options):
+        with (tmp_path / kind).open("ab") as other:
+            other.write(b"x")
+        return load(file, **options)
+
+    save(tmp_path / "table.npz", x=X, y=Y)
+    np.save(tmp_path / "x_train.npy", X)
+    for name in ("y_train", "x_test", "y_test"):
+        np.save(tmp_path / name, Y)
+    load = np.load
+    monkeypatch.setattr(np, "load", load_and_touch)
+    read, path = (load_npz, tmp_path / kind) if kind == "table.npz" else (load_folder, tmp_path)
+    assert f"{kind}: changed while it was read; try again" in complaint(read, path)

@@ -59,7 +59,7 @@ QUOTED = st.text(st.sampled_from("ab\"',\n\r é"), max_size=6).map(
 @given(rows=st.lists(st.tuples(RAW | QUOTED, RAW | QUOTED), min_size=1, max_size=8))
 def test_rows_are_split_as_arrow_splits_them(rows):
     text = "".join(f"{first},{second}\n" for first, second in rows)
-    layout = Layout(Dialect(","), frozenset({"?"}), ("x", "y"), frozenset(), False, ())
+    layout = Layout(Dialect(","), frozenset({"?"}), frozenset(), ("x", "y"), frozenset(), False, ())
     (block,) = cut_blocks("it", [text.encode()], layout.dialect, 1)
     columns = BlockParser("it", layout).parse(block, texts={"x", "y"})
     by_arrow = list(zip(columns["x"].to_pylist(), columns["y"].to_pylist(), strict=True))

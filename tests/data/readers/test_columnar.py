@@ -1,10 +1,12 @@
 """Parquet and Arrow files: what is read of them, and what is said of those that are not what they claim to be."""
 
+import contextlib
 from datetime import date, datetime, time
 from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -143,7 +145,10 @@ def test_what_is_cut_short_is_said(tmp_path, kind):
         (b"\1\2\3\4\5", "it begins with 01 02 03 04; a Parquet"),
         (b"PAR1" + b"x" * 50 + b"PARE", "is encrypted; save it without encryption"),
         (b"PARE" + b"x" * 50 + b"PARE", "is encrypted; save it without encryption"),
-        (b"FEA1" + b"x" * 50 + b"FEA1", "is a file of the first Feather, which is not read; write it again"),
+        (
+            b"FEA1" + b"x" * 50 + b"FEA1",
+            "is a Feather file of version 1, which is not read; write it again as",
+        ),
         (b"PAR1PAR1", "is damaged or cut short"),
         (b"ARROW1\0\0ARROW1", "is damaged or cut short"),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f", "is damaged or cut short"),
@@ -164,6 +169,27 @@ def test_a_table_of_nothing_is_said(tmp_path, kind):
     assert (list(piece.columns), len(piece)) == (DATA.column_names, 0)
     twice = pa.table([[1], [2]], names=["a", "a"])
     assert "two columns are named 'a'" in complaint(write(tmp_path / "t", twice, kind))
+
+
+def test_what_is_said_of_feather_1_makes_a_file_that_is_read(tmp_path):
+    """The command in the message is carried out as it stands there."""
+    with pytest.warns(DeprecationWarning, match="V1"):
+        feather.write_feather(pa.table({"x": [1, 2]}), tmp_path / "old.feather", version=1)
+    code = complaint(tmp_path / "old.feather").partition(' python -c "')[2].removesuffix('"')
+    with pytest.warns(DeprecationWarning, match="V1"), contextlib.chdir(tmp_path):
+        exec(code, {})
+    assert read_columnar(tmp_path / "old-2.feather").columns["x"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, kind):
+    path = write(tmp_path / "table", DATA, kind)
+    pieces = stream_columnar(path, 1)
+    assert len(next(pieces)) == 1
+    with path.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match="table: changed while it was read; try again"):
+        list(pieces)
 
 
 def test_a_folder_or_nothing_is_no_file(tmp_path):

@@ -114,15 +114,30 @@ def test_a_missing_cell_is_null_in_numbers_and_texts(read, mark):
     assert cells(read(f"n,t\n{mark},a\n1,{mark}\n2,b\n")) == {"n": [None, 1, 2], "t": ["a", None, "b"]}
 
 
-def test_other_marks_of_missing_values_can_be_named(read):
+def test_other_marks_of_missing_values_can_be_named_and_are_counted(read):
     content = "n,t\n-999,a\n1, n.v. \n"
-    assert cells(read(content, missing=("-999", "n.v."))) == {"n": [None, 1], "t": ["a", None]}
+    table = read(content, missing=("-999", "n.v."))
+    assert cells(table) == {"n": [None, 1], "t": ["a", None]}
+    assert table.notes == ("--missing -999 n.v.: 2 cells count as missing, in 'n', 't'",)
     assert cells(read(content)) == {"n": [-999, 1], "t": ["a", "n.v."]}
+    assert read(content, missing=("-1",)).notes == ("--missing -1: no cell is one of them",)
+
+
+@pytest.mark.parametrize("cell", ["-999", "-999.0", " -999.00", "-9.99e2", "-.999E+3"])
+def test_a_mark_that_is_a_number_is_found_by_its_value(read, cell):
+    content = f"n,t\n{cell},{cell}\n1,a\n-99,b\n"
+    assert cells(read(content, missing=("-999",))) == {"n": [None, 1, -99], "t": [None, "a", "b"]}
+    assert cells(read(content, missing=("-9.990e2",)))["n"] == [None, 1, -99]
+
+
+def test_a_mark_is_a_number_in_the_notation_of_the_file_and_a_code_is_none(read):
+    assert cells(read("x;y\n-9,50;1\n0,5;2\n", missing=("-9,5",)))["x"] == [None, 0.5]
+    assert cells(read("x,y\n0,000\n0,12\n5,12\n", missing=("000",))) == {"x": [0, 0, 5], "y": [None, 12, 12]}
 
 
 @pytest.mark.parametrize(
     "odd",
-    ["01234", "00", "1,005", "12%", "$1", "inf", "NAN", "1e400", "1_000", "0x10", "1-2", "1e", "1 2", "ja"],
+    ["01234", "00", "1,005", "12%", "$1", "infinit", "NAN", "1_000", "0x10", "1-2", "1e", "1 2", "ja"],
 )
 def test_one_cell_that_is_no_plain_number_makes_a_column_text(read, odd):
     assert cells(read(f'x,y\n1,2\n"{odd}",3\n'))["x"] == ["1", odd]
@@ -131,6 +146,11 @@ def test_one_cell_that_is_no_plain_number_makes_a_column_text(read, odd):
 @pytest.mark.parametrize("number", ["+5", "-.5", "5.", "1e-7", "2E+3", "0", "0.5", "0e3", " 12 ", '"7"'])
 def test_plain_numbers(read, number):
     assert cells(read(f"x,y\n1,2\n{number},3\n"))["x"] == [1, float(number.strip('"'))]
+
+
+@pytest.mark.parametrize("number", ["inf", " -INF", "+Infinity", "1e400", "-1e400"])
+def test_infinite_numbers_are_numbers(read, number):
+    assert cells(read(f"x,y\n{number},2\n1,3\n")) == {"x": [float(number), 1], "y": [2, 3]}
 
 
 def test_thousands_are_no_decimals_and_points_no_numbers_among_decimal_commas(read):
@@ -163,6 +183,92 @@ def test_a_header_is_told_from_a_row(read, content, names):
     assert len(table) == content.count("\n") - bool(names)
     if names is None:
         assert table.notes == (f"no header: columns are column 1 … {invented[-1]}",)
+
+
+ROWS = {"x": [1, 3], "y": [2, 4]}
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "note"),
+    [
+        ("# made by hand\n\n# it's \"so, and so\nx,y\n1,2\n3,4\n", ROWS,
+         "2 lines of comment above the table are skipped"),
+        ("% matlab\r\n// and C\r\nx,y\r\n1,2\r\n3,4\r\n", ROWS, "2 lines of comment above the table are skipped"),
+        ("# a, b\nx,y\n1,2\n3,4\n", ROWS, "1 line of comment above the table is skipped"),
+        ("# a\n1,2\n3,4\n", {"column 1": [1, 3], "column 2": [2, 4]},
+         "1 line of comment above the table is skipped; no header: columns are column 1 … column 2"),
+        ("#x,y\n1,2\n3,4\n", {"#x": [1, 3], "y": [2, 4]}, None),
+        ("# of rooms,y\na,b\nc,d\n", {"# of rooms": ["a", "c"], "y": ["b", "d"]}, None),
+        ("# made by hand\n#x,y\n1,2\n3,4\n", {"#x": [1, 3], "y": [2, 4]},
+         "1 line of comment above the table is skipped"),
+        ("# numpy\n# x y\n1 2\n3 4\n", ROWS,
+         "read with blanks; 2 lines of comment above the table are skipped, the last of which names the columns"),
+        ("#1,red\n#2,green\n3,red\n", {"column 1": ["#1", "#2", "3"], "column 2": ["red", "green", "red"]},
+         "no header: columns are column 1 … column 2"),
+        ("Report,,\n,,\nx,y,z\n1,2,a\n3,4,b\n", ROWS | {"z": ["a", "b"]},
+         "2 lines of text above the table are skipped ('Report,,')"),
+        ("x,,\na,b,c\nd,e,f\n", {"x": ["a", "d"], "column 2": ["b", "e"], "column 3": ["c", "f"]},
+         "column 2 has no name; column 3 has no name"),
+        ("Report of May\n\nx,y\n1,2\n3,4\n", ROWS, "1 line of text above the table is skipped ('Report of May')"),
+        ("station: Rome, Italy, EU\nby = me\n# so\nx;y\n1;2\n3;4\n", ROWS,
+         "read with semicolons; 3 lines of text above the table are skipped ('station: Rome, Italy, EU')"),
+    ],
+)  # fmt: skip
+def test_what_stands_above_a_table_is_skipped_and_said(read, content, columns, note):
+    table = read(content)
+    assert cells(table) == columns
+    assert table.notes == (() if note is None else (note,))
+
+
+@pytest.mark.parametrize(("header", "first"), [("yes", "#ff0000"), ("no", "column 1")])
+def test_a_comment_as_wide_as_the_table_is_no_comment_where_the_header_is_said(read, header, first):
+    table = read("# colours\n#ff0000,1\nblue,2\nred,3\n", header=header)
+    assert next(iter(table.columns)) == first
+    assert len(table) == 3 - (header == "yes")
+
+
+UNITS = "day,mass,size\n,kg,m2\n2024-01-01,1.5,7\n2024-01-02,2,8\n2024-01-03,3,9\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (UNITS, "line 2 is skipped: it holds units (kg, m2)"),
+        (UNITS.replace("kg", '"k\ng"'), "line 2 is skipped: it holds units ('k\\ng', m2)"),
+        (UNITS.replace(",kg", "UTC,kg"), "line 2 is skipped: it holds units (kg, m2)"),
+        (UNITS.replace("m2", "-").replace(",kg", "UTC,[kg]"), "line 2 is skipped: it holds units ([kg])"),
+        (
+            "# c\n\n" + UNITS,
+            "1 line of comment above the table is skipped; line 4 is skipped: it holds units (kg, m2)",
+        ),
+    ],
+)
+def test_a_row_of_units_is_skipped_and_said(read, content, note):
+    table = read(content)
+    assert table.notes == (note,)
+    assert cells(table)["mass"] == [1.5, 2, 3]
+    assert cells(table)["day"] == ["2024-01-01", "2024-01-02", "2024-01-03"]
+
+
+def test_a_row_that_only_may_hold_units_is_read_and_named(read):
+    table = read("who,mass\nbob,heavy\nann,1\njim,2\nlea,3\n")
+    assert cells(table)["mass"] == ["heavy", "1", "2", "3"]
+    assert table.notes == ("line 2 has 'heavy' in 'mass', and the rows below have numbers",)
+    sensor = read(UNITS.replace(",kg,m2", ",-,-"))
+    assert sensor.notes == ("line 2 has '-' in 'mass', and the rows below have numbers",)
+    for row in ("2023-12-31,none,none", ",kg,5"):  # another day; a number
+        assert len(read(UNITS.replace(",kg,m2", row))) == 4
+    assert len(read(UNITS, header="no")) == 5
+
+
+def test_what_is_skipped_is_skipped_by_a_stream_and_where_a_file_is_read_again(read, small_blocks):
+    rows = "".join(f"2024-01-{at % 28 + 1:02},{at},5\n" for at in range(3_000))
+    content = "# c\n" + UNITS + rows + "2024-02-01,late,5\n"
+    table = read(content)
+    assert cells(table)["mass"][:4] + cells(table)["mass"][-1:] == ["1.5", "2", "3", "0", "late"]
+    like = {"day": "text", "mass": "text", "size": "number"}
+    (first, *_) = stream_csv(io.BytesIO(content.encode()), DataConfig(), like, 2)
+    assert cells(first) == {"day": ["2024-01-01", "2024-01-02"], "mass": ["1.5", "2"], "size": [7, 8]}
 
 
 def test_numbers_as_headings_are_said(read):

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neuroforge_jax.data.datasets import load_dataset
-from neuroforge_jax.data.readers.images import load_pictures, read_picture
+from neuroforge_jax.data.readers import images
+from neuroforge_jax.data.readers.images import read_picture
+from neuroforge_jax.data.readers.picture_folders import load_pictures
 from neuroforge_jax.errors import DataError
 
 pytestmark = pytest.mark.smoke
@@ -267,3 +269,14 @@ def test_pictures_larger_than_the_memory_are_refused_before_they_are_read(folder
 def test_names_of_any_bytes_are_names_of_classes(folder):
     (folder / "cats").rename(os.fsdecode(os.fsencode(folder) + b"/cat\xff"))
     assert load_pictures(folder).classes == ("cat\N{REPLACEMENT CHARACTER}", "dogs")
+
+
+def test_a_picture_that_changes_while_it_is_read_is_named(folder, monkeypatch):
+    def decode_and_touch(path, file):
+        with path.open("ab") as other:
+            other.write(b"x")
+        return decode(path, file)
+
+    decode = images._decode
+    monkeypatch.setattr(images, "_decode", decode_and_touch)
+    assert "0.png: changed while it was read; try again when nothing writes to it" in complaint(folder)

@@ -1,0 +1,152 @@
+"""Whether the first row of a table holds the names of its columns, and the second their units."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from neuroforge_jax.data.readers.dialect import NUMBERS
+
+MIN_NUMBERS = 3
+"""So many whole numbers, each one more than the last, are headings, and so many numbers make a column of them."""
+
+WHOLE = re.compile("[0-9]{1,9}")
+
+
+def tidy_name(cell: str) -> str:
+    """The name of a column: a heading, of one line and without blanks around it."""
+    return " ".join(cell.split())
+
+
+@dataclass(frozen=True)
+class HeaderJudge:
+    """Whether the first of some rows holds the names of the columns, or is a row as the others are."""
+
+    cells: Sequence[Sequence[str]]
+    decimal: str
+    marks: frozenset[str]
+
+    def find_header(self, like: Mapping[str, str]) -> bool:
+        """The first of these that applies to the first row decides:
+
+        1. Its cells are different, and most are names of the file that this one should be as: a header.
+        2. It has as many cells as that file has columns, each of its column's kind, numbers among them: no header.
+        3. Its numbers are three or more and whole, from left to right each one more than the last, and the next row
+           does not go on with them: a header, as of tables whose columns are numbered.
+        4. It is the only row: a header if it has no number.
+        5. Of the columns that hold numbers below it, no fewer are headed by a text than by a number: a header, for
+           a text there is no row; else no header.
+        6. One of its cells occurs again below, or is written as most below it are (`12%` above `9%`): no header.
+        7. Else: a header.
+        """
+        first, below = self.cells[0], self.cells[1:]
+        names = list(filter(None, map(tidy_name, first)))
+        known = set(names) & set(like)
+        if len(set(names)) == len(names) and 2 * len(known) > min(len(names), len(like)) > 0:
+            return True
+        if len(first) == len(like) and self._fit(first, like.values()):
+            return False
+        if self.find_count():
+            return True
+        if not below:
+            return not any(map(self.is_number, first))
+        titled, numbered = self._count_headed()
+        if titled or numbered:
+            return titled >= numbered
+        return not any(_is_among(cell, self._column(at, 1)) for at, cell in enumerate(first))
+
+    @property
+    def is_titled(self) -> bool:
+        """Whether more of the columns that hold numbers are headed by a text than by a number."""
+        titled, numbered = self._count_headed()
+        return titled > numbered
+
+    def find_count(self) -> tuple[str, str] | None:
+        """The first and last of the whole numbers that head the columns, each one more than the last."""
+        numbers = [cell for cell in self.cells[0] if self.is_number(cell)]
+        if len(numbers) < MIN_NUMBERS or not all(map(WHOLE.fullmatch, numbers)) or len(self.cells) < 2:
+            return None
+        next_number = next(filter(WHOLE.fullmatch, self.cells[1]), "")
+        counted = [*map(int, numbers)]
+        goes_on = next_number == str(counted[-1] + 1)
+        if goes_on or any(after != before + 1 for before, after in pairwise(counted)):
+            return None
+        return numbers[0], numbers[-1]
+
+    def is_number(self, cell: str) -> bool:
+        """Whether it is a plain number in the file's notation."""
+        return NUMBERS[self.decimal].fullmatch(cell) is not None
+
+    def _numeric(self, column: Iterable[str]) -> bool:
+        present = (cell for cell in column if cell not in self.marks)
+        first = next(present, "")
+        return self.is_number(first) and all(map(self.is_number, present))
+
+    def _fit(self, cells: Sequence[str], kinds: Iterable[str]) -> bool:
+        """Whether the cells in columns of numbers are numbers, where they are not missing."""
+        return self._numeric(cell for cell, kind in zip(cells, kinds, strict=True) if kind == "number")
+
+    def _column(self, at: int, start: int) -> list[str]:
+        """The cells of a column, from a row on."""
+        return [row[at] for row in self.cells[start:] if at < len(row)]
+
+    def _count_headed(self) -> tuple[int, int]:
+        """How many columns of numbers are headed by a text, and how many by a number."""
+        first = self.cells[0]
+        heads = [first[at] for at in range(len(first)) if self._numeric(self._column(at, 1))]
+        numbered = sum(map(self.is_number, heads))
+        return sum(head not in self.marks for head in heads) - numbered, numbered
+
+    def find_units(self, known: Collection[int] = ()) -> tuple[list[str], list[int]]:
+        """The units in the second row, if the first is a header; and columns in which it has a text for a number.
+
+        It holds units where it has texts or nothing in every column of numbers, and no cell that is written as
+        those below; and where several columns are contradicted so, one of dates by a text without figures too, or
+        all other cells are empty. known: columns of numbers; else those are that have nothing else in the rows
+        below, three or more.
+        """
+        if len(self.cells) < 2 + (1 if known else MIN_NUMBERS):
+            return [], []
+        row = self.cells[1]
+
+        def holds_numbers(at: int) -> bool:
+            return at in known if known else self._numeric(self._column(at, 2))
+
+        texts = [at for at, cell in enumerate(row) if cell not in self.marks and not self.is_number(cell)]
+        odd = list(filter(holds_numbers, texts))
+        words = [at for at in odd if _says_something(row[at])]
+        numeric = set(filter(holds_numbers, range(len(row)))) if words else set()
+        if not words or any(row[at] for at in numeric.difference(odd)):
+            return [], odd
+        others = {at: self._column(at, 2) for at, cell in enumerate(row) if cell and at not in numeric}
+        if any(_is_among(row[at], column) for at, column in others.items()):
+            return [], odd
+        dated = [
+            at for at, column in others.items() if not _has_figure(row[at]) and all(map(_has_figure, column))
+        ]
+        certain = len(words) + len(dated) > 1 or not others
+        return ([row[at] for at in words], []) if certain else ([], odd)
+
+
+def _says_something(cell: str) -> bool:
+    """Whether there is a word or a unit in it."""
+    return any(letter.isalpha() or letter in "%°$€£" for letter in cell)
+
+
+def _has_figure(cell: str) -> bool:
+    return any(map(str.isdecimal, cell))
+
+
+def _is_among(cell: str, column: Sequence[str]) -> bool:
+    """Whether a cell occurs in a column, or has figures and is written as more than half of its cells are."""
+    if not cell or not column:
+        return False
+    shape = _shape(cell)
+    alike = "0" in shape and 2 * sum(_shape(other) == shape for other in column) > len(column)
+    return alike or cell in column
+
+
+def _shape(cell: str) -> str:
+    """`$ 1,005` is `$ 0,0`: runs of figures, and of letters, are one."""
+    kinds = ["0" if letter.isdecimal() else "a" if letter.isalpha() else letter for letter in cell]
+    return "".join(kind for at, kind in enumerate(kinds) if at == 0 or kind != kinds[at - 1])

@@ -1,0 +1,105 @@
+"""What `--missing` names: numbers are found by their value, `-999` as `-999.0` too, and other marks as texts."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from neuroforge_jax.data.readers.dialect import NUMBERS
+from neuroforge_jax.data.table import Table
+from neuroforge_jax.data.values import names_of
+
+CODE = re.compile(r"[+-]?0\d")
+"""How a text begins that is a code and no number, such as `007`."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """words: as they are given. decimal: the mark by which numbers among them, and in texts, are written."""
+
+    words: Sequence[str]
+    decimal: str = "."
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Those that are no numbers."""
+        return frozenset(word.strip() for word in self.words if self._value(word) is None)
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The values of the others."""
+        found = [value for word in self.words if (value := self._value(word)) is not None]
+        return np.array(found, np.float64)
+
+    def _value(self, word: str) -> float | None:
+        word = word.strip()
+        if CODE.match(word):
+            return None
+        decimal = next((mark for mark in (self.decimal, ".") if NUMBERS[mark].fullmatch(word)), None)
+        return None if decimal is None else float(word.replace(decimal, "."))
+
+    def find(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Bool [N]: whether a cell of numbers or texts is marked."""
+        if pa.types.is_string(column.type):
+            marked = pc.is_in(column, pa.array(sorted(self.texts), pa.string()))
+            return pc.or_(marked, self._find_values(self._numbers(column)))
+        if pa.types.is_floating(column.type):
+            return self._find_values(column)
+        return pa.chunked_array([np.zeros(len(column), bool)])
+
+    def _find_values(self, numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+        return pc.is_in(numbers, pa.array(self.values))
+
+    def _numbers(self, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The numbers that plain texts are, null for all others."""
+        plain = pc.match_substring_regex(texts, f"(?i)^(?:{NUMBERS[self.decimal].pattern})$")
+        is_number = pc.and_not(plain, pc.match_substring_regex(texts, f"^{CODE.pattern}"))
+        texts = pc.if_else(is_number, texts, pa.scalar(None, pa.string()))
+        return pc.replace_substring(texts, self.decimal, ".").cast(pa.float64())
+
+
+def mark_array(x: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The array with NaN for the numbers among the words, as floats if there are any; and how many there are."""
+    if x.dtype.kind not in "fiu":
+        return x, 0
+    marked = np.isin(x, Marks(words).values)
+    if not marked.any():
+        return x, 0
+    floats = x.astype(np.result_type(x.dtype, np.float16))
+    floats[marked] = np.nan
+    return floats, int(marked.sum())
+
+
+def mark_missing(table: Table, words: Sequence[str]) -> tuple[Table, Counter[str]]:
+    """The table, null where a cell is one of the words, and how many cells of each column are."""
+    marks, counts = Marks(words, table.decimal), Counter[str]()
+    columns = dict(table.columns)
+    for name, column in columns.items() if words else ():
+        marked = marks.find(column)
+        if count := pc.sum(marked).as_py():
+            counts[name] = count
+            columns[name] = pc.if_else(marked, pa.scalar(None, column.type), column)
+    return replace(table, columns=columns), counts
+
+
+def read_missing(table: Table, words: Sequence[str], before: Mapping[str, int] | None = None) -> Table:
+    """`mark_missing` with a note of what was found. before: cells that already were, by column."""
+    if not words:
+        return table
+    table, counts = mark_missing(table, words)
+    counts.update(before or {})
+    told = tell_missing(words, counts.total(), f", in {names_of(sorted(counts))}")
+    return replace(table, notes=(*table.notes, told))
+
+
+def tell_missing(words: Sequence[str], cells: int, where: str = "") -> str:
+    """What was found of the words."""
+    count = "1 cell counts" if cells == 1 else f"{cells:,} cells count"
+    return (
+        f"--missing {' '.join(words)}: {f'{count} as missing{where}' if cells else 'no cell is one of them'}"
+    )
