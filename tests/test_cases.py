@@ -19,6 +19,7 @@ KINDS = {
         "data/readers/test_csv.py": [
             "the_dialect_is_found_and_said",
             "real_tables_are_read_as_they_lie_there",
+            "what_is_said_in_the_config_is_not_looked_for",
         ],
     },
     "missing cells": {
@@ -79,7 +80,13 @@ KINDS = {
             "hold_out_takes_of_every_class_its_share",
             "classes_are_weighed_as_asked",
         ],
-        "job/test_assessment.py": ["the_accuracy_stands_beside_the_share_of_the_largest_class"],
+        "data/test_splits.py": ["a_split_is_a_partition_with_a_fifth_of_each_class"],
+        "test_run.py": ["accuracy_selects_where_it_is_monitored"],
+        "report/test_quality_page.py": ["each_class_has_its_recall_and_precision_with_their_counts"],
+        "job/test_assessment.py": [
+            "the_accuracy_stands_beside_the_share_of_the_largest_class",
+            "a_majority_class_is_told_before_the_training",
+        ],
     },
     "all scores equal": {
         "scoring/test_metrics.py": ["a_network_that_says_nothing_is_right_about_the_first_class_alone"],
@@ -95,9 +102,97 @@ KINDS = {
     },
     "predicting: other row counts, no rows, other columns": {
         "test_cases.py": ["rows_of_any_number_and_order_of_columns_are_predicted_and_missing_ones_named"],
+        "training/test_predict.py": [
+            "60_numbers_of_rows_are_at_most_8_programs_and_the_outputs_of_each_are_the_same",
+            "no_rows_give_no_outputs_and_compile_nothing",
+        ],
+        "commands/test_predict.py": [
+            "a_table_without_rows_gives_a_header",
+            "all_missing_columns_are_named",
+            "pixels_from_0_to_1_are_taken_for_levels_of_the_training",
+        ],
+    },
+    "several runs started together without --run-dir": {
+        "checkpoint/test_run_folder.py": ["commands_that_start_together_each_have_a_folder_of_their_own"],
+        "commands/test_train.py": ["a_second_run_takes_a_folder_of_its_own"],
+    },
+    "values from NumPy, lists, paths in a config": {
+        "test_config.py": ["values_of_any_library_are_taken_as_the_plain_values_that_they_are"],
+    },
+    "the terminal goes away": {
+        "callbacks/test_console.py": [
+            "a_run_goes_on_in_silence_where_its_console_is_gone",
+            "what_a_strict_terminal_cannot_show_is_replaced_and_the_rest_is_shown",
+        ],
+        "reliability/test_faults.py": [
+            "a_reader_that_goes_away_ends_the_run_quietly_and_it_goes_on_by_resume",
+        ],
+    },
+    "SIGHUP": {
+        "system/test_signals.py": [
+            "a_terminal_that_is_closed_stops_a_run_as_sigterm_does",
+            "the_second_word_of_a_closed_terminal_is_no_haste_and_another_signal_is",
+            "a_job_that_was_told_to_outlive_its_terminal_does",
+        ],
+        "reliability/test_signals.py": ["a_signal_ends_the_run_with_its_code_and_nothing_is_lost"],
+    },
+    "stopped early, then used": {
+        "checkpoint/test_resume.py": [
+            "a_run_that_was_stopped_is_loaded_with_the_weights_of_its_last_save",
+            "before_the_first_save_there_is_nothing_to_load_and_it_is_said",
+        ],
+    },
+    "resumed from another folder, or without repeating a flag": {
+        "checkpoint/test_saved_options.py": [
+            "a_resume_without_options_has_those_of_the_first_command",
+            "a_resumed_run_is_carried_out_as_the_first_was",
+            "a_relative_table_is_found_again_from_another_folder",
+            "a_relative_folder_of_data_is_found_again_and_an_absolute_one_is_kept",
+            "a_run_whose_folder_was_moved_with_its_data_finds_them",
+        ],
+    },
+    "a flag that has no effect": {
+        "config/test_effects.py": [
+            "what_is_told_to_have_no_effect_changes_no_bit",
+            "what_is_not_told_has_an_effect",
+            "a_run_says_it_in_a_note_and_a_regression_has_no_accuracy_to_reach",
+            "options_too",
+            "fields_of_data_that_cannot_act_are_told_and_change_nothing",
+        ],
+    },
+    "a population given an array of seeds, train_samples, patience": {
+        "test_population.py": [
+            "seeds_of_any_whole_kind_are_taken",
+            "a_seed_that_is_no_whole_number_is_refused_and_not_rounded",
+            "a_member_keeps_the_weights_of_its_own_best_epoch",
+            "a_member_is_the_run_of_its_seed_wherever_the_population_is_cut",
+        ],
+    },
+    "file systems without locks": {
+        "checkpoint/test_run_folder.py": ["a_file_system_without_locks_is_a_warning_and_a_run"],
+    },
+    "containers with a CPU quota": {
+        "system/test_machine.py": [
+            "the_strictest_limit_of_the_control_groups_counts",
+            "the_cores_of_the_header_are_those_that_the_process_may_use",
+        ],
+    },
+    "JAX_DEBUG_NANS, JAX_ENABLE_X64, other variables of jax": {
+        "backends/test_jax_settings.py": [
+            "a_setting_of_jax_changes_no_bit_and_is_told",
+            "a_run_that_diverges_under_debug_nans_is_told_by_us",
+            "the_overflows_that_fp16_wants_are_no_alarm",
+        ],
+    },
+    "a share of peak of more than all of it": {
+        "backends/test_peak.py": [
+            "a_share_of_a_peak_is_never_more_than_all_of_it",
+            "a_training_that_is_faster_than_the_peak_that_was_measured_is_the_peak",
+        ],
+        "benchmarking/test_peaks.py": ["what_is_measured_is_possible"],
     },
 }
-"""The first 16 kinds → the tests of each, by file, without their `test_`."""
+"""The 28 kinds, in their order → the tests of each, by file, without their `test_`."""
 
 
 @pytest.mark.smoke

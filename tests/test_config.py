@@ -33,7 +33,7 @@ WRONG = [
     ({"hidden": (10**9,)}, "hidden 1000000000"),
     ({"hidden": {64}}, "hidden is {64}: it takes a tuple of whole numbers"),
     ({"target": 3}, "target is 3: it takes a tuple of strings"),
-    ({"task": "ranking"}, "--task ranking: it takes auto, classification or regression"),
+    ({"task": "ranking"}, "--task ranking: it takes auto, classification, regression or multilabel"),
     ({"delimiter": ";;"}, "--delimiter ';;': it takes one character, or tab"),
     ({"drop": "a", "numeric": ("b", "a")}, "--drop and --numeric both name 'a'; keep one of them"),
     ({"target": "a", "drop": "a"}, "--target and --drop both name 'a'"),

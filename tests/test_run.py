@@ -99,6 +99,12 @@ def test_cross_entropy_on_numbers_is_refused(config):
         nf.fit(dataclasses.replace(config, loss="cross-entropy"), Dataset.from_arrays(x, y, x, y))
 
 
+def test_a_loss_of_numbers_on_classes_says_how_to_make_them_quantities(config, blobs):
+    """Counts of 0 to 9 are classes unless something else is said."""
+    with pytest.raises(ConfigError, match="or --task regression where they are quantities"):
+        nf.fit(dataclasses.replace(config, loss="poisson"), blobs)
+
+
 def test_the_epochs_means_are_over_samples_not_steps(config):
     """With a learning rate next to nothing the parameters stand still, and every mean is known."""
     dataset = make_blobs(203)
@@ -182,7 +188,7 @@ def test_what_cannot_be_monitored_is_said(config, blobs):
     for fields, sentence in (
         (
             {"monitor": "acuracy"},
-            r"unknown monitor of a classification 'acuracy': known are loss, accuracy.*did you mean 'accuracy'",
+            r"unknown monitor of classes 'acuracy': known are loss, accuracy.*did you mean 'accuracy'",
         ),
         ({"monitor": "accuracy"}, r"selects by validation data, and there are none; add --patience 5"),
     ):
@@ -190,7 +196,7 @@ def test_what_cannot_be_monitored_is_said(config, blobs):
             nf.fit(dataclasses.replace(config, **fields), blobs)
     numbers = numbers_to_predict(lambda x: x)
     with pytest.raises(
-        ConfigError, match="unknown monitor of a regression 'accuracy': known are loss, rmse, mae, r2"
+        ConfigError, match="unknown monitor of numbers 'accuracy': known are loss, rmse, mae, r2"
     ):
         nf.fit(dataclasses.replace(config, loss="mse", monitor="accuracy", patience=2), numbers)
 

@@ -184,9 +184,10 @@ def _epoch_line(record: Record, monitored: str) -> str:
         if (loss := record.get(f"{part}_loss")) is not None:
             accuracy = record.get(f"{part}_accuracy")
             metric = record.get(f"{part}_{monitored.replace('-', '_')}")
-            beside = (
-                "" if metric is None or monitored in ("loss", "accuracy") else f" {monitored} {metric:.4f}"
-            )
+            beside = ""
+            if metric is not None and monitored not in ("loss", "accuracy"):
+                digits = ",.0f" if abs(float(metric)) >= 1000 else ".4f"
+                beside = f" {monitored} {metric:{digits}}"
             parts.append(f"{part} {loss:.4f}" + ("" if accuracy is None else f" {accuracy:7.2%}") + beside)
     parts.append(f"{record['samples_per_second']:>9,.0f} samples/s")
     return "   ".join(parts)

@@ -71,12 +71,12 @@ def _describe(model: FittedModel, outputs: np.ndarray) -> dict[str, Sequence[str
     if target.task == "regression":
         numbers = _round_numbers(model, model.read_outputs(outputs))
         return dict(zip(_headings(model, numbers.shape[1]), numbers.T, strict=True))
-    probabilities = model.probabilities(outputs)
-    probabilities = _round(probabilities, probabilities)
+    exact = model.probabilities(outputs)
+    probabilities = _round(exact, exact)
     answers: dict[str, Sequence[str] | np.ndarray] = {}
     if target.task == "multilabel":
         for at, label in enumerate(target.classes):
-            answers[f"predicted {label}"] = (outputs[:, at] > 0).astype(np.int64)
+            answers[f"predicted {label}"] = (exact[:, at] > 0.5).astype(np.int64)
             answers[f"probability of {label}"] = probabilities[:, at]
         return answers
     predicted = outputs.argmax(axis=1)

@@ -30,10 +30,9 @@ def find_targets(
             notes.add(f"{name!r} holds texts, and the model predicts quantities; not scored")
             return None
     if target.task == "classification":
-        ((name, values),) = columns.items()
-        classes, said, others = find_classes(target, values)
+        classes, said, others = find_classes(target, columns)
         notes.add(said)
-        notes.count(name, "are no class of the model are not scored", others)
+        notes.count(", ".join(columns), "are no class of the model are not scored", others)
         return classes
     if target.task == "multilabel":
         return _find_labels(columns, notes)

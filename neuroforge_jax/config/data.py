@@ -20,7 +20,8 @@ class DataConfig:
     target: tuple[str, ...] = ()
     """Columns of a table to predict (the last one unless given)."""
     task: str = "auto"
-    """auto, classification or regression: whether the target is one of several classes or a quantity."""
+    """auto, classification (one of several classes), regression (quantities) or multilabel (any number of
+    labels)."""
     drop: tuple[str, ...] = ()
     """Columns of a table to leave out."""
     categorical: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        check_choice(self, "task", "auto", "classification", "regression")
+        check_choice(self, "task", "auto", "classification", "regression", "multilabel")
         check_choice(self, "target_transform", "none", "log")
         check_choice(self, "header", "auto", "yes", "no")
         check_choice(self, "scaling", "auto", "standard", "robust", "quantile", "none")

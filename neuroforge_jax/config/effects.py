@@ -76,15 +76,10 @@ def _reads_text(config: TrainConfig, _: Circumstances) -> bool:
     return any(file.lower().endswith(TEXT_TABLES) for file in files)
 
 
-def _has_task(config: TrainConfig, about: Circumstances) -> bool:
-    """Several labels are what a classification of several targets is."""
-    return config.task == about.task or (config.task, about.task) == ("classification", "multilabel")
-
-
 NO_TEXT_FILE = "no text file is read"
 
 DATA: dict[str, tuple[Callable[[TrainConfig, Circumstances], bool], str]] = {
-    "task": (_has_task, "the dataset was made before with another one"),
+    "task": (lambda config, about: config.task == about.task, "the dataset was made before with another one"),
     "scaling": (
         lambda config, about: config.scaling == about.scaling,
         "there are no numbers among the inputs, or the dataset was made before with another one",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ from neuroforge_jax.data.preprocess import Inputs, in_blocks
 from neuroforge_jax.data.readers.frames import take_array
 from neuroforge_jax.data.targets import (
     MAX_CLASSES,
+    ONE_HOT,
     Target,
     Targets,
     choose_origin,
     choose_target,
+    describe_guess,
     encode_targets,
 )
 from neuroforge_jax.data.values import Values
@@ -134,8 +136,9 @@ def _read_targets(
     if classes is not None:
         target = Target("classification", ("label",), tuple(classes))
         return target, {part: _check_labels(name, part, labels, len(classes)) for part, labels in y.items()}
-    if task != "regression" and all(_is_one_hot(labels) for labels in y.values()):
-        y, task = {part: labels.argmax(axis=1) for part, labels in y.items()}, "classification"
+    one_hot = task in ("auto", "classification") and all(map(_is_one_hot, y.values()))
+    if one_hot:
+        y = {part: labels.argmax(axis=1) for part, labels in y.items()}
     columns = {part: target_columns(name, part, labels) for part, labels in y.items()}
     for part, found in columns.items():
         if len(found) != len(columns["training"]):
@@ -152,9 +155,10 @@ def _read_targets(
         column: _concatenate([columns[part][column] for part in columns]) for column in columns["training"]
     }
     of_whole = all(labels.dtype.kind in "iu" and labels.size == len(labels) for labels in y.values())
-    if of_whole and task == "auto" and every["label"].distinct() <= MAX_CLASSES:
-        task = "classification"
-    target = choose_target(every, name, task)
+    are_classes = one_hot or (of_whole and task == "auto" and every["label"].distinct() <= MAX_CLASSES)
+    target = choose_target(every, name, "classification" if are_classes else task)
+    if task == "auto":
+        target = replace(target, said=ONE_HOT if one_hot else describe_guess(target, every))
     return target, {
         part: encode_targets(target, found, f"{name}, {part} data")[0] for part, found in columns.items()
     }

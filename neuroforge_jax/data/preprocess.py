@@ -195,8 +195,9 @@ def _normal_knots(rows: np.ndarray) -> np.ndarray:
     from scipy.special import ndtri
 
     normal = ndtri((np.arange(KNOTS) + 0.5) / KNOTS)
-    quantiles = _quantiles(rows, np.linspace(0, 1, KNOTS))
-    targets = np.empty_like(quantiles)
+    # Rounded first: two that become one in float32 must have one place.
+    quantiles = _quantiles(rows, np.linspace(0, 1, KNOTS)).astype(np.float32)
+    targets = np.empty_like(quantiles, np.float64)
     for at, column in enumerate(quantiles.T):
         first = np.searchsorted(column, column, side="left")
         last = np.searchsorted(column, column, side="right") - 1

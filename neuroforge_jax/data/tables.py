@@ -10,10 +10,12 @@ from neuroforge_jax.config import DataConfig
 from neuroforge_jax.config.endings import COLUMNAR_TABLES
 from neuroforge_jax.data.columns import forced_kind, read_as, read_column
 from neuroforge_jax.data.extremes import describe_extremes, describe_nines
+from neuroforge_jax.data.overlap import check_groups, describe_order
 from neuroforge_jax.data.preprocess import Preprocessor
 from neuroforge_jax.data.readers.columnar import read_columnar
 from neuroforge_jax.data.readers.csv import read_csv
-from neuroforge_jax.data.schema import Schema, check_names, infer_schema
+from neuroforge_jax.data.schema import Schema
+from neuroforge_jax.data.schema_inference import check_names, infer_schema
 from neuroforge_jax.data.splits import choose_groups, choose_last, split_80_20
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.targets import Target, choose_target, encode_targets
@@ -66,10 +68,14 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
     answers = {column: columns[column] for column in target_names}
     target = choose_target(answers, table.name, config.task, config.target_transform)
     train_rows, test_rows, how = _choose_test_rows(table, columns, target, config, "test" in others)
+    partition = _partition(SelectedRows(columns, train_rows), config, table.name)
     schema = infer_schema(SelectedRows(columns, train_rows), config, target, table.name)
     useless = schema.by_role("left out")
     columns = {column: values for column, values in columns.items() if column not in useless}
     training = SelectedRows(columns, train_rows)
+    notes += check_groups(schema, table.name, columns, others)
+    if config.time_split is not None and partition.order is not None:
+        notes += describe_order(schema, config.time_split, partition.order, others)
     reader = _Reader(schema, config)
     train = reader.split("training", training, table.name, rows[train_rows])
     test = None
@@ -97,7 +103,7 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
             *reader.describe_extremes(plan),
         ),
         validation=splits["validation"],
-        partition=_partition(training, config),
+        partition=partition,
     )
     return dataset.with_weights_of(config.class_weight)
 
@@ -157,7 +163,7 @@ def _choose_test_rows(
         return *rows, f", the last in {config.time_split!r} to test"
     labels = None
     if target.task == "classification":
-        labels, _ = encode_targets(target, {target.names[0]: columns[target.names[0]]}, table.name)
+        labels, _ = encode_targets(target, {name: columns[name] for name in target.names}, table.name)
     return *split_80_20(table.name, labels, samples), ", split by a fixed seed"
 
 
@@ -177,15 +183,16 @@ def _groups(values: Values) -> np.ndarray:
 
 
 def _order(values: Values, name: str, where: str) -> np.ndarray:
-    if values.numbers is None:
-        raise DataError(f"{where}: --time-split {name}: it holds texts; it must hold times or numbers")
+    if values.numbers is None or values.missing.all():
+        holds = "is empty" if values.missing.all() else "holds texts"
+        raise DataError(f"{where}: --time-split {name}: it {holds}; it must hold times or numbers")
     return values.numbers
 
 
-def _partition(training: Columns, config: DataConfig) -> Partition:
+def _partition(training: Columns, config: DataConfig, where: str) -> Partition:
     return Partition(
         None if config.group is None else _groups(training[config.group]),
-        None if config.time_split is None else training[config.time_split].numbers,
+        None if config.time_split is None else _order(training[config.time_split], config.time_split, where),
     )
 
 

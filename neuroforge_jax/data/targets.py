@@ -3,20 +3,22 @@
     text, yes/no                                                               → classes
     whole numbers, at most 20 different ones, each twice or more on average    → classes
     other numbers                                                              → a quantity
-    several columns of 0 and 1, or of yes and no                               → labels, any number of them true
+    several columns of 0 and 1, or of yes and no, of which every row has
+    exactly one true                                                           → classes, by the columns' names
+    other columns of 0 and 1, or of yes and no                                 → labels, any number of them true
 
 `--task` overrules it. Classes are the values that occur, numbers in their order and texts in theirs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32
 
 from neuroforge_jax.data.preprocess import ROWS_SORTED
-from neuroforge_jax.data.values import Values, sort_key, write_number
+from neuroforge_jax.data.values import Values, names_of, sort_key, write_number
 from neuroforge_jax.errors import DataError
 
 MOST_COUNTED = 20
@@ -26,6 +28,11 @@ MAX_CLASSES = 1000
 
 FREE_TEXT = 0.95
 """Share of different texts from which on they are no classes."""
+
+ONE_HOT = (
+    "exactly one of the targets is 1 in every row, so they are classes; --task multilabel makes them labels"
+)
+"""What is said where that decides."""
 
 Targets = Int32[np.ndarray, " N"] | Float32[np.ndarray, "N O"]
 """Class indices, or quantities or labels."""
@@ -63,7 +70,8 @@ class Target:
         names = " ".join(map(repr, self.names))
         if self.task == "classification":
             return f"{names}, {len(self.classes)} classes"
-        return f"{names}, " + ("labels" if self.task == "multilabel" else "a quantity")
+        one, several = ("a label", "labels") if self.task == "multilabel" else ("a quantity", "quantities")
+        return f"{names}, " + (one if len(self.names) <= 1 else several)
 
     def read_outputs(self, outputs: Float32[np.ndarray, "N O"]) -> Float64[np.ndarray, "N O"]:
         """What a regression predicts, in the units of the file, from targets as they are stored."""
@@ -86,9 +94,32 @@ def choose_target(columns: Mapping[str, Values], where: str, task: str, transfor
 
     where: what errors call the data. Raises DataError for columns that cannot be one.
     """
-    names = tuple(columns)
-    if len(names) > 1:
-        return _choose_several(columns, where, task, transform)
+    if len(columns) > 1 or task == "multilabel":
+        target = _choose_several(columns, where, task, transform)
+    else:
+        target = _choose_one(columns, where, task, transform)
+    return replace(target, said=describe_guess(target, columns)) if task == "auto" else target
+
+
+def describe_guess(target: Target, columns: Mapping[str, Values]) -> str:
+    """Of a target that was chosen by the rule: what else it could be, and how to say so; "" where that is plain."""
+    if len(columns) > 1:
+        return ONE_HOT if target.task == "classification" else ""
+    (values,) = columns.values()
+    if not _are_whole(values):
+        return ""
+    distinct = values.distinct()
+    if target.task == "classification" and distinct > 10:
+        return f"{distinct} different whole numbers are taken for classes; --task regression makes them a quantity"
+    if target.task == "regression" and distinct <= 5 * MOST_COUNTED:
+        return (
+            f"{distinct} different whole numbers are taken for a quantity; --task classification makes them "
+            "classes"
+        )
+    return ""
+
+
+def _choose_one(columns: Mapping[str, Values], where: str, task: str, transform: str) -> Target:
     ((name, values),) = columns.items()
     distinct = values.distinct()
     rows = int((~values.missing).sum())
@@ -96,32 +127,19 @@ def choose_target(columns: Mapping[str, Values], where: str, task: str, transfor
         task = "regression" if _is_quantity(values, distinct, rows) else "classification"
     if task == "classification":
         return _classes(name, values, where, distinct)
-    return Target(
-        "regression",
-        names,
-        (),
-        _origins(columns, where, transform),
-        transform,
-        _quantity_said(values, distinct),
-    )
+    return Target("regression", (name,), (), _origins(columns, where, transform), transform)
 
 
 def _is_quantity(values: Values, distinct: int, rows: int) -> bool:
+    few_come_again = _are_whole(values) and distinct <= MOST_COUNTED and 2 * distinct <= rows
+    return values.numbers is not None and not few_come_again
+
+
+def _are_whole(values: Values) -> bool:
     if values.numbers is None:
         return False
     there = values.numbers[~values.missing]
-    whole = bool((there == np.floor(there)).all())
-    return not (whole and distinct <= MOST_COUNTED and 2 * distinct <= rows)
-
-
-def _quantity_said(values: Values, distinct: int) -> str:
-    there = np.zeros(0) if values.numbers is None else values.numbers[~values.missing]
-    if distinct <= 5 * MOST_COUNTED and bool((there == np.floor(there)).all()):
-        return (
-            f"{distinct} different whole numbers are taken for a quantity; --task classification makes them "
-            "classes"
-        )
-    return ""
+    return bool((there == np.floor(there)).all())
 
 
 def _classes(name: str, values: Values, where: str, distinct: int) -> Target:
@@ -139,10 +157,7 @@ def _classes(name: str, values: Values, where: str, distinct: int) -> Target:
             f"{where}: target {name!r} has {distinct:,} different texts in {rows:,} rows: it is free text or a "
             "key; choose another --target"
         )
-    said = ""
-    if values.numbers is not None and distinct > 10:
-        said = f"{distinct} different whole numbers are taken for classes; --task regression makes them a quantity"
-    return Target("classification", (name,), tuple(class_names(values)), said=said)
+    return Target("classification", (name,), tuple(class_names(values)))
 
 
 def class_names(values: Values) -> list[str]:
@@ -154,18 +169,46 @@ def class_names(values: Values) -> list[str]:
 
 
 def _choose_several(columns: Mapping[str, Values], where: str, task: str, transform: str) -> Target:
-    two_valued = [values.kind == "yes/no" or _is_zero_or_one(values) for values in columns.values()]
-    if all(two_valued) and task in ("auto", "classification"):
-        return Target("multilabel", tuple(columns), tuple(columns))
-    texts = [name for name, values in columns.items() if values.numbers is None]
-    if texts or task == "classification":
-        several = texts or list(columns)
+    names = tuple(columns)
+    others = [name for name, values in columns.items() if not _is_two_valued(values)]
+    if task != "regression" and not others:
+        return _choose_labels(columns, where, task)
+    if task in ("multilabel", "classification"):
+        are = "is" if len(others) == 1 else "are"
         raise DataError(
-            f"{where}: of several targets, {', '.join(map(repr, several))} "
-            f"{'is' if len(several) == 1 else 'are'} neither a quantity nor 0 and 1; train a network for "
-            "each of them"
+            f"{where}: --task {task} takes targets of 0 and 1, or of yes and no, where it is given several, and "
+            f"{names_of(others)} {are} of other values; train a network for each of them"
         )
-    return Target("regression", tuple(columns), (), _origins(columns, where, transform), transform)
+    if texts := [name for name, values in columns.items() if values.numbers is None]:
+        are = "is" if len(texts) == 1 else "are"
+        wanted = (
+            "no quantity, which --task regression needs"
+            if task == "regression"
+            else "neither a quantity nor 0 and 1"
+        )
+        raise DataError(
+            f"{where}: of several targets, {names_of(texts)} {are} {wanted}; train a network for each of them"
+        )
+    return Target("regression", names, (), _origins(columns, where, transform), transform)
+
+
+def _choose_labels(columns: Mapping[str, Values], where: str, task: str) -> Target:
+    """Of columns of 0 and 1: classes where exactly one is 1 in every row, else labels."""
+    names = tuple(columns)
+    other_rows = int((_encode_labels(columns, where).sum(axis=1) != 1).sum())
+    if task == "multilabel" or (task == "auto" and other_rows):
+        return Target("multilabel", names, names)
+    if other_rows:
+        rows = "1 row" if other_rows == 1 else f"{other_rows:,} rows"
+        raise DataError(
+            f"{where}: --task classification: exactly one of the targets {names_of(names)} must be 1, and in "
+            f"{rows} that is not so; use --task multilabel"
+        )
+    return Target("classification", names, names)
+
+
+def _is_two_valued(values: Values) -> bool:
+    return values.kind == "yes/no" or _is_zero_or_one(values)
 
 
 def _is_zero_or_one(values: Values) -> bool:
@@ -218,8 +261,7 @@ def encode_targets(
     DataError for a class that is not among those of the target, and for a label that is neither yes nor no.
     """
     if target.task == "classification":
-        (values,) = columns.values()
-        return _encode_classes(target, values, where)
+        return _encode_classes(target, columns, where)
     if target.task == "multilabel":
         return _encode_labels(columns, where), ""
     numbers = [_check_quantity(name, values, where, target.transform) for name, values in columns.items()]
@@ -260,21 +302,29 @@ def find_truths(values: Values) -> tuple[Float32[np.ndarray, " N"], list[str]]:
     return known, [values.texts[code] for code in values.known_codes[np.isnan(known) & ~values.missing]]
 
 
-def _encode_classes(target: Target, values: Values, where: str) -> tuple[Int32[np.ndarray, " N"], str]:
-    classes, said, others = find_classes(target, values)
+def _encode_classes(
+    target: Target, columns: Mapping[str, Values], where: str
+) -> tuple[Int32[np.ndarray, " N"], str]:
+    classes, said, others = find_classes(target, columns)
     if others:
         known = ", ".join(map(repr, target.classes[:10]))
         raise DataError(
-            f"{where}: {target.names[0]!r} has the value {others[0]!r}, which is none of the classes {known}"
+            f"{where}: {names_of(target.names)} has the value {others[0]!r}, which is none of the classes {known}"
         )
     return classes, said
 
 
-def find_classes(target: Target, values: Values) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
+def find_classes(
+    target: Target, columns: Mapping[str, Values]
+) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
     """Indices of the classes, −1 for none; what was read as another name; and the values of rows that are none.
 
-    A name that ends in a full stop, or is written in other cases, is still that name.
+    A name that ends in a full stop, or is written in other cases, is still that name. Of several columns, one a
+    class, the one that is true is the class.
     """
+    if len(columns) > 1:
+        return _find_one_hot(columns)
+    (values,) = columns.values()
     if values.numbers is not None:
         distinct, of_row = np.unique(values.numbers, return_inverse=True)
         texts = ["" if np.isnan(number) else write_number(number) for number in distinct]
@@ -293,6 +343,15 @@ def find_classes(target: Target, values: Values) -> tuple[Int32[np.ndarray, " N"
     classes = np.array([place[text] for text in texts], np.int32)[of_row]
     others = sorted((texts[at] for at in of_row[classes < 0] if texts[at]), key=sort_key)
     return classes, said, others
+
+
+def _find_one_hot(columns: Mapping[str, Values]) -> tuple[Int32[np.ndarray, " N"], str, list[str]]:
+    found = [find_truths(values) for values in columns.values()]
+    truths = np.stack([labels for labels, _ in found], axis=1)
+    counts = np.where(np.isnan(truths).any(axis=1), -1, (truths == 1).sum(axis=1))
+    classes = np.where(counts == 1, (truths == 1).argmax(axis=1), -1).astype(np.int32)
+    others = [text for _, texts in found for text in texts]
+    return classes, "", [*others, *(f"{count} of them" for count in counts[(counts >= 0) & (counts != 1)])]
 
 
 def _plain_name(text: str) -> str:

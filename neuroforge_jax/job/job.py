@@ -51,6 +51,9 @@ from neuroforge_jax.typing import Array, CompileOptions, Float, Params, PRNGKey
 SAMPLE = 256
 """Training rows that the first parameters may be fitted to."""
 
+PREDICTED = {"classification": "classes", "regression": "numbers", "multilabel": "labels"}
+"""Task → what is predicted, for a sentence."""
+
 STYLE_ROWS = 10_000
 """Training pictures among which some show how all look."""
 
@@ -335,7 +338,7 @@ def make_selection(config: TrainConfig, dataset: Dataset, model: FittedModel) ->
     known = {name: monitor for name, monitor in MONITORS.items() if monitor is LOSS or dataset.classes}
     monitor = known.get(config.monitor)
     if monitor is None:
-        lookup({**known, **metrics}, config.monitor, f"monitor of a {task}")
+        lookup({**known, **metrics}, config.monitor, f"monitor of {PREDICTED[task]}")
         monitor = _make_monitor(metrics[config.monitor], model)
     if monitor is not LOSS and dataset.validation is None and not config.held_out_fraction:
         raise ConfigError(

@@ -10,8 +10,14 @@ from neuroforge_jax.data.types import Dataset
 Rows = Sequence[tuple[str, str]]
 """Lines of a header or a final table: a label and its text."""
 
-MAJORITY = 0.8
-"""Share of the largest class from which on the header says that accuracy tells little."""
+MAJORITY, MAJORITY_OF_TWO = 1 / 2, 2 / 3
+"""Share of the largest class above which the header says that accuracy tells little; of two classes one has half in
+any case."""
+
+
+def show_number(value: float) -> str:
+    """Four digits, or all that stand before the point: 0.03394, 20,849, 1.414e+19."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 class Score(NamedTuple):
@@ -32,8 +38,9 @@ SHOWN_SCORES = {
         Score("test_label_roc_auc", "ROC AUC", "{:.4f}".format),
     ),
     "test error": (
-        Score("test_rmse", "RMSE", "{:.4g}".format),
-        Score("test_mae", "MAE", "{:.4g}".format),
+        Score("test_pinball", "pinball", show_number),
+        Score("test_rmse", "RMSE", show_number),
+        Score("test_mae", "MAE", show_number),
         Score("test_r2", "R²", lambda r2: f"{r2:.4f}" if abs(r2) < 1000 else f"{r2:.4g}"),
     ),
 }
@@ -44,13 +51,13 @@ def describe_majority(dataset: Dataset) -> str:
     """That one class is most of the training data, so that accuracy tells little; "" where none is."""
     if not dataset.classes:
         return ""
-    counts = np.bincount(dataset.train.targets)
+    counts = np.bincount(dataset.train.targets, minlength=len(dataset.classes))
     share = counts.max() / counts.sum()
-    if share <= MAJORITY:
+    if share <= (MAJORITY if len(counts) > 2 else MAJORITY_OF_TWO):
         return ""
     return (
-        f"{share:.1%} of the training samples are of class {dataset.classes[counts.argmax()]}, and so accurate is "
-        "who always says it; balanced accuracy and ROC AUC tell more"
+        f"{share:.1%} of the training samples are of class {dataset.classes[counts.argmax()]}, which is the "
+        "accuracy of always saying it; balanced accuracy and ROC AUC tell more"
     )
 
 
@@ -78,9 +85,10 @@ def _selection_rows(figures: Mapping[str, Any]) -> Rows:
     numbers += [] if accuracy is None else [f"{accuracy:.2%}"]
     rows = []
     if by not in ("loss", "accuracy") and f"best_validation_{key}" in figures:
-        numbers.insert(0, f"{by} {figures[f'best_validation_{key}']:.4g}")
+        numbers.insert(0, f"{by} {show_number(figures[f'best_validation_{key}'])}")
         tested = figures.get(f"test_{key}")
-        rows += [] if tested is None else [(f"test {by}", f"{tested:.4g}")]
+        shown = {score.key for scores in SHOWN_SCORES.values() for score in scores if score.key in figures}
+        rows += [] if tested is None or f"test_{key}" in shown else [(f"test {by}", show_number(tested))]
     after = "" if last is None else f"; the last epoch had {last:.2%}"
     epoch = f"in epoch {figures['best_epoch']} (selected by {by}), whose weights are kept"
     return [*rows, ("best validation", f"{', '.join(numbers)} {epoch}{after}")]

@@ -48,12 +48,14 @@ class Model:
         nn.abstract_params(self.mlp)
         if self.classes and "classes" not in loss.takes:
             raise ConfigError(
-                f"--loss {self.loss} predicts numbers, and the targets are classes; use --loss cross-entropy"
+                f"--loss {self.loss} predicts numbers, and the targets are classes; use --loss cross-entropy, or "
+                "--task regression where they are quantities"
             )
         if not self.classes and loss.takes == {"classes"}:
             others = join_words((name for name, other in LOSSES.items() if "numbers" in other.takes), "or")
             raise ConfigError(
-                f"--loss {self.loss} needs classes, and the targets are numbers; use --loss {others}"
+                f"--loss {self.loss} needs classes, and the targets are numbers or labels; use --loss {others}, or "
+                "of labels binary-cross-entropy"
             )
         if self.mlp.outputs % loss.outputs_per_target:
             raise ConfigError(

@@ -11,6 +11,9 @@ LOOKUP_FROM = 128
 """Inputs of categories from which the rows of the first layer's kernel are looked up: about where that takes no
 longer than the product with ones and zeros (`benchmarks/lookup.json`)."""
 
+FAR = 1e6
+"""Deviations beyond which robust scaling is 3 in float32; the square of a fill value would overflow."""
+
 
 def network_inputs(plan: Preprocessor, fitted: Fitted, rows: Num[Array, "B I"]) -> Float[Array, "B W"]:
     """F32 [B, W]: scaled numbers, what says that they are missing, ones and zeros of categories."""
@@ -29,6 +32,7 @@ def scale_numbers(plan: Preprocessor, fitted: Fitted, rows: Num[Array, "B I"]) -
     if knots is None:
         scaled = (there - fitted.shift) * fitted.scale
         if plan.scaling == "robust":
+            scaled = jnp.clip(scaled, -FAR, FAR)
             scaled = scaled * jax.lax.rsqrt(1 + (scaled / 3) ** 2)
     else:
         scaled = _map_quantiles(jnp.asarray(knots), there)

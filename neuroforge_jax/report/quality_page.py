@@ -26,29 +26,34 @@ MOST_COLUMNS = 25
 
 def render_quality(run: RunFiles) -> str:
     """All that is known of the quality of one run, beside its mistakes; empty where nothing is."""
-    parts = [_render_probabilities(run), _render_numbers(run), _render_importance(run)]
+    parts = [_render_probabilities(run), _render_labels(run), _render_numbers(run), _render_importance(run)]
     return "\n".join(filter(None, parts))
 
 
 def render_class_table(classes: Sequence[str], labels: np.ndarray, predicted: np.ndarray) -> str:
     """Recall and precision of each class, with the numbers of samples that they come from."""
     counts = count_classes(labels, predicted, np.ones(len(labels)), len(classes))
+    return _render_recall("class", "classes", classes, counts)
+
+
+def _render_recall(one: str, several: str, names: Sequence[str], counts: Sequence[np.ndarray]) -> str:
+    """counts: of each name, the samples that are right, those that are of it, and those that are said to be."""
     right, actual, read = (count.astype(np.int64).tolist() for count in counts)
-    shown, note = list(range(len(classes))), ""
-    if len(classes) > MOST_ROWS:
+    shown, note = list(range(len(names))), ""
+    if len(names) > MOST_ROWS:
         occurring = filter(actual.__getitem__, shown)
         shown = sorted(occurring, key=lambda at: right[at] / actual[at])[:MOST_ROWS]
-        note = page.render_note(f"The {len(shown)} of {len(classes):,} classes with the lowest recall.")
+        note = page.render_note(f"The {len(shown)} of {len(names):,} {several} with the lowest recall.")
     rows = [
         (
-            classes[at],
+            names[at],
             *(f"{count[at]:,}" for count in (actual, read, right)),
             _format_share(right[at], actual[at]),
             _format_share(right[at], read[at]),
         )
         for at in shown
     ]
-    headings = ["class", "samples", "predicted", "right", "recall", "precision"]
+    headings = [one, "samples", "predicted", "right", "recall", "precision"]
     return page.render_table(headings, rows) + note
 
 
@@ -81,16 +86,34 @@ def _format_share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def _render_numbers(run: RunFiles) -> str:
-    """The predicted numbers against the actual ones, and what is left between them."""
-    targets, predicted = (run.predictions.get(name) for name in ("targets", "predicted"))
-    if targets is None or predicted is None:
+def _render_labels(run: RunFiles) -> str:
+    """Of several labels, how many samples of each are found."""
+    target, predictions = (run.model or {}).get("target", {}), run.predictions
+    if target.get("task") != "multilabel" or "targets" not in predictions:
         return ""
-    figures = []
+    actual, read = predictions["targets"] == 1, predictions["predicted"] > 0.5
+    counts = [(actual & read).sum(axis=0), actual.sum(axis=0), read.sum(axis=0)]
+    return page.render_section("Labels", _render_recall("label", "labels", target["classes"], counts))
+
+
+def _render_numbers(run: RunFiles) -> str:
+    """The predicted numbers against the actual ones, and what is left between them; of quantiles the one that is
+    nearest the median.
+    """
+    model = run.model or {}
+    targets, predicted = (run.predictions.get(name) for name in ("targets", "predicted"))
+    if targets is None or predicted is None or model.get("target", {}).get("task") == "multilabel":
+        return ""
+    quantiles, names = model.get("quantiles") or [], model.get("target", {}).get("names", ())
     count = targets.shape[1]
+    middle = int(np.argmin(np.abs(np.array(quantiles) - 0.5))) if quantiles else 0
+    figures = []
     for output in range(min(count, MOST_NUMBERS)):
-        of = f" of number {output + 1}" if count > 1 else ""
-        figures += _draw_numbers(targets[:, output].astype(float), predicted[:, output].astype(float), of)
+        name = names[output] if len(names) == count else f"number {output + 1}"
+        of = f" of {name}" if count > 1 else ""
+        of += f", quantile {quantiles[middle]:g}" if quantiles else ""
+        read = predicted[:, output * max(1, len(quantiles)) + middle]
+        figures += _draw_numbers(targets[:, output].astype(float), read.astype(float), of)
     left_out = f"The first {MOST_NUMBERS} of {count} predicted numbers." if count > MOST_NUMBERS else ""
     return page.render_section(
         "Predicted and actual",

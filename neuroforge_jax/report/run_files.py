@@ -69,7 +69,12 @@ def describe_result(
     """A run that need not be saved, as its folder would describe it."""
     environment = {"device": figures["device"], "versions": {"jax": installed_version("jax")}}
     plain = {} if config is None else asdict(config)
-    described = {"classes": model.classes, "shape": model.spec.shape}
+    described = {
+        "classes": model.classes,
+        "shape": model.spec.shape,
+        "quantiles": list(model.spec.quantiles),
+        "target": asdict(model.target),
+    }
     return RunFiles(
         figures["dataset"], plain, environment, tuple(history), figures, described, None, predictions
     )

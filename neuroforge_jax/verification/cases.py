@@ -78,80 +78,98 @@ class Case:
         return Bounds(unit, len(self.widths) - 1, longest, of_layers, kinks and config.loss in KINKED_LOSSES)
 
 
+BASE = TrainConfig(hidden=(96, 67), batch_size=67, epochs=7, learning_rate=0.2)
+
+
 def standard_cases() -> tuple[Case, ...]:
-    """Every activation, loss and normalization for a batch, every optimizer for 20 steps, two larger sizes."""
-    base = TrainConfig(hidden=(96, 67), batch_size=67, epochs=7, learning_rate=0.2)
-    large = {"columns": 784, "classes": 10, "stored": "uint8", "standard": False, "row": LARGER}
+    """Every activation, loss and normalization for a batch, every optimizer for 20 steps, tables, larger sizes."""
+    return (*_batches_of_classes(), *_batches_of_numbers(), *_tables(), *_trainings(), *_larger())
 
-    def case(name: str, *, sizes: Mapping[str, Any] | None = None, **fields: Any) -> Case:
-        return Case(name, replace(base, **fields), **(sizes or {}))
 
-    def trained(name: str, sizes: Mapping[str, Any] | None = None, **fields: Any) -> Case:
-        return case(name, sizes={"steps": STEPS, "parts": False, **(sizes or {})}, **fields)
+def _case(name: str, *, sizes: Mapping[str, Any] | None = None, **fields: Any) -> Case:
+    """One that compares a batch. sizes: fields of the case; fields: of its config."""
+    return Case(name, replace(BASE, **fields), **(sizes or {}))
 
+
+def _training(name: str, *, sizes: Mapping[str, Any] | None = None, **fields: Any) -> Case:
+    """One that compares what some steps come to."""
+    return _case(name, sizes={"steps": STEPS, "parts": False, **(sizes or {})}, **fields)
+
+
+def _batches_of_classes() -> tuple[Case, ...]:
     return (
-        case("relu"),
-        case("gelu, uint8, smoothed", sizes={"stored": "uint8"}, activation="gelu", label_smoothing=0.1),
-        case("silu, rms norm", activation="silu", normalization="rms"),
-        case("tanh, binary, smoothed", activation="tanh", loss="binary-cross-entropy", label_smoothing=0.2),
-        case("sigmoid, mse of numbers", sizes={"classes": 0}, activation="sigmoid", loss="mse"),
-        case(
+        _case("relu"),
+        _case("gelu, uint8, smoothed", sizes={"stored": "uint8"}, activation="gelu", label_smoothing=0.1),
+        _case("silu, rms norm", activation="silu", normalization="rms"),
+        _case("tanh, binary, smoothed", activation="tanh", loss="binary-cross-entropy", label_smoothing=0.2),
+        _case("leaky relu, accumulated", activation="leaky-relu", batch_size=36, accumulate=4),
+        _case("identity, mse, smoothed", activation="identity", loss="mse", label_smoothing=0.1),
+        _case("no hidden layer, binary", hidden=(), loss="binary-cross-entropy"),
+        _case("gelu, batch of one", activation="gelu", batch_size=1),
+        _case(
             "elu, layer norm, residual",
             hidden=(61, 96, 96),
             activation="elu",
             normalization="layer",
             residual=True,
         ),
-        case(
-            "table, robust",
-            sizes={"classes": 0, "table": Preprocessor(5, CODES, (1, 3), "robust"), "spread": 7.0},
-            activation="silu",
-            loss="mse",
-        ),
-        case(
-            "table, quantiles", sizes={"table": Preprocessor(3, CODES, (0,), "quantile")}, activation="gelu"
-        ),
-        trained(
-            "table, levels looked up",
-            sizes={
-                "table": Preprocessor(4, (*CODES, Codes(97), Codes(80, missing=True)), (2,)),
-                "standard": False,
-                "row": LARGER,
-            },
-            activation="tanh",
-        ),
-        case("leaky relu, accumulated", activation="leaky-relu", batch_size=36, accumulate=4),
-        case("identity, mse, smoothed", activation="identity", loss="mse", label_smoothing=0.1),
-        case("no hidden layer, binary", hidden=(), loss="binary-cross-entropy"),
-        case("gelu, batch of one", activation="gelu", batch_size=1),
-        case("tanh, mae", sizes={"classes": 0}, activation="tanh", loss="mae"),
-        case("gelu, huber", sizes={"classes": 0}, activation="gelu", loss="huber"),
-        case(
-            "relu, quantiles",
-            sizes={"classes": 0, "numbers": 2},
-            loss="quantile",
-            quantiles=(0.1, 0.5, 0.9),
-        ),
-        case("silu, poisson", sizes={"classes": 0, "targets": "counts"}, activation="silu", loss="poisson"),
+    )
+
+
+def _batches_of_numbers() -> tuple[Case, ...]:
+    def case(name: str, *, sizes: Mapping[str, Any] | None = None, **fields: Any) -> Case:
+        return _case(name, sizes={"classes": 0, **(sizes or {})}, **fields)
+
+    return (
+        case("sigmoid, mse of numbers", activation="sigmoid", loss="mse"),
+        case("tanh, mae", activation="tanh", loss="mae"),
+        case("gelu, huber", activation="gelu", loss="huber"),
+        case("relu, quantiles", sizes={"numbers": 2}, loss="quantile", quantiles=(0.1, 0.5, 0.9)),
+        case("silu, poisson", sizes={"targets": "counts"}, activation="silu", loss="poisson"),
         case(
             "tanh, several labels, smoothed",
-            sizes={"classes": 0, "targets": "labels"},
+            sizes={"targets": "labels"},
             activation="tanh",
             loss="binary-cross-entropy",
             label_smoothing=0.1,
         ),
-        trained("sgd"),
+    )
+
+
+def _tables() -> tuple[Case, ...]:
+    robust = Preprocessor(5, CODES, (1, 3), "robust")
+    quantile = Preprocessor(3, CODES, (0,), "quantile")
+    looked_up = Preprocessor(4, (*CODES, Codes(97), Codes(80, missing=True)), (2,))
+    return (
+        _case(
+            "table, robust",
+            sizes={"classes": 0, "table": robust, "spread": 7.0},
+            activation="silu",
+            loss="mse",
+        ),
+        _case("table, quantiles", sizes={"table": quantile}, activation="gelu"),
+        _training(
+            "table, levels looked up",
+            sizes={"table": looked_up, "standard": False, "row": LARGER},
+            activation="tanh",
+        ),
+    )
+
+
+def _trainings() -> tuple[Case, ...]:
+    return (
+        _training("sgd"),
         # Few samples have a weight gradient of their own in the dense layer.
-        trained("sgd, small batches", activation="tanh", batch_size=8),
-        trained("sgd, clipped, decayed", activation="gelu", clip_norm=0.5, weight_decay=0.01),
-        trained("sgd, accumulated", activation="tanh", batch_size=36, accumulate=4),
-        trained("momentum", activation="gelu", optimizer="momentum", learning_rate=0.05),
-        trained(
+        _training("sgd, small batches", activation="tanh", batch_size=8),
+        _training("sgd, clipped, decayed", activation="gelu", clip_norm=0.5, weight_decay=0.01),
+        _training("sgd, accumulated", activation="tanh", batch_size=36, accumulate=4),
+        _training("momentum", activation="gelu", optimizer="momentum", learning_rate=0.05),
+        _training(
             "nesterov", activation="silu", optimizer="nesterov", learning_rate=0.05, normalization="layer"
         ),
-        trained("one-cycle", activation="tanh", optimizer="momentum", schedule="one-cycle"),
-        trained("adam", activation="gelu", optimizer="adam", learning_rate=0.002),
-        trained(
+        _training("one-cycle", activation="tanh", optimizer="momentum", schedule="one-cycle"),
+        _training("adam", activation="gelu", optimizer="adam", learning_rate=0.002),
+        _training(
             "adamw",
             activation="tanh",
             optimizer="adamw",
@@ -160,8 +178,8 @@ def standard_cases() -> tuple[Case, ...]:
             beta2=0.99,
             rate_factors="biases=0.5",
         ),
-        trained("scaled", activation="gelu", loss_scale="1024", sizes={"row": SCALED}),
-        trained(
+        _training("scaled", activation="gelu", loss_scale="1024", sizes={"row": SCALED}),
+        _training(
             "overflowing",
             activation="tanh",
             loss="mse",
@@ -171,21 +189,23 @@ def standard_cases() -> tuple[Case, ...]:
             loss_scale="dynamic",
             sizes={"row": SCALED, "overflow": True, "classes": 0, "spread": 100.0},
         ),
-        # In bfloat16 a sum stops growing at 256 times its term.
-        case(
-            "sums of 8,192",
-            sizes={"columns": 8192, "samples": 257, "standard": False, "row": LARGER, "coherent": True},
-            hidden=(),
-            batch_size=257,
-        ),
-        # On a CPU only products of this size are computed in bfloat16 at all.
+    )
+
+
+def _larger() -> tuple[Case, ...]:
+    large = {"columns": 784, "classes": 10, "stored": "uint8", "standard": False, "row": LARGER}
+    # In bfloat16 a sum stops growing at 256 times its term.
+    sums = {"columns": 8192, "samples": 257, "standard": False, "row": LARGER, "coherent": True}
+    # On a CPU only products of the size of the others are computed in bfloat16 at all.
+    return (
+        _case("sums of 8,192", sizes=sums, hidden=(), batch_size=257),
         *(
-            case(f"784-512-256-10 {name}", sizes=large, hidden=(512, 256), activation=name)
+            _case(f"784-512-256-10 {name}", sizes=large, hidden=(512, 256), activation=name)
             for name in ACTIVATIONS
         ),
-        case(
+        _training(
             "784-512-256-10 momentum",
-            sizes=large | {"steps": STEPS, "parts": False},
+            sizes=large,
             hidden=(512, 256),
             activation="silu",
             optimizer="momentum",

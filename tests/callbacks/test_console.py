@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.callbacks.console import Console
+from neuroforge_jax.callbacks.console import Console, _epoch_line
 from neuroforge_jax.system import memory
 from tests.conftest import SMALL_CONFIG, make_blobs
 
@@ -62,6 +62,14 @@ def test_a_pipe_gets_plain_lines(monkeypatch):
 def test_an_epoch_is_a_line_with_loss_and_accuracy_of_each_part(monkeypatch):
     said = "epoch   3   train 0.5000  75.00%   test 0.2500  87.50%       1,234 samples/s\n"
     assert epoch_line(monkeypatch, EPOCH) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(51234.567, "rmse 51,235"), (0.98765, "rmse 0.9877"), (-2.5, "rmse -2.5000")]
+)
+def test_what_is_monitored_stands_beside_with_the_digits_that_tell(value, said):
+    record = {"epoch": 3, "validation_loss": 0.25, "validation_rmse": value, "samples_per_second": 1.0}
+    assert f"validation 0.2500 {said}   " in _epoch_line(record, "rmse")
 
 
 def test_a_terminal_has_a_bar_that_is_gone_at_the_end(monkeypatch):

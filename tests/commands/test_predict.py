@@ -225,6 +225,41 @@ def test_quantities_are_in_the_units_of_the_file_with_all_digits_that_are_known(
     assert list(rows[0]) == ["row", "predicted price, quantile 0.1", "predicted price, quantile 0.9"]
 
 
+def test_a_label_is_predicted_where_it_is_more_probable_than_not(ask, tmp_path):
+    """Of labels learnt with mse, every output above 0 was said to be true."""
+    rng = np.random.default_rng(0)
+    frame = {"x": rng.normal(size=40), "a": [0, 1] * 20, "b": [0, 0, 1, 1] * 10}
+    model = save_model(tmp_path / "model", nf.load_dataset(frame, target=("a", "b")), loss="mse")
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["x,a,b", *(f"{x},{a},{b}" for x, a, b in zip(*frame.values(), strict=True))]))
+    _, rows, said = ask(predict, model, path)
+    labels = np.array([[int(row[f"predicted {name}"]) for name in "ab"] for row in rows])
+    shares = np.array([[float(row[f"probability of {name}"]) for name in "ab"] for row in rows])
+    np.testing.assert_array_equal(labels, shares > 0.5)
+    assert ((shares > 0.01) & (shares < 0.5)).any()
+    right = np.mean(labels == np.stack([frame["a"], frame["b"]], axis=1))
+    assert f"label-accuracy  {right:.5g}" in said
+
+
+def test_columns_of_which_one_is_true_are_scored_as_the_class_that_they_say(ask, tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, 60)
+    frame = {"x": rng.normal(size=60), **{name: (kinds == at) * 1 for at, name in enumerate("abc")}}
+    model = save_model(tmp_path / "model", nf.load_dataset(frame, target=("a", "b", "c")))
+    rows = [",".join(map(str, row)) for row in zip(*frame.values(), strict=True)]
+    rows[3], rows[4] = "0.5,1,1,0", "0.5,,0,1"
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["x,a,b,c", *rows]))
+    _, answers, said = ask(predict, model, path)
+    assert said[-1] == "60 rows, 58 of them scored"
+    assert "note: 'a, b, c': cells that are no class of the model are not scored: 1 ('2 of them')" in said
+    scored = [at for at in range(60) if at not in (3, 4)]
+    right = np.mean([answers[at]["predicted"] == "abc"[kinds[at]] for at in scored])
+    assert next(line for line in said if line.startswith("accuracy")).split()[1] == f"{right:.5g}"
+    np.savez(tmp_path / "hot.npz", x=frame["x"][:, None], y=np.eye(3)[kinds])
+    assert ask(predict, model, tmp_path / "hot.npz")[2][-1] == "60 rows"
+
+
 def test_only_rows_with_a_known_class_are_scored(models, ask, tmp_path):
     rows = list(table_rows())
     rows[0][6], rows[1][6], rows[2][6] = "", "ancient", "OLD."

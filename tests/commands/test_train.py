@@ -180,19 +180,6 @@ def test_and_verified_too(capsys, tmp_path):
     assert written["seconds"]["verify"] > 0
 
 
-def test_a_table_trains(capsys):
-    rng = np.random.default_rng(0)
-    rows = [f"{a:.3f},{b:.3f},{'big' if a + b > 0 else 'small'}" for a, b in rng.normal(size=(200, 2))]
-    Path("good.csv").write_text("\n".join(["a,b,size", *rows]))
-    code, out, _ = run(
-        ["--dataset", "good.csv", "--hidden", "8", "--optimizer", "adam", "--epochs", "20"], capsys
-    )
-    assert code == 0
-    assert "2 classes" in out
-    assert json.loads(Path("runs/good/result.json").read_text())["test_accuracy"] > 0.85
-    assert not Path("runs/good/worst_mistakes.png").exists()
-
-
 @pytest.mark.faults
 def test_nothing_breaks_when_the_reader_of_the_pipe_goes_away(tmp_path):
     process = subprocess_of([*QUICK, "--epochs", "5"], cwd=tmp_path)

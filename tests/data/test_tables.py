@@ -128,11 +128,13 @@ def test_ages_are_a_quantity_and_a_near_guess_is_told(table):
     assert (data.classes, data.target.task) == ((), "regression")
     assert "--task classification" in " ".join(data.notes)
     assert len(table(ages, task="classification").classes) == 61
+    assert "are taken for" not in " ".join(table(ages, task="regression").notes)  # as was asked
     stars = csv_of(x=np.arange(300) * 1.5, stars=np.arange(300) % 15)
     data = table(stars)
     assert len(data.classes) == 15
     assert "--task regression" in " ".join(data.notes)
     assert table(stars, task="regression").classes == ()
+    assert "are taken for" not in " ".join(table(stars, task="classification").notes)
 
 
 # CASES 5: a target of any size, in the file's units.
@@ -318,6 +320,8 @@ def test_several_targets_are_quantities_or_labels_and_nothing_else(table):
     assert (labels.target.task, labels.target.classes) == ("multilabel", ("c", "d"))
     np.testing.assert_array_equal(labels.train.targets[:, 0], labels.train.targets[:, 1])
     assert "'e' is neither a quantity nor 0 and 1" in complaint(table, text, target=["a", "e"])
+    assert "'d', 'e' are no quantity" in complaint(table, text, target=["d", "e"], task="regression")
+    assert "'a', 'b' are of other values" in complaint(table, text, target=["a", "b"], task="classification")
 
 
 def test_a_test_file_whose_labels_all_say_no_is_read_and_one_that_says_else_is_named(table, tmp_path):
@@ -461,6 +465,113 @@ def test_an_extreme_among_the_inputs_does_not_end_a_training(table):
     assert (inputs[~gained, 1] == 0).all()
     assert 0.6 < np.median(inputs[gained, 1]) < 1.4
     assert table(csv_of(size=size, price=size), scaling="standard").plan.scaling == "standard"
+
+
+HOUSES = csv_of(house=np.arange(60) // 5, day=np.arange(60), x=np.arange(60) ** 2, y=np.arange(60) % 2)
+
+
+def other_file(folder, name, first, rows=20, columns=("house", "day", "x", "y")):
+    days = np.arange(first, first + rows)
+    values = {"house": days // 5, "day": days, "x": days**2, "y": days % 2}
+    (folder / name).write_text(csv_of(**{column: values[column] for column in columns}))
+    return str(folder / name)
+
+
+def test_a_group_that_is_in_two_files_is_refused(table, tmp_path):
+    """A patient of the training file was tested on in silence."""
+    apart = other_file(tmp_path, "apart.csv", 60)
+    data = table(HOUSES, target="y", group="house", test=apart)
+    assert (len(data.train), len(data.test)) == (60, 20)
+    shared = other_file(tmp_path, "shared.csv", 40)
+    message = complaint(table, HOUSES, target="y", group="house", test=shared)
+    assert message.startswith(
+        f"{shared}: --group house: 4 groups are in {tmp_path / 'table.csv'} too ('8', '9', '10' and 1 more)"
+    )
+    assert "leave --group out" in message
+    message = complaint(
+        table, HOUSES, target="y", group="house", test=apart, validation=other_file(tmp_path, "v.csv", 79)
+    )
+    assert "v.csv: --group house: 1 group is in" in message
+    assert "apart.csv too ('15')" in message
+    # A share of the table is its test data here, and validation data must be apart from those too.
+    assert "4 groups are in" in complaint(table, HOUSES, target="y", group="house", validation=shared)
+    without = other_file(tmp_path, "without.csv", 40, columns=("x", "y"))
+    notes = " ".join(table(HOUSES, target="y", group="house", drop="day", test=without).notes)
+    assert (
+        "without.csv has no column 'house': whether its groups are in other data too cannot be told" in notes
+    )
+
+
+def test_groups_of_names_of_days_and_of_frames_are_compared_as_they_are_written():
+    frame = pd.DataFrame({"who": ["ann", "bob", None, "ann"] * 5, "x": np.arange(20) ** 2, "y": [0, 1] * 10})
+    new = pd.DataFrame({"who": ["eve", None], "x": [1, 2], "y": [0, 1]})
+    assert len(load_dataset(frame, target="y", group="who", test=new).test) == 2
+    message = complaint(load_dataset, frame, target="y", group="who", test=new.fillna({"who": "bob"}))
+    assert message.startswith("the test frame: --group who: 1 group is in the data frame too ('bob')")
+    days = pd.date_range("2024-01-31", periods=20)
+    message = complaint(
+        load_dataset, frame.assign(who=days), target="y", group="who", test=new.assign(who=days[[3, 5]])
+    )
+    assert "2 groups are in the data frame too ('2024-02-03T00:00:00', '2024-02-05T00:00:00')" in message
+
+
+def test_test_rows_that_are_not_later_than_the_training_rows_are_told(table, tmp_path):
+    later = other_file(tmp_path, "later.csv", 60)
+    for told in table(HOUSES, target="y", time_split="day", test=later).notes:
+        assert "--time-split" not in told
+    early = other_file(tmp_path, "early.csv", 50)
+    notes = table(HOUSES, target="y", time_split="day", test=early).notes
+    told = f"10 of 20 rows of {early} are not later than the last training row, by --time-split day"
+    assert told in notes
+    assert told in table(HOUSES, target="y", time_split="day", numeric="day", test=early).notes
+    for day, fact in ((["x", "y"] * 30, "it holds texts"), ([""] * 60, "it is empty")):
+        text = csv_of(day=day, x=np.arange(60) ** 2, y=[0, 1] * 30)
+        for fields in ({}, {"test": later}, {"test": later, "time": "day"} if not day[0] else {}):
+            message = complaint(table, text, time_split="day", **fields)
+            assert f"--time-split day: {fact}; it must hold times or numbers" in message
+
+
+def test_numbers_that_count_the_rows_are_numbers_where_they_are_used(table, tmp_path):
+    """Weights 1, 2, 3, … were read as texts in a test file."""
+    text = csv_of(n=range(1, 41), x=np.arange(40) ** 2, y=np.arange(40) / 7)
+    (tmp_path / "test.csv").write_text("n,x,y\n7,1,2\n8,1,3\n")
+    test = str(tmp_path / "test.csv")
+    weighted = table(text, target="y", sample_weight="n", test=test)
+    np.testing.assert_allclose(weighted.test.weights, [14 / 15, 16 / 15], rtol=1e-6)
+
+
+def test_targets_of_which_exactly_one_is_true_in_every_row_are_classes_and_that_is_told(table, tmp_path):
+    """Dummies of a class became labels, and the probabilities of a row did not sum to 1."""
+    kind = np.arange(45) % 3
+    hot = {"ape": (kind == 0) * 1, "bat": np.where(kind == 1, "Yes", "no"), "cat": (kind == 2) * 1}
+    text = csv_of(x=kind * 5, **hot)
+    names = ("ape", "bat", "cat")
+    (tmp_path / "test.csv").write_text("x,cat,bat,ape\n0,0,no,1\n5,,no,0\n10,1,no,0\n")
+    data = table(text, target=names, test=str(tmp_path / "test.csv"))
+    assert (data.target.task, data.classes, data.outputs) == ("classification", names, 3)
+    np.testing.assert_array_equal(data.train.targets, kind)
+    np.testing.assert_array_equal(data.test.targets, [0, 2])
+    assert any("exactly one of the targets is 1 in every row" in note for note in data.notes)
+    assert "exactly one" not in " ".join(table(text, target=names, task="classification").notes)
+    assert len(table(text, target=names).test) == 9  # of every class a fifth
+    labels = table(text, target=names, task="multilabel")
+    assert (labels.target.task, labels.outputs) == ("multilabel", 3)
+    assert "exactly one" not in " ".join(labels.notes)
+    (tmp_path / "test.csv").write_text("x,cat,bat,ape\n0,1,yes,0\n")
+    assert "'ape', 'bat', 'cat' has the value '2 of them', which is none of the classes" in complaint(
+        table, text, target=names, test=str(tmp_path / "test.csv")
+    )
+
+
+def test_labels_that_may_all_be_true_are_no_classes(table):
+    text = csv_of(x=np.arange(40) ** 2, a=[1, 0] * 20, b=[1, 1, 0, 0] * 10, c=np.arange(40) / 7)
+    assert table(text, target=["a", "b"]).target.task == "multilabel"
+    message = complaint(table, text, target=["a", "b"], task="classification")
+    assert "exactly one of the targets 'a', 'b' must be 1, and in 20 rows that is not so" in message
+    assert "use --task multilabel" in message
+    assert "and 'c' is of other values" in complaint(table, text, target=["a", "c"], task="multilabel")
+    one = table(text, target="a", task="multilabel")
+    assert (one.target.task, one.train.targets.shape) == ("multilabel", (32, 1))
 
 
 def test_a_quantity_is_refused_of_data_whose_targets_are_classes(tmp_path):

@@ -174,7 +174,10 @@ def test_whole_numbers_are_a_quantity_where_that_is_said_and_labels_may_be_sever
 
 def test_one_hot_rows_are_classes_in_all_parts_or_in_none():
     hot = np.eye(25)[np.arange(50) % 25]
-    assert len(Dataset.from_arrays(np.zeros((50, 1)), hot).classes) == 25
+    classes = Dataset.from_arrays(np.zeros((50, 1)), hot)
+    assert len(classes.classes) == 25
+    assert "exactly one of the targets is 1 in every row" in " ".join(classes.notes)
+    assert Dataset.from_arrays(np.zeros((50, 1)), hot, task="multilabel").target.task == "multilabel"
     labels = np.vstack([hot, np.ones((1, 25))])
     several = Dataset.from_arrays(np.zeros((51, 1)), labels, np.zeros((50, 1)), hot)
     assert (several.target.task, several.outputs) == ("multilabel", 25)

@@ -10,7 +10,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.job.assessment import assess
-from neuroforge_jax.job.quality_rows import describe_majority, quality_rows
+from neuroforge_jax.job.quality_rows import describe_majority, quality_rows, show_number
 from tests.conftest import make_blobs
 
 FIGURES = {
@@ -94,15 +94,32 @@ def test_the_accuracy_stands_beside_the_share_of_the_largest_class():
 
 
 def test_a_regression_shows_its_error_in_the_units_of_the_data():
+    assert [show_number(value) for value in (0.03394, 999.97, -1000.4, 2e9)] == [
+        "0.03394",
+        "1000",
+        "-1,000",
+        "2e+09",
+    ]
     rows = dict(quality_rows({**FIGURES, "test_rmse": 51234.5, "test_mae": 4.25}))
-    assert rows == {"test loss": "0.5", "test error": "RMSE 5.123e+04   MAE 4.25"}
+    assert rows == {"test loss": "0.5", "test error": "RMSE 51,234   MAE 4.25"}
 
 
-@pytest.mark.parametrize(("healthy", "largest"), [(9, "healthy"), (8, None), (1, "ill")])
-def test_a_class_of_more_than_four_fifths_is_told_before_the_training(healthy, largest):
-    labels = (np.arange(10) >= healthy).astype(np.int32)
-    dataset = nf.Dataset.from_arrays(np.ones((10, 2)), labels, classes=["healthy", "ill"])
-    told = "" if largest is None else f"90.0% of the training samples are of class {largest}"
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ([90, 10], "90.0% of the training samples are of class a"),
+        ([265, 735], "73.5% of the training samples are of class b"),
+        ([2, 1], ""),
+        ([3, 2], ""),
+        ([51, 25, 24], "51.0% of the training samples are of class a"),
+        ([2, 1, 1], ""),
+        ([0, 60, 40], "60.0% of the training samples are of class b"),
+    ],
+)
+def test_a_majority_class_is_told_before_the_training(counts, told):
+    """Above two thirds of two classes, and half of more: 73.5 % is what telco's customers stay at."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    dataset = nf.Dataset.from_arrays(np.ones((len(labels), 2)), labels, classes="abc"[: len(counts)])
     assert describe_majority(dataset).partition(",")[0] == told
 
 

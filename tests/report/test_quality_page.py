@@ -88,6 +88,38 @@ def test_a_page_of_numbers_draws_every_sample_but_the_fill_value_and_says_so(fol
     assert page.count('class="ideal"') == 2
 
 
+def test_a_page_of_labels_counts_what_is_found_of_each_and_draws_no_numbers(folders):
+    """Probabilities were drawn against 0 and 1, as numbers 1 to 3."""
+    run = make_regression(read_run(folders / "one"))
+    target = {"task": "multilabel", "names": ["a", EVIL], "classes": ["a", EVIL]}
+    actual = np.array([[1, 0], [1, 0], [1, 0], [0, 0]], np.float32)
+    said = np.array([[0.9, 0.1], [0.6, 0.7], [0.5, 0.2], [0.8, 0.3]])
+    predictions = {"targets": actual, "predicted": said}
+    page = render_quality(replace(run, model={**run.model, "target": target}, predictions=predictions))
+    assert Outline(page).headings == ["Labels"]
+    first, second = rows_of(page)
+    assert first == ["a", "3", "3", "2", "66.7%", "66.7%"]
+    assert second[1:] == ["0", "1", "0", "–", "0.0%"]
+
+
+def test_of_quantiles_the_median_is_drawn_against_the_actual_numbers(folders):
+    """The first quantile was, and of several numbers those of others."""
+    run = make_regression(read_run(folders / "one"))
+    actual = np.arange(40.0).reshape(20, 2)
+    predicted = np.repeat(actual, 3, axis=1) + np.tile([-7.0, 0, 7], 2)
+    model = {
+        **run.model,
+        "quantiles": [0.1, 0.5, 0.9],
+        "target": {"task": "regression", "names": ["low", "high"]},
+    }
+    page = render_quality(replace(run, model=model, predictions={"targets": actual, "predicted": predicted}))
+    for name in ("low", "high"):
+        drawing = page.partition(f"predicted against actual of {name}, quantile 0.5")[2]
+        dots = re.search(r'class="points" d="M([\d.]+) ([\d.]+)h0.*M([\d.]+) ([\d.]+)h0"', drawing).groups()
+        line = re.search(r'class="ideal" points="([\d.]+),([\d.]+) ([\d.]+),([\d.]+)"', drawing).groups()
+        assert dots == line
+
+
 def test_few_samples_are_points():
     """Drawn where they are: a perfect prediction lies on the dashed line, from its one end to the other."""
     values = np.array([1.0, 2.0, 4.0])
