@@ -1,6 +1,7 @@
 """Every test runs on the CPU, away from the user's folders, and trains on data small enough to be quick."""
 
 import os
+from types import SimpleNamespace
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
@@ -70,14 +71,16 @@ def pytest_collection_modifyitems(items):
 
 
 full_effort = True
-"""Whether XLA does all it can in this process now."""
+"""Whether LLVM does all it can in this process now."""
 
 
 @pytest.fixture(autouse=True)
-def effort(request):
-    """Half of what XLA would do takes a quarter off the time of a test; what is marked full_effort has all of it.
+def effort(request, monkeypatch):
+    """Half of what LLVM would do takes a quarter off the time of a test; what is marked full_effort has all of it.
 
-    The processes that a test starts do all of it too.
+    What XLA does before (fusion, the layout of memory) is the same, and the processes that a test starts do all of
+    it. A program that draws weights asks for an effort of its own,
+    which takes half as long again as the least.
     """
     import jax
 
@@ -87,12 +90,25 @@ def effort(request):
         full_effort = wanted
         jax.config.update("jax_disable_most_optimizations", not wanted)
         forget_programs()
+    if not wanted:
+        monkeypatch.setattr("neuroforge_jax.job.job.options_of_what_runs_once", lambda platform: ())
 
 
 @pytest.fixture(autouse=True)
 def peak_of_another_day(monkeypatch):
     """The machine's peak is measured at the end of a run, and is not what the tests are about."""
     monkeypatch.setattr("neuroforge_jax.job.summary.peak_of_this_process", lambda *_: 1e12)
+
+
+@pytest.fixture
+def traced_alone(monkeypatch):
+    """The programs of a job's first state are traced and not compiled, for what looks at shapes."""
+    import jax
+
+    def trace(program, device, *args):
+        return SimpleNamespace(out_info=jax.eval_shape(program, *args))
+
+    monkeypatch.setattr("neuroforge_jax.job.job.start_compiling", trace)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from neuroforge_jax.data.batch import to_device
 from neuroforge_jax.job.job import Job
 from tests.conftest import make_blobs
 
-pytestmark = pytest.mark.full_effort
-
 
 @pytest.mark.parametrize(
     ("hidden", "batch_size", "optimizer", "precision"),
@@ -23,7 +21,7 @@ pytestmark = pytest.mark.full_effort
     ],
     ids=str,
 )
-def test_a_training_takes_about_what_was_estimated(hidden, batch_size, optimizer, precision):
+def test_a_training_takes_about_what_was_estimated(hidden, batch_size, optimizer, precision, traced_alone):
     """Never less, so that it fits where it is said to; never twice as much, so that nothing is refused in vain."""
     dataset = make_blobs(samples=3000, inputs=200, classes=10)
     config = nf.TrainConfig(

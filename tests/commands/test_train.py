@@ -104,7 +104,7 @@ def test_auto_trains_on_digits_where_nothing_can_be_downloaded(capsys):
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.py")))
-def test_a_step_of_every_config_can_be_traced(name):
+def test_a_step_of_every_config_can_be_traced(name, traced_alone):
     """On digits, or on the config's own embedded data; tests/test_flagship.py trains them."""
     config = load_config(ROOT / "configs" / name)
     dataset = nf.load_dataset(config.dataset if name == "tabular.py" else "digits")

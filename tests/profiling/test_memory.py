@@ -8,8 +8,6 @@ import neuroforge_jax as nf
 from neuroforge_jax.profiling.memory import format_profile, live_arrays, memory_profile
 from tests.conftest import make_blobs
 
-pytestmark = pytest.mark.full_effort
-
 DATA = make_blobs(samples=300, inputs=40)
 WEIGHTS = (40 * 24 + 24 + 24 * 4 + 4) * 4
 

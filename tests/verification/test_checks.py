@@ -23,8 +23,6 @@ from neuroforge_jax.verification.oracle import nearness_to_kink
 from neuroforge_jax.verification.self_check import verify_oracle
 from neuroforge_jax.verification.verdict import RIGHT_ANSWERS, Check, Verdict
 
-pytestmark = pytest.mark.full_effort
-
 CASES = {case.name: case for case in standard_cases()}
 
 
@@ -34,6 +32,7 @@ def verdict_of(backend, *names, fault=None):
     )
 
 
+@pytest.mark.full_effort
 def test_a_float32_backend_is_within_1e_6():
     verdict = verdict_of("optimized", "elu, layer norm, residual", "tanh, binary, smoothed", "sgd")
     assert verdict.passed, verdict.sentence()
@@ -50,6 +49,7 @@ def test_a_float32_backend_is_within_1e_6():
     }
 
 
+@pytest.mark.full_effort
 def test_a_bf16_backend_is_within_its_derived_bounds_where_its_products_are_bf16():
     verdict = verdict_of("mixed", "784-512-256-10 silu", "sums of 8,192")
     assert verdict.passed, verdict.sentence()
@@ -126,6 +126,7 @@ def test_backends_that_are_carried_out_differently_share_the_program_of_a_batch(
 
 
 @pytest.mark.slow
+@pytest.mark.full_effort
 @pytest.mark.parametrize(
     "names", [("naive", "stepped", "optimized", "async"), ("mixed",)], ids=["f32", "bf16"]
 )
@@ -137,6 +138,7 @@ def test_every_backend_passes_every_case(names):
 
 @pytest.mark.slow
 @pytest.mark.kernels
+@pytest.mark.full_effort
 @pytest.mark.parametrize("precision", ["f32", "bf16", "fp16"])
 def test_interpreted_kernels_pass_every_case(precision):
     """In float32 too, where gelu's bounds are those of its form with tanh."""
