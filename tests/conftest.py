@@ -74,24 +74,26 @@ full_effort = True
 """Whether LLVM does all it can in this process now."""
 
 
-@pytest.fixture(autouse=True)
-def effort(request, monkeypatch):
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
     """Half of what LLVM would do takes a quarter off the time of a test; what is marked full_effort has all of it.
 
     What XLA does before (fusion, the layout of memory) is the same, and the processes that a test starts do all of
-    it. A program that draws weights asks for an effort of its own,
-    which takes half as long again as the least.
+    it. The program that draws the first weights asks for an effort of its own, and gets the test's. Fixtures of a
+    module come after: they are compiled as its tests are.
     """
     import jax
 
+    from neuroforge_jax.backends import compiler
+    from neuroforge_jax.job import job
+
     global full_effort
-    wanted = request.node.get_closest_marker("full_effort") is not None
+    wanted = item.get_closest_marker("full_effort") is not None
     if wanted != full_effort:
         full_effort = wanted
         jax.config.update("jax_disable_most_optimizations", not wanted)
+        job.options_of_what_runs_once = compiler.options_of_what_runs_once if wanted else lambda platform: ()
         forget_programs()
-    if not wanted:
-        monkeypatch.setattr("neuroforge_jax.job.job.options_of_what_runs_once", lambda platform: ())
 
 
 @pytest.fixture(autouse=True)

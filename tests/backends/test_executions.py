@@ -15,8 +15,6 @@ from neuroforge_jax.data.shuffle import sample_order
 from neuroforge_jax.job.job import Job
 from tests.conftest import make_blobs
 
-pytestmark = pytest.mark.full_effort
-
 COMPILED = ("optimized", "stepped", "mixed", "async")
 EXECUTIONS = (*COMPILED, "naive")
 
@@ -172,6 +170,7 @@ def test_every_sample_is_seen_once_an_epoch(blobs, small_config):
         assert sorted(order) == list(range(203))
 
 
+@pytest.mark.full_effort  # two programs, to the bit
 def test_a_segment_longer_than_the_metrics_buffer_is_split(blobs, small_config, monkeypatch):
     whole, whole_losses = train(small_config, blobs, [0, 21])
     monkeypatch.setattr(scanned, "MAX_CAPACITY", 4)

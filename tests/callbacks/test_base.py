@@ -12,7 +12,7 @@ from neuroforge_jax.callbacks.base import Callback, Callbacks
 from neuroforge_jax.checkpoint import files
 from neuroforge_jax.checkpoint.run_folder import RunFolder
 from neuroforge_jax.errors import CheckpointError, ConfigError
-from tests.checkpoint.test_resume import PulledPlugError, PullsThePlug
+from tests.checkpoint.interruption import PulledPlugError, PullsThePlug
 from tests.conftest import SMALL_CONFIG, make_blobs
 
 PER_EPOCH = 7

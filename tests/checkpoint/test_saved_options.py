@@ -14,9 +14,9 @@ from neuroforge_jax.checkpoint.saved_options import find_data, restore_options
 from neuroforge_jax.commands.flags import parse_flags
 from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.train import main
-from tests.checkpoint.test_resume import PulledPlugError, PullsThePlug
+from tests.checkpoint.interruption import PulledPlugError, PullsThePlug
 from tests.conftest import SMALL_CONFIG
-from tests.test_run import Recorder
+from tests.recorder import Recorder
 
 FIRST = nf.RunOptions(
     checkpoint_every="5 steps",

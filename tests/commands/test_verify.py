@@ -13,7 +13,7 @@ from neuroforge_jax.verification import checks
 from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.faults import FAULTS
 from neuroforge_jax.verification.verdict import Check, Verdict
-from tests.test_run import Recorder
+from tests.recorder import Recorder
 
 FEW = ("tanh, binary, smoothed", "sgd")
 
