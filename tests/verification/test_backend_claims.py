@@ -15,8 +15,6 @@ from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.verification.backend_claims import backend_claims
 from tests.verification.findings import first_failure
 
-pytestmark = pytest.mark.full_effort
-
 
 def backend_with(mistake, name="planted"):
     """`stepped`, or `scanned` for populations, with a mistake in what is run.
@@ -295,6 +293,7 @@ def test_a_mistake_in_a_backend_is_named_by_its_line(name):
 
 
 @pytest.mark.slow
+@pytest.mark.full_effort
 @pytest.mark.parametrize("name", ["optimized", "async"])
 def test_the_executions_of_the_table_hold_every_check(name):
     outcome = nf.verify_plugin(BACKENDS[name])

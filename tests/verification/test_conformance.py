@@ -11,8 +11,6 @@ from neuroforge_jax import verify
 from neuroforge_jax.errors import VerificationError
 from tests.plugins import BACKEND_EXAMPLE, KERNEL_EXAMPLE, ROOT, install, offer
 
-pytestmark = pytest.mark.full_effort
-
 
 def run_module(module, path, *args):
     """A command in a process of its own, with these folders to import from."""

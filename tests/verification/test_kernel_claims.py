@@ -14,8 +14,6 @@ from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.kernel_claims import kernel_claims
 from tests.verification.findings import first_failure
 
-pytestmark = pytest.mark.full_effort
-
 
 def product(x, kernel):
     return jnp.dot(x, kernel, precision="highest", preferred_element_type=jnp.float32)
@@ -269,6 +267,7 @@ def right_kernel(**fields):
     return nf.DenseKernel("right", right, **plain | fields)
 
 
+@pytest.mark.full_effort
 def test_a_right_kernel_holds_the_checks_of_layers(monkeypatch):
     monkeypatch.setattr(layers, "SIZES", layers.SIZES[:2])
     claims = (claim for claim in kernel_claims(right_kernel()) if not claim.text.startswith("trains"))
@@ -276,6 +275,7 @@ def test_a_right_kernel_holds_the_checks_of_layers(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.full_effort
 @pytest.mark.parametrize(
     ("gradient", "dtypes"),
     [("xla", ("float32", "float16")), ("jax", "float32"), (gradient_with(lambda *operands: {}), "bfloat16")],
