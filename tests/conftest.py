@@ -1,5 +1,6 @@
 """Every test runs on the CPU, away from the user's folders, and trains on data small enough to be quick."""
 
+import dataclasses
 import os
 from types import SimpleNamespace
 
@@ -52,6 +53,21 @@ def make_blobs(samples: int = 203, inputs: int = 13, classes: int = 4, seed: int
     )
 
 
+def untested(with_validation: bool = False) -> Dataset:
+    """Data of which none is to test on."""
+    blobs = make_blobs()
+    held = (blobs.test.inputs, blobs.test.targets) if with_validation else None
+    return Dataset.from_arrays(blobs.train.inputs, blobs.train.targets, validation=held, name="untested")
+
+
+def numbers_to_predict(target) -> Dataset:
+    """400 samples, a quarter of them to test on, whose two targets are this of two linear numbers."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 5)).astype(np.float32)
+    y = target(x @ rng.normal(size=(5, 2)) / 2).astype(np.float32)
+    return Dataset.from_arrays(x[:300], y[:300], x[300:], y[300:])
+
+
 @pytest.fixture
 def blobs() -> Dataset:
     return make_blobs()
@@ -63,6 +79,12 @@ SMALL_CONFIG = TrainConfig(hidden=(16,), batch_size=32, epochs=3, learning_rate=
 @pytest.fixture
 def small_config() -> TrainConfig:
     return SMALL_CONFIG
+
+
+@pytest.fixture
+def config(small_config) -> TrainConfig:
+    """28 steps, for which the program of other tests' 21 is compiled."""
+    return dataclasses.replace(small_config, epochs=4)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""A whole run: what it learns, what it says, what it leaves behind."""
+"""A whole run: what it says, what it leaves behind, how it ends."""
 
 import dataclasses
 import json
@@ -9,73 +9,10 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.errors import ConfigError, DataError, DivergedError
-from neuroforge_jax.training.monitor import MONITORS, Monitor
+from neuroforge_jax.errors import ConfigError, DivergedError
 from neuroforge_jax.training.progress import Throughput
-from tests.conftest import make_blobs
+from tests.conftest import make_blobs, untested
 from tests.recorder import Recorder
-
-
-@pytest.fixture
-def config(small_config):
-    """28 steps, for which the program of other tests' 21 is compiled."""
-    return dataclasses.replace(small_config, epochs=4)
-
-
-@pytest.mark.parametrize("backend", ["optimized", "stepped", "mixed", "cpu", "auto"])
-def test_a_network_learns_to_tell_the_classes_apart(backend, config, blobs):
-    result = nf.fit(dataclasses.replace(config, backend=backend), blobs)
-    assert result.test_accuracy > 0.95
-    assert result.history[0]["train_loss"] > 3 * result.history[-1]["train_loss"]
-
-
-@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam", "adamw", "lion", "muon"])
-def test_every_optimizer_learns(optimizer, config, blobs):
-    rate = {"momentum": 0.02, "nesterov": 0.02, "muon": 0.02}.get(optimizer, 0.005)
-    result = nf.fit(dataclasses.replace(config, optimizer=optimizer, learning_rate=rate, epochs=10), blobs)
-    assert result.test_accuracy > 0.9
-
-
-@pytest.mark.parametrize("schedule", ["one-cycle", "exponential"])
-def test_a_schedule_learns(schedule, config, blobs):
-    assert nf.fit(dataclasses.replace(config, schedule=schedule), blobs).test_accuracy > 0.9
-
-
-@pytest.mark.parametrize("loss", ["mse", "binary-cross-entropy"])
-def test_every_loss_learns_classes(loss, config, blobs):
-    result = nf.fit(dataclasses.replace(config, loss=loss, learning_rate=0.3, epochs=15), blobs)
-    assert result.test_accuracy > 0.9
-
-
-@pytest.mark.smoke
-def test_softmax_regression_learns(config, blobs):
-    assert nf.fit(dataclasses.replace(config, hidden=()), blobs).test_accuracy > 0.9
-
-
-def test_a_regression_learns_numbers(config):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(300, 5)).astype(np.float32)
-    y = (x @ rng.normal(size=(5, 2))).astype(np.float32)
-    data = Dataset.from_arrays(x[:240], y[:240], x[240:], y[240:])
-    result = nf.fit(
-        dataclasses.replace(config, loss="mse", epochs=30, optimizer="adam", learning_rate=0.01), data
-    )
-    assert result.test_accuracy is None
-    assert result.test_loss < 0.1 * float(y.var())
-
-
-def test_cross_entropy_on_numbers_is_refused(config):
-    x = np.ones((40, 3), np.float32)
-    y = np.linspace(0, 1, 40)
-    with pytest.raises(ConfigError, match=r"--loss cross-entropy needs classes.*use --loss mse"):
-        nf.fit(dataclasses.replace(config, loss="cross-entropy"), Dataset.from_arrays(x, y, x, y))
-
-
-def test_a_loss_of_numbers_on_classes_says_how_to_make_them_quantities(config, blobs):
-    """Counts of 0 to 9 are classes unless something else is said."""
-    with pytest.raises(ConfigError, match="or --task regression where they are quantities"):
-        nf.fit(dataclasses.replace(config, loss="poisson"), blobs)
 
 
 def test_the_epochs_means_are_over_samples_not_steps(config):
@@ -87,169 +24,6 @@ def test_the_epochs_means_are_over_samples_not_steps(config):
     for record in nf.fit(still, dataset).history:
         assert record["train_loss"] == pytest.approx(expected.loss, rel=1e-5)
         assert record["train_accuracy"] == pytest.approx(expected.accuracy)
-
-
-def test_early_stopping_keeps_the_best_weights_by_validation_data_and_tells_of_test_data(config):
-    """A learning rate that wrecks the network after its best epoch, and patience that notices."""
-    dataset = make_blobs(400, seed=3)
-    rough = dataclasses.replace(config, learning_rate=3.0, epochs=40, patience=3, validation_fraction=0.25)
-    result = nf.fit(rough, dataset)
-    scores = [record["validation_accuracy"] for record in result.history]
-    best = int(np.argmin([record["validation_loss"] for record in result.history]))
-    assert len(scores) == best + 1 + 3
-    assert result.figures["best_epoch"] == best + 1
-    assert result.figures["selected_by"] == "loss"
-    kept, last = result.history[best], result.history[-1]
-    assert kept["validation_loss"] != pytest.approx(last["validation_loss"], rel=0.01)
-    validation = dataset.hold_out(0.25, rough.seed).validation
-    evaluation = nf.evaluate(result.model, result.params, validation)
-    assert evaluation.accuracy == scores[best]
-    assert evaluation.loss == pytest.approx(kept["validation_loss"], rel=1e-6)
-    # What is told at the end is of the test data, not of the held-out ones that have chosen the weights.
-    test = nf.evaluate(result.model, result.params, dataset.test)
-    assert result.test_accuracy == test.accuracy != scores[best]
-    assert result.test_loss == pytest.approx(test.loss, rel=1e-6)
-    assert all("test_accuracy" not in record for record in result.history)
-
-
-def test_a_target_accuracy_ends_the_run(config, blobs):
-    result = nf.fit(dataclasses.replace(config, epochs=50, target_accuracy=0.8), blobs)
-    assert result.history[-1]["validation_accuracy"] >= 0.8
-    assert len(result.history) < 50
-
-
-def test_accuracy_selects_where_it_is_monitored(config):
-    rough = dataclasses.replace(
-        config, learning_rate=2.5, epochs=40, monitor="accuracy", patience=3, validation_fraction=0.25
-    )
-    recorder = Recorder()
-    result = nf.fit(rough, make_blobs(400, seed=3), callbacks=[recorder])
-    scores = [record["validation_accuracy"] for record in result.history]
-    assert result.figures["best_epoch"] == max(range(len(scores)), key=lambda at: (scores[at], at)) + 1
-    row = recorder.all("finish")[0]["best validation"]
-    assert f"{max(scores):.2%} in epoch {result.figures['best_epoch']} (selected by accuracy)" in row
-
-
-@pytest.mark.parametrize("higher_is_better", [True, False])
-def test_a_metric_of_the_host_sees_every_sample_once_and_selects(higher_is_better, config, monkeypatch):
-    """On odd numbers of samples, in chunks of which the last has padding."""
-    seen = []
-
-    def sharpness(targets, outputs, weights):
-        assert weights is None
-        seen.append((targets, outputs))
-        return float(outputs.max(axis=1).mean())
-
-    monkeypatch.setattr("neuroforge_jax.training.evaluate.CHUNK", 32)
-    monkeypatch.setitem(MONITORS, "sharp-ness", Monitor("sharp-ness", higher_is_better, sharpness))
-    dataset, recorder = make_blobs(300), Recorder()
-    job = dataclasses.replace(config, monitor="sharp-ness", validation_fraction=0.25)
-    result = nf.fit(job, dataset, callbacks=[recorder])
-    validation = dataset.hold_out(0.25, 0).validation
-    assert len(seen) == config.epochs + 1  # and once of the test data
-    for targets, outputs in seen[:-1]:
-        np.testing.assert_array_equal(targets, validation.targets)
-        assert outputs.shape == (len(validation), 4)
-    scores = [record["validation_sharp_ness"] for record in result.history]
-    assert scores == [outputs.max(axis=1).mean() for _, outputs in seen[:-1]]
-    assert result.figures["best_epoch"] == (int(np.argmax(scores)) + 1 if higher_is_better else 1)
-    assert result.figures["test_sharp_ness"] == seen[-1][1].max(axis=1).mean()
-    rows = recorder.all("finish")[0]
-    assert rows["test sharp-ness"] == f"{result.figures['test_sharp_ness']:.4g}"
-    assert "(selected by sharp-ness), whose weights are kept" in rows["best validation"]
-
-
-def test_what_cannot_be_monitored_is_said(config, blobs):
-    for fields, sentence in (
-        (
-            {"monitor": "acuracy"},
-            r"unknown monitor of classes 'acuracy': known are loss, accuracy.*did you mean 'accuracy'",
-        ),
-        ({"monitor": "accuracy"}, r"selects by validation data, and there are none; add --patience 5"),
-    ):
-        with pytest.raises(ConfigError, match=sentence):
-            nf.fit(dataclasses.replace(config, **fields), blobs)
-    numbers = numbers_to_predict(lambda x: x)
-    with pytest.raises(
-        ConfigError, match="unknown monitor of numbers 'accuracy': known are loss, rmse, mae, r2"
-    ):
-        nf.fit(dataclasses.replace(config, loss="mse", monitor="accuracy", patience=2), numbers)
-
-
-def numbers_to_predict(target):
-    """400 samples, a quarter of them to test on, whose two targets are this of two linear numbers."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(400, 5)).astype(np.float32)
-    y = target(x @ rng.normal(size=(5, 2)) / 2).astype(np.float32)
-    return Dataset.from_arrays(x[:300], y[:300], x[300:], y[300:])
-
-
-TRAINED = {"epochs": 25, "optimizer": "adam", "learning_rate": 0.01}
-
-
-@pytest.mark.parametrize("loss", ["mae", "huber"])
-def test_a_loss_of_numbers_learns_them(loss, config):
-    data = numbers_to_predict(lambda z: z)
-    result = nf.fit(dataclasses.replace(config, loss=loss, **TRAINED), data)
-    off = nf.predict(result.model, result.params, data.test.inputs) - data.test.targets
-    assert np.abs(off).mean() < 0.15
-
-
-def test_quantiles_hold_their_share_of_the_numbers_and_come_back_with_the_model(config, tmp_path):
-    noise = np.random.default_rng(1).exponential(size=(400, 2))
-    data = numbers_to_predict(lambda z: z + noise)
-    quantiles = (0.1, 0.5, 0.9)
-    result = nf.fit(
-        dataclasses.replace(config, loss="quantile", quantiles=quantiles, **TRAINED),
-        data,
-        nf.RunOptions(run_dir=tmp_path / "run"),
-    )
-    model, params = nf.load(tmp_path / "run")
-    assert model.spec.quantiles == quantiles
-    outputs = nf.predict(model, params, data.test.inputs).reshape(100, 2, 3)
-    shares = (data.test.targets[:, :, None] <= outputs).mean(axis=(0, 1))
-    np.testing.assert_allclose(shares, quantiles, atol=0.12)
-    assert result.test_loss == pytest.approx(nf.evaluate(model, params, data.test).loss)
-
-
-def test_poisson_learns_the_logarithm_of_the_mean_of_counts(config):
-    rng = np.random.default_rng(2)
-    data = numbers_to_predict(lambda z: rng.poisson(np.exp(z)))
-    result = nf.fit(dataclasses.replace(config, loss="poisson", **TRAINED), data)
-    mean = nf.predict(result.model, result.params, data.test.inputs)
-    deviation = ((mean - data.test.targets) ** 2).mean()
-    assert deviation < 0.6 * data.test.targets.var()
-
-
-def test_several_labels_are_learnt_each_for_itself(config):
-    data = numbers_to_predict(lambda z: z > 0)
-    result = nf.fit(dataclasses.replace(config, loss="binary-cross-entropy", **TRAINED), data)
-    found = nf.predict(result.model, result.params, data.test.inputs) > 0
-    assert (found == data.test.targets).mean() > 0.95
-    assert result.test_accuracy is None
-
-
-@pytest.mark.parametrize(
-    ("loss", "target", "sentence"),
-    [
-        (
-            "poisson",
-            lambda z: z,
-            r"target of training sample \d+ is -[\d.]+, and --loss poisson takes counts",
-        ),
-        ("binary-cross-entropy", lambda z: z, r"takes classes, or labels that are 0 or 1; use --loss mse"),
-    ],
-)
-def test_numbers_that_a_loss_has_no_value_for_are_refused_by_name(loss, target, sentence, config):
-    with pytest.raises(DataError, match=sentence):
-        nf.fit(dataclasses.replace(config, loss=loss), numbers_to_predict(target))
-
-
-def test_label_smoothing_of_numbers_is_refused(config):
-    with pytest.raises(
-        ConfigError, match=r"--label-smoothing 0.1 is for classes, and the targets are numbers"
-    ):
-        nf.fit(dataclasses.replace(config, loss="mse", label_smoothing=0.1), numbers_to_predict(lambda z: z))
 
 
 def test_the_first_samples_alone_are_trained_on(config, blobs):
@@ -304,13 +78,6 @@ def test_the_throughput_fills_a_segment_and_never_leaps():
     assert (throughput.steps, throughput.samples) == (9, 288)
 
 
-def untested(with_validation=False):
-    """Data of which none is to test on."""
-    blobs = make_blobs()
-    held = (blobs.test.inputs, blobs.test.targets) if with_validation else None
-    return Dataset.from_arrays(blobs.train.inputs, blobs.train.targets, validation=held, name="untested")
-
-
 @pytest.mark.smoke
 def test_without_test_data_there_is_a_model_and_no_test_figure(config):
     result = nf.fit(config, untested())
@@ -320,23 +87,6 @@ def test_without_test_data_there_is_a_model_and_no_test_figure(config):
     assert not {name for record in result.history for name in record if name.startswith("test")}
     assert result.figures["train_loss"] == result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     assert nf.evaluate(result.model, result.params, untested().train).accuracy > 0.9
-
-
-def test_validation_data_that_came_with_the_data_choose_the_weights(config):
-    dataset = untested(with_validation=True)
-    rough = dataclasses.replace(config, learning_rate=2.5, epochs=40, monitor="accuracy", patience=3)
-    result = nf.fit(rough, dataset)
-    scores = [record["validation_accuracy"] for record in result.history]
-    best = max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch))
-    assert result.figures["best_epoch"] == best + 1
-    assert len(scores) == scores.index(max(scores)) + 1 + 3 < 40
-    assert nf.evaluate(result.model, result.params, dataset.validation).accuracy == scores[best]
-    assert result.test_accuracy is None
-
-
-def test_such_data_and_a_share_to_hold_out_contradict_each_other(config):
-    with pytest.raises(ConfigError, match=r"--validation-fraction 0.2: untested comes with validation data"):
-        nf.fit(dataclasses.replace(config, validation_fraction=0.2), untested(with_validation=True))
 
 
 @pytest.mark.parametrize("with_validation", [False, True])
