@@ -20,7 +20,6 @@ from tests.conftest import SMALL_CONFIG, make_blobs
 CHANGES = {"optimizer": "adam", "dropout": 0.2, "schedule": "cosine", "loss_scale": "1024", "epochs": 2}
 
 
-@pytest.mark.full_effort
 def test_a_member_is_the_run_of_its_seed_wherever_the_population_is_cut(blobs, small_config):
     config, seeds = dataclasses.replace(small_config, **CHANGES), [3, 0, 7]
     result = fit_population(config, blobs, seeds)
@@ -117,7 +116,6 @@ def start_wild(monkeypatch, *members):
     monkeypatch.setattr(Job, "start", start_with_wild_members)
 
 
-@pytest.mark.full_effort
 def test_a_member_that_diverges_is_frozen_alone_where_it_was(blobs, small_config, monkeypatch):
     config = dataclasses.replace(small_config, optimizer="momentum", initializer="lsuv")
     healthy = fit_population(config, blobs, [3, 0])
