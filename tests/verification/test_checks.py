@@ -138,7 +138,6 @@ def test_every_backend_passes_every_case(names):
 
 @pytest.mark.slow
 @pytest.mark.kernels
-@pytest.mark.full_effort
 @pytest.mark.parametrize("precision", ["f32", "bf16", "fp16"])
 def test_interpreted_kernels_pass_every_case(precision):
     """In float32 too, where gelu's bounds are those of its form with tanh."""
