@@ -24,7 +24,8 @@ from neuroforge_jax.backends.memory_estimate import check_fits, explain_out_of_m
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, DivergedError
-from neuroforge_jax.job.job import Job, select_rows
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.job.resolve import select_rows
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.model.model import FittedModel

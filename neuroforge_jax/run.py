@@ -28,7 +28,8 @@ from neuroforge_jax.data.datasets import load_dataset, load_frame
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, NotYetError, VerificationError
 from neuroforge_jax.job.assessment import Assessment, assess
-from neuroforge_jax.job.job import Job, select_rows
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.job.resolve import select_rows
 from neuroforge_jax.job.summary import (
     describe_changes,
     final_figures,
