@@ -198,26 +198,26 @@ def elsewhere(tmp_path, monkeypatch):
 def test_a_relative_table_is_found_again_from_another_folder(elsewhere, tmp_path, capsys):
     write_table(Path("data.csv"))
     words = ["--dataset", "data.csv", "--hidden", "4", "--batch-size", "16", "--epochs"]
-    assert main([*words, "1", "--run-dir", "runs/table"]) == 0
+    assert main([*words, "4", "--run-dir", "runs/table"]) == 0
     elsewhere()
-    assert main(["--resume", "../here/runs/table", "--epochs", "2"]) == 0
+    assert main(["--resume", "../here/runs/table", "--epochs", "5"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert "in epoch 2 of 2" in out
+    assert "in epoch 5 of 5" in out
     # And once more, from a third place: what was found is what is saved.
     folder = tmp_path / "here" / "runs" / "table"
     assert parse_flags(["--resume", str(folder)])[0].dataset == str(tmp_path / "here" / "data.csv")
     (tmp_path / "here" / "data.csv").unlink()
-    assert main(["--resume", str(folder), "--epochs", "3"]) == 3
+    assert main(["--resume", str(folder), "--epochs", "6"]) == 3
 
 
 def test_from_python_too(elsewhere):
     write_table(Path("data.csv"))
-    config = dataclasses.replace(SMALL_CONFIG, dataset="data.csv", hidden=(4,), epochs=1)
+    config = dataclasses.replace(SMALL_CONFIG, dataset="data.csv", hidden=(4,), epochs=3)
     nf.fit(config, options=nf.RunOptions(run_dir=Path("run")))
     elsewhere()
-    more = dataclasses.replace(config, epochs=2)
-    assert len(nf.fit(more, options=nf.RunOptions(resume="../here/run")).history) == 2
+    more = dataclasses.replace(config, epochs=4)
+    assert len(nf.fit(more, options=nf.RunOptions(resume="../here/run")).history) == 4
 
 
 def test_what_lies_where_the_second_command_is_started_comes_first(elsewhere, tmp_path):

@@ -140,7 +140,7 @@ def test_an_optimizer_that_the_oracle_lacks_is_refused(capsys):
     assert "the oracle has no optimizer 'muon'" in err
 
 
-TRAIN = ["--dataset", "digits", "--hidden", "8", "--epochs", "1", "--batch-size", "64", "--verify"]
+TRAIN = ["--dataset", "digits", "--hidden", "16", "--epochs", "1", "--batch-size", "64", "--verify"]
 
 
 def test_train_verifies_first(capsys):

@@ -17,8 +17,6 @@ from neuroforge_jax.data.shuffle import (
     steps_per_epoch,
 )
 
-pytestmark = pytest.mark.full_effort
-
 KEY = jax.random.key(7)
 
 
