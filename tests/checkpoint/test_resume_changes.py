@@ -122,7 +122,7 @@ def test_a_learning_rate_that_is_given_as_a_flag_wins_over_the_saved_one(tmp_pat
         return {rate for rate, _ in seen.seen.values()}
 
     # Of 36 to 54 steps, for which one program is compiled.
-    words = ["--dataset", "digits", "--hidden", "8", "--batch-size", "256", "--learning-rate", "0.25"]
+    words = ["--dataset", "digits", "--hidden", "16", "--batch-size", "256", "--learning-rate", "0.25"]
     assert rate_of(*words, "--epochs", "6", "--run-dir", str(tmp_path / "run")) == {0.25}
     again = "--resume", str(tmp_path / "run"), "--epochs"
     assert rate_of(*again, "7") == {0.25}
