@@ -23,6 +23,7 @@ from neuroforge_jax.job.job import Job
 from neuroforge_jax.profiling.step_parts import ROWS
 from neuroforge_jax.train import main
 from neuroforge_jax.training.step import make_step
+from neuroforge_jax.verification import checks
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--dataset", "digits", "--hidden", "16", "--batch-size", "64", "--epochs", "2"]
@@ -174,7 +175,10 @@ def test_a_run_can_be_timed_traced_and_weighed_at_once(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_and_verified_too(capsys, tmp_path):
+def test_and_verified_too(capsys, tmp_path, monkeypatch):
+    """By one case: tests/verification/test_checks.py is about all of them."""
+    (case,) = (case for case in checks.standard_cases() if case.name == "sgd")
+    monkeypatch.setattr(checks, "standard_cases", lambda: (case,))
     out, written, _ = looked_at(["--verify", "--tolerance", "1e-6"], capsys, tmp_path)
     assert "verified" in out
     assert written["seconds"]["verify"] > 0
