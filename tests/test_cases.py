@@ -81,7 +81,7 @@ KINDS = {
             "classes_are_weighed_as_asked",
         ],
         "data/test_splits.py": ["a_split_is_a_partition_with_a_fifth_of_each_class"],
-        "test_run.py": ["accuracy_selects_where_it_is_monitored"],
+        "test_selection.py": ["accuracy_selects_where_it_is_monitored"],
         "report/test_quality_page.py": ["each_class_has_its_recall_and_precision_with_their_counts"],
         "job/test_assessment.py": [
             "the_accuracy_stands_beside_the_share_of_the_largest_class",
@@ -139,6 +139,8 @@ KINDS = {
     "stopped early, then used": {
         "checkpoint/test_resume.py": [
             "a_run_that_was_stopped_is_loaded_with_the_weights_of_its_last_save",
+        ],
+        "checkpoint/test_resume_refusals.py": [
             "before_the_first_save_there_is_nothing_to_load_and_it_is_said",
         ],
     },

@@ -589,7 +589,9 @@ def test_never_half_a_file(models, ask, tmp_path):
 def test_imports_stay_light_a_closed_pipe_is_quiet_and_ctrl_c_is_130(models, tmp_path):
     heavy = "sklearn optax orbax matplotlib flax PIL scipy"
     program = (
-        "import sys; from neuroforge_jax.predict import main\n"
+        "import signal, sys; from neuroforge_jax.predict import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it\n"
+        "print('imported', file=sys.stderr, flush=True)\n"
         f"code = main(sys.argv[1:]); print([m for m in {heavy!r}.split() if m in sys.modules], file=sys.stderr)\n"
         "sys.exit(code)"
     )
@@ -608,7 +610,8 @@ def test_imports_stay_light_a_closed_pipe_is_quiet_and_ctrl_c_is_130(models, tmp
     ) as process:
         process.stdin.write(names + "\n")
         process.stdin.flush()
-        time.sleep(1.5)
+        assert process.stderr.readline() == "imported\n"
+        time.sleep(0.2)  # it is in main by now
         os.kill(process.pid, signal.SIGINT)
         said = process.stderr.read()
     assert (process.returncode, said.splitlines()[0]) == (130, "interrupted"), said

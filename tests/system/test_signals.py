@@ -36,11 +36,13 @@ def wait(seconds=10.0, until=lambda: False):
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c_is_listened_to():
-    """A shell's background job ignores Ctrl-C, and these tests may be one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def no_signal_is_ignored():
+    """A shell's background job ignores Ctrl-C, and under nohup a closed terminal: these tests may be either."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {signum: signal.signal(signum, handler) for signum, handler in defaults.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @pytest.fixture
