@@ -41,6 +41,7 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "tiny": backends.tiny,
     "speedrun": commands.speedrun,
     "tables": commands.own_tables,
+    "lookup": backends.lookup,
     "population": backends.population,
     "scaling": backends.scaling,
     "peaks": backends.peaks,

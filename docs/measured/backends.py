@@ -176,6 +176,24 @@ def overlap(records: Records) -> str:
     return table(head, rows) + source(records, note=f"`{record['command']}`.")
 
 
+def lookup(records: Records) -> str:
+    """A training step with categories as ones and zeros, and looked up."""
+    record = records("lookup.json")
+    rows = [
+        [
+            f"{row['levels']}",
+            f"{row['batch']}",
+            "-".join(map(str, row["hidden"])),
+            duration(row["step_seconds"]["product"]["median"]),
+            duration(row["step_seconds"]["lookup"]["median"]),
+            f"{row['lookup_to_product']['median']:.2f}",
+        ]
+        for row in record["steps"].values()
+    ]
+    head = ["levels", "batch", "hidden", "ones and zeros", "looked up", "looked up ÷ ones and zeros"]
+    return table(head, rows) + source(records, rounds=False)
+
+
 def population(records: Records) -> str:
     """Networks trained in one program, against one by one."""
     record = records("bench_population.json")
