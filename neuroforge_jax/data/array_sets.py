@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from neuroforge_jax.data.mapped import BLOCK, MappedRows, is_mapped
 from neuroforge_jax.data.preprocess import Inputs, in_blocks
 from neuroforge_jax.data.readers.frames import take_array
+from neuroforge_jax.data.sampling import sample_rows
 from neuroforge_jax.data.targets import (
     MAX_CLASSES,
     ONE_HOT,
@@ -84,7 +85,7 @@ def _choose_origins(x: np.ndarray) -> Float64[np.ndarray, " I"] | None:
     """What is subtracted from each input, where float32 would round away what differs; None for nothing."""
     if x.dtype == np.float32 or x.dtype.itemsize < 4:
         return None
-    rows = x[:: -(-len(x) // ROWS_FOR_ORIGINS)]
+    rows = x[sample_rows(len(x), ROWS_FOR_ORIGINS)]
     rows = rows.reshape(len(rows), -1).astype(np.float64)
     # Most arrays need none: whether a column may is seen at once.
     with np.errstate(invalid="ignore"):
@@ -92,7 +93,7 @@ def _choose_origins(x: np.ndarray) -> Float64[np.ndarray, " I"] | None:
         far = np.minimum(np.abs(low), np.abs(high)) > 1000 * (high - low)
     origins = np.zeros(rows.shape[1])
     for at in np.flatnonzero(far & np.isfinite(high)):
-        origins[at] = choose_origin(rows[:, at])
+        origins[at] = choose_origin(x.reshape(len(x), -1)[:, at].astype(np.float64))
     return origins if origins.any() else None
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float64, Num
 
 from neuroforge_jax.data.mapped import BLOCK, MappedRows
 from neuroforge_jax.data.preprocess import in_blocks
+from neuroforge_jax.data.sampling import sample_rows
 
 Numbers = Num[np.ndarray, "N I"] | Num[MappedRows, "N I"]
 
@@ -60,7 +61,7 @@ def find_extremes(parts: Mapping[str, Numbers]) -> list[Extreme]:
 
 
 def _sample(training: Numbers) -> Float64[np.ndarray, "S I"]:
-    return np.asarray(training[:: -(-len(training) // ROWS_FOR_QUARTILES)], np.float64)
+    return np.asarray(training[sample_rows(len(training), ROWS_FOR_QUARTILES)], np.float64)
 
 
 def _measure_reach(

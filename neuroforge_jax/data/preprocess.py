@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from neuroforge_jax.data.mapped import BLOCK, MappedRows
+from neuroforge_jax.data.sampling import sample_rows
 from neuroforge_jax.errors import lookup
 
 Inputs = (
@@ -27,7 +28,7 @@ Inputs = (
 PICTURES_MEASURED = 10_000
 
 ROWS_SORTED = 65_536
-"""Rows that medians and quantiles are taken from, evenly spaced over all of them."""
+"""Rows that medians and quantiles are taken from, spread over all of them."""
 
 NUMBERS_SORTED = 2**23
 """Of wide rows fewer are sorted, so that no more numbers are in memory for it."""
@@ -109,10 +110,10 @@ def fit_inputs(plan: Preprocessor, inputs: Inputs) -> Fitted:
         return Fitted(*_as_float32(*_standard_of_pixels(inputs[:PICTURES_MEASURED])))
     numbers = inputs if plan.numbers == inputs.shape[1] else inputs[:, : plan.numbers]
     most = max(BLOCK, min(ROWS_SORTED, NUMBERS_SORTED // max(1, plan.numbers)))
-    rows = numbers[:: -(-len(numbers) // most)]
+    rows = numbers[sample_rows(len(numbers), most)]
     shift, scale = _as_float32(*lookup(SCALINGS, plan.scaling, "scaling")(numbers, rows))
     (fill,) = _as_float32(*_quantiles(rows, np.array([0.5])))
-    knots = _as_float32(_normal_knots(rows))[0] if plan.scaling == "quantile" else None
+    knots = _as_float32(_normal_knots(numbers, rows))[0] if plan.scaling == "quantile" else None
     return Fitted(shift, scale, fill, knots)
 
 
@@ -155,14 +156,36 @@ def _standard(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
 
 def _robust(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
     """Median 0 and quartiles 1 apart (Holzmüller et al., 2024, arXiv:2407.04491); where they are one, as of a
-    column that is mostly 0, the median distance of the other values is 1.
+    column that is mostly 0, the median distance of the other values is 1, be they as rare as they may.
     """
     first, median, third = _quantiles(rows, np.array([0.25, 0.5, 0.75]))
     spread = third - first
     (level,) = np.nonzero(spread == 0)
-    distances = np.abs(rows[:, level] - median[level])
-    (spread[level],) = _quantiles(np.where(distances > 0, distances, np.nan), np.array([0.5]))
+    (spread[level],) = _quantiles(_distances(rows, median, level), np.array([0.5]))
+    (rare,) = np.nonzero(spread == 0)
+    if len(rare) and len(rows) < len(numbers):
+        for at, others in zip(rare, _collect_distances(numbers, median, rare), strict=True):
+            spread[at] = np.median(others) if len(others) else 0
     return median, _inverse(median, spread)
+
+
+def _distances(rows: np.ndarray, centre: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Of these columns from their centre, NaN where there is none."""
+    distances = np.abs(rows[:, columns] - centre[columns])
+    return np.where(distances > 0, distances, np.nan)
+
+
+def _collect_distances(
+    numbers: np.ndarray | MappedRows, centre: np.ndarray, columns: np.ndarray
+) -> list[np.ndarray]:
+    """Those of all rows, column by column: few, as a sample of the rows has none."""
+    found: list[list[np.ndarray]] = [[] for _ in columns]
+    for block in in_blocks(numbers):
+        distances = _distances(block, centre, columns)
+        for at in np.flatnonzero(~np.isnan(distances).all(axis=0)):
+            column = distances[:, at]
+            found[at].append(column[~np.isnan(column)])
+    return [np.concatenate(parts) if parts else np.zeros(0) for parts in found]
 
 
 def _unscaled(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
@@ -188,15 +211,19 @@ def _quantiles(rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return found
 
 
-def _normal_knots(rows: np.ndarray) -> np.ndarray:
+def _normal_knots(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> np.ndarray:
     """Quantiles of each column, and the normal distribution's; where many rows have one value it stands for the
-    mean of theirs. The least and the greatest row count as half a knot from the ends.
+    mean of theirs. The least and the greatest of all rows count as half a knot from the ends.
     """
     from scipy.special import ndtri
 
     normal = ndtri((np.arange(KNOTS) + 0.5) / KNOTS)
     # Rounded first: two that become one in float32 must have one place.
     quantiles = _quantiles(rows, np.linspace(0, 1, KNOTS)).astype(np.float32)
+    if len(rows) < len(numbers):
+        for end, pick in ((0, np.fmin), (-1, np.fmax)):
+            ends = pick.reduce([pick.reduce(block, axis=0) for block in in_blocks(numbers)], axis=0)
+            quantiles[end] = np.where(np.isnan(ends), quantiles[end], ends)
     targets = np.empty_like(quantiles, np.float64)
     for at, column in enumerate(quantiles.T):
         first = np.searchsorted(column, column, side="left")

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32
 
 from neuroforge_jax.data.preprocess import ROWS_SORTED
+from neuroforge_jax.data.sampling import sample_rows
 from neuroforge_jax.data.values import Values, names_of, sort_key, write_number
 from neuroforge_jax.errors import DataError
 
@@ -25,6 +26,9 @@ MOST_COUNTED = 20
 """Different whole numbers that are taken for classes unless something else is said."""
 
 MAX_CLASSES = 1000
+
+MOST_NOT_ONE_HOT = 0.01
+"""Share of rows without exactly one true label, up to which they are told to keep the labels from being classes."""
 
 FREE_TEXT = 0.95
 """Share of different texts from which on they are no classes."""
@@ -104,7 +108,9 @@ def choose_target(columns: Mapping[str, Values], where: str, task: str, transfor
 def describe_guess(target: Target, columns: Mapping[str, Values]) -> str:
     """Of a target that was chosen by the rule: what else it could be, and how to say so; "" where that is plain."""
     if len(columns) > 1:
-        return ONE_HOT if target.task == "classification" else ""
+        if target.task == "classification":
+            return ONE_HOT
+        return _describe_near_one_hot(columns) if target.task == "multilabel" else ""
     (values,) = columns.values()
     if not _are_whole(values):
         return ""
@@ -117,6 +123,19 @@ def describe_guess(target: Target, columns: Mapping[str, Values]) -> str:
             "classes"
         )
     return ""
+
+
+def _describe_near_one_hot(columns: Mapping[str, Values]) -> str:
+    """That labels would be classes but for a few rows."""
+    trues = _encode_labels(columns, "").sum(axis=1)
+    others = int((trues != 1).sum())
+    if others > MOST_NOT_ONE_HOT * len(trues):
+        return ""
+    which = "1 row has" if others == 1 else f"{others:,} rows have"
+    return (
+        f"of {len(trues):,} rows, {which} not exactly one target that is 1: these are labels; without such rows "
+        "they would be classes"
+    )
 
 
 def _choose_one(columns: Mapping[str, Values], where: str, task: str, transform: str) -> Target:
@@ -226,12 +245,12 @@ def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
 
     float32 has 7 digits: what is left of a time in seconds since 1970 would be minutes.
     """
-    there = numbers[:: -(-len(numbers) // ROWS_SORTED) or 1]
+    there = numbers[sample_rows(len(numbers), ROWS_SORTED)]
     there = there[~np.isnan(there)]
     if not len(there):
         return 0.0
     low, median, high = (float(x) for x in np.quantile(there, (0.05, 0.5, 0.95)))
-    spread = high - low or float(there.max() - there.min())
+    spread = high - low or float(np.nanmax(numbers) - np.nanmin(numbers))
     return median if spread > 0 and abs(median) > 1000 * spread else 0.0
 
 

@@ -9,6 +9,7 @@ from scipy.special import ndtr, ndtri
 from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
 
 from neuroforge_jax.data.preprocess import KNOTS, ROWS_SORTED, Preprocessor, fit_inputs
+from neuroforge_jax.data.targets import choose_origin
 from neuroforge_jax.model.network_inputs import network_inputs
 from neuroforge_jax.verification.oracle_inputs import prepare
 
@@ -153,3 +154,20 @@ def test_quantiles_that_are_one_number_in_float32_have_one_place():
     share = (quantiles == 1).mean()
     high = scale(plan, fitted, column)[-1]
     np.testing.assert_allclose(high, (ndtri(1 - share + 0.5 / KNOTS) + ndtri(1 - 0.5 / KNOTS)) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scaling", ["robust", "quantile"])
+def test_a_column_that_alternates_or_is_rarely_other_is_told_apart(scaling):
+    """Rows at equal distances are measured: all were 0, and the column was gone at the defaults, without a word."""
+    rows = np.zeros((200_000, 3), np.float32)
+    rows[::2, 0] = 1
+    rows[[70_001, 190_003], 1] = 1
+    rows[:, 2] = 5
+    plan = Preprocessor(3, scaling=scaling)
+    fitted = fit_inputs(plan, rows)
+    seen = np.asarray(network_inputs(plan, fitted, rows[[0, 1, 70_001]]))
+    assert abs(seen[0, 0] - seen[1, 0]) > 0.5
+    assert seen[2, 1] - seen[1, 1] > 0.5
+    np.testing.assert_allclose(seen[:, 2], 0, atol=1e-6)
+    far = np.arange(200_000) % 2 + 1.7e9
+    assert choose_origin(far) in (1.7e9, 1.7e9 + 1)
