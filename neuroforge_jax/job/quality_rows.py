@@ -51,13 +51,14 @@ def describe_majority(dataset: Dataset) -> str:
     """That one class is most of the training data, so that accuracy tells little; "" where none is."""
     if not dataset.classes:
         return ""
-    counts = np.bincount(dataset.train.targets, minlength=len(dataset.classes))
+    counts = np.bincount(dataset.train.targets, dataset.train.weights, minlength=len(dataset.classes))
     share = counts.max() / counts.sum()
     if share <= (MAJORITY if len(counts) > 2 else MAJORITY_OF_TWO):
         return ""
+    weighed = "" if dataset.train.weights is None else ", by their weights,"
     return (
-        f"{share:.1%} of the training samples are of class {dataset.classes[counts.argmax()]}, which is the "
-        "accuracy of always saying it; balanced accuracy and ROC AUC tell more"
+        f"{share:.1%} of the training samples{weighed} are of class {dataset.classes[counts.argmax()]}, which is "
+        "the accuracy of always saying it; balanced accuracy and ROC AUC tell more"
     )
 
 

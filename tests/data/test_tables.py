@@ -563,6 +563,14 @@ def test_targets_of_which_exactly_one_is_true_in_every_row_are_classes_and_that_
     )
 
 
+def test_a_few_rows_that_keep_labels_from_being_classes_are_told(table):
+    kind = np.arange(300) % 2
+    text = csv_of(x=kind * 5, a=np.where(np.arange(300) == 7, 0, kind), b=1 - kind)
+    data = table(text, target=("a", "b"))
+    assert data.target.task == "multilabel"
+    assert any("of 300 rows, 1 row has not exactly one target that is 1" in note for note in data.notes)
+
+
 def test_labels_that_may_all_be_true_are_no_classes(table):
     text = csv_of(x=np.arange(40) ** 2, a=[1, 0] * 20, b=[1, 1, 0, 0] * 10, c=np.arange(40) / 7)
     assert table(text, target=["a", "b"]).target.task == "multilabel"

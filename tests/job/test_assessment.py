@@ -123,6 +123,13 @@ def test_a_majority_class_is_told_before_the_training(counts, told):
     assert describe_majority(dataset).partition(",")[0] == told
 
 
+def test_a_majority_is_of_the_weights_where_there_are_some():
+    """79 % were said to be of one class, and the table gave the other one 68 %."""
+    frame = {"x": np.arange(100.0) ** 2, "w": np.repeat([1, 20], [80, 20]), "y": ["a"] * 80 + ["b"] * 20}
+    told = describe_majority(nf.load_dataset(frame, target="y", sample_weight="w"))
+    assert told.startswith("83.3% of the training samples, by their weights, are of class b")
+
+
 def test_a_regression_has_no_majority():
     assert describe_majority(nf.Dataset.from_arrays(np.ones((4, 2)), np.arange(4) / 3)) == ""
 
