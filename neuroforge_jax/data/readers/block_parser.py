@@ -91,8 +91,8 @@ class BlockParser:
         """Every cell as a string, as it is written."""
         layout, dialect = self.layout, self.layout.dialect
         content = dialect.simplify(block.content)
-        if block.line == 1 and len(layout.names) == 1:
-            content = content.lstrip(b"\r\n")
+        if self._has_one_column:
+            content = self._drop_skipped(content, block.line)
         judge = _RowJudge(header=block.line == 1 and layout.has_header)
         try:
             table = pa.csv.read_csv(
@@ -104,8 +104,7 @@ class BlockParser:
                     delimiter=dialect.delimiter,
                     quote_char=dialect.quote or False,
                     newlines_in_values=True,
-                    # In a table of one column an empty line is a missing cell.
-                    ignore_empty_lines=len(layout.names) > 1,
+                    ignore_empty_lines=not self._has_one_column,
                     invalid_row_handler=judge,
                 ),
                 pa.csv.ConvertOptions(
@@ -123,14 +122,34 @@ class BlockParser:
             raise DataError(f"{self.name}, at line {block.line} or below: {fact}") from None
         return table.slice(int(judge.header))
 
+    @property
+    def _has_one_column(self) -> bool:
+        """Whether an empty line is a missing cell, unless it is above the table or one that is skipped."""
+        return len(self.layout.names) == 1
+
+    def _drop_skipped(self, content: bytes, first: int) -> bytes:
+        """The content of a block, which begins on that line, without lines that are no rows of its one column."""
+        newline, skipped = self.layout.dialect.newline.encode(), self.layout.skipped
+        lines = content.split(newline, max(0, max(skipped, default=0) - first + 1))
+        content = newline.join(text for line, text in enumerate(lines, first) if line not in skipped)
+        return content.lstrip(b"\r\n") if first == 1 else content
+
     def _wrong_width(self, block: Block, row: pa.csv.InvalidRow, blank: int) -> DataError:
         """With the line of the file, for Arrow tells the row of the block, and counts rows of blanks."""
-        text = self.layout.dialect.simplify(block.content).decode()
-        lines = [found.line for found in split_rows(text, self.layout.dialect)]
-        line = block.line - 1 + lines[row.number - blank - 1]
+        line = self._find_lines(block)[row.number - blank - 1]
         cells = f"{row.actual_columns} cell{'s' if row.actual_columns > 1 else ''}"
         first = "header" if self.layout.has_header else "first row"
         return DataError(f"{self.name} line {line}: has {cells}, and the {first} has {row.expected_columns}")
+
+    def _find_lines(self, block: Block) -> list[int]:
+        """On which line of the file each row of a block begins."""
+        dialect, before = self.layout.dialect, block.line - 1
+        text = dialect.simplify(block.content).decode()
+        lines = [before + row.line for row in split_rows(text, dialect, self._has_one_column)]
+        if not self._has_one_column:
+            return lines
+        start = before + next(split_rows(text, dialect)).line if block.line == 1 else block.line
+        return [line for line in lines if line >= start and line not in self.layout.skipped]
 
     def _texts(self, column: pa.StringArray) -> pa.StringArray:
         """Without blanks at the ends, and null for a mark of a missing value."""

@@ -86,9 +86,9 @@ class Row:
     closed: bool
 
 
-def split_rows(text: str, dialect: Dialect) -> Iterator[Row]:
+def split_rows(text: str, dialect: Dialect, blank_lines: bool = False) -> Iterator[Row]:
     """The rows of a simplified text as Arrow splits them: a quote counts where a cell begins, a doubled one in it
-    is one, and what follows the closing one is kept. Lines of blanks are no rows.
+    is one, and what follows the closing one is kept. blank_lines: whether lines of blanks are rows.
     """
     delimiter, quote = dialect.delimiter, dialect.quote
     cell = _cell_pattern(delimiter, quote)
@@ -103,7 +103,7 @@ def split_rows(text: str, dialect: Dialect) -> Iterator[Row]:
         at = found.end()
         next_line += found[0].count(dialect.newline)
         if end != delimiter:
-            if len(cells) > 1 or text[start:at].strip():
+            if blank_lines or len(cells) > 1 or text[start:at].strip():
                 yield Row(cells, line, closed)
             cells, closed, start, line = [], True, at, next_line
 

@@ -16,6 +16,7 @@ from neuroforge_jax.data.readers import csv as reader
 from neuroforge_jax.data.readers import source
 from neuroforge_jax.data.readers.csv import read_csv, stream_csv
 from neuroforge_jax.data.table import Table
+from neuroforge_jax.errors import DataError
 
 pytestmark = pytest.mark.smoke
 
@@ -269,6 +270,14 @@ def test_what_is_skipped_is_skipped_by_a_stream_and_where_a_file_is_read_again(r
     like = {"day": "text", "mass": "text", "size": "number"}
     (first, *_) = stream_csv(io.BytesIO(content.encode()), DataConfig(), like, 2)
     assert cells(first) == {"day": ["2024-01-01", "2024-01-02"], "mass": ["1.5", "2"], "size": [7, 8]}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_skipped_lines_are_no_rows_of_a_table_of_one_column(read, newline):
+    content = "# c\n\nx\nkm\n10\n\n30\n".replace("\n", newline)
+    assert cells(read(content, {"x": "number"})) == {"x": [10, None, 30]}
+    with pytest.raises(DataError, match=r"line 8: has 2 cells, and the header has 1"):
+        read(content + "4,5" + newline, {"x": "number"})
 
 
 def test_numbers_as_headings_are_said(read):
