@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from neuroforge_jax.data.readers.dialect import NUMBERS
+from neuroforge_jax.data.readers.missing import means_missing
+from neuroforge_jax.data.readers.units import is_unit
 
 MIN_NUMBERS = 3
 """So many whole numbers, each one more than the last, are headings, and so many numbers make a column of them."""
@@ -97,26 +99,24 @@ class HeaderJudge:
         numbered = sum(map(self.is_number, heads))
         return sum(head not in self.marks for head in heads) - numbered, numbered
 
-    def find_units(self, known: Collection[int] = ()) -> tuple[list[str], list[int]]:
+    def find_units(self) -> tuple[list[str], list[int]]:
         """The units in the second row, if the first is a header; and columns in which it has a text for a number.
 
-        It holds units where it has texts or nothing in every column of numbers, and no cell that is written as
-        those below; and where several columns are contradicted so, one of dates by a text without figures too, or
-        all other cells are empty. known: columns of numbers; else those are that have nothing else in the rows
-        below, three or more.
+        Columns of numbers are those that have nothing else in the rows below, three or more. It holds units where
+        it has texts or nothing in all of them, and no cell that is written as those below; and where several are
+        contradicted so, one of dates by a text without figures too, or all other cells are empty. One word alone,
+        or again and again, must be a known unit; a word for a missing value is none.
         """
-        if len(self.cells) < 2 + (1 if known else MIN_NUMBERS):
+        if len(self.cells) < 2 + MIN_NUMBERS:
             return [], []
         row = self.cells[1]
-
-        def holds_numbers(at: int) -> bool:
-            return at in known if known else self._numeric(self._column(at, 2))
-
         texts = [at for at, cell in enumerate(row) if cell not in self.marks and not self.is_number(cell)]
-        odd = list(filter(holds_numbers, texts))
-        words = [at for at in odd if _says_something(row[at])]
-        numeric = set(filter(holds_numbers, range(len(row)))) if words else set()
+        odd = [at for at in texts if self._numeric(self._column(at, 2))]
+        words = [row[at] for at in odd if self._says_something(row[at])]
+        numeric = {at for at in range(len(row)) if self._numeric(self._column(at, 2))} if words else set()
         if not words or any(row[at] for at in numeric.difference(odd)):
+            return [], odd
+        if len(set(words)) == 1 and not is_unit(words[0]):
             return [], odd
         others = {at: self._column(at, 2) for at, cell in enumerate(row) if cell and at not in numeric}
         if any(_is_among(row[at], column) for at, column in others.items()):
@@ -125,12 +125,24 @@ class HeaderJudge:
             at for at, column in others.items() if not _has_figure(row[at]) and all(map(_has_figure, column))
         ]
         certain = len(words) + len(dated) > 1 or not others
-        return ([row[at] for at in words], []) if certain else ([], odd)
+        return (words, []) if certain else ([], odd)
 
+    def find_known_units(self, numeric: Collection[int]) -> list[str]:
+        """The units in the second row, where each of its words is a known one, and one stands in these columns.
 
-def _says_something(cell: str) -> bool:
-    """Whether there is a word or a unit in it."""
-    return any(letter.isalpha() or letter in "%°$€£" for letter in cell)
+        For rows that must each be answered: what only may be a unit is none.
+        """
+        if len(self.cells) < 3:
+            return []
+        words = {at: cell for at, cell in enumerate(self.cells[1]) if self._says_something(cell)}
+        silent = (cell for at, cell in enumerate(self.cells[1]) if at not in words)
+        certain = all(map(is_unit, words.values())) and not any(map(_has_figure, silent))
+        return list(words.values()) if certain and not words.keys().isdisjoint(numeric) else []
+
+    def _says_something(self, cell: str) -> bool:
+        """Whether there is a word or a unit in it, and none that means a missing value."""
+        missing = cell in self.marks or means_missing(cell)
+        return not missing and any(letter.isalpha() or letter in "%‰°$€£¥" for letter in cell)
 
 
 def _has_figure(cell: str) -> bool:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.readers.dialect import DELIMITERS, Dialect, Row, find_dialect
 from neuroforge_jax.data.readers.header import HeaderJudge, tidy_name
-from neuroforge_jax.data.readers.missing import Marks
+from neuroforge_jax.data.readers.missing import MARKS, Marks
 from neuroforge_jax.data.readers.preamble import find_preamble
 from neuroforge_jax.data.readers.source import TextSource
 from neuroforge_jax.errors import DataError
 
-MARKS = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
-"""Cells that mean a missing value, when blanks around them are left out."""
 MOST_UNITS = 4
 """That a note shows."""
 
@@ -135,13 +133,16 @@ def _find_units(
     """The lines of a row of units below the header, and what is said of it, or of texts where numbers should be."""
     if len(rows) > 1 and len(rows[1].cells) != len(names):
         return frozenset(), ""  # it is refused later, with its line
-    known = [at for at, name in enumerate(names) if like.get(name) == "number"]
-    units, odd = judge.find_units(known)
+    if like:
+        numeric = [at for at, name in enumerate(names) if like.get(name) == "number"]
+        units, odd = judge.find_known_units(numeric), list[int]()
+    else:
+        units, odd = judge.find_units()
     if units:
         line, after = rows[1].line, rows[2].line
         shown = ", ".join(map(_show_unit, units[:MOST_UNITS])) + (", …" if len(units) > MOST_UNITS else "")
         return frozenset(range(line, after)), f"line {line} is skipped: it holds units ({shown})"
-    if not odd or known:
+    if not odd:
         return frozenset(), ""
     cell, name = _shorten(judge.cells[1][odd[0]]), _shorten(names[odd[0]])
     return frozenset(), f"line {rows[1].line} has {cell} in {name}, and the rows below have numbers"

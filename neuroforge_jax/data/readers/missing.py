@@ -14,6 +14,32 @@ from neuroforge_jax.data.readers.dialect import NUMBERS
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.values import names_of
 
+MARKS = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
+"""Cells of a text table that mean a missing value, when blanks around them are left out."""
+
+_WORDS = frozenset(
+    {
+        "na",
+        "n/a",
+        "#n/a",
+        "n.a.",
+        "n.d.",
+        "<na>",
+        "nan",
+        "nil",
+        "none",
+        "null",
+        "(null)",
+        "<null>",
+        "#null!",
+        "\\n",
+    }
+    | {"unknown", "unk", "missing", "undefined", "unavailable", "blank", "empty", "tbd", "pending", "nodata"}
+    | {"no data", "not available", "not applicable", "not known", "not measured"}
+    | {"#value!", "#ref!", "#div/0!", "#name?", "#num!"}
+)
+"""In small letters, whether or not they are marks: what a cell holds that says nothing."""
+
 CODE = re.compile(r"[+-]?0\d")
 """How a text begins that is a code and no number, such as `007`."""
 
@@ -61,6 +87,11 @@ class Marks:
         is_number = pc.and_not(plain, pc.match_substring_regex(texts, f"^{CODE.pattern}"))
         texts = pc.if_else(is_number, texts, pa.scalar(None, pa.string()))
         return pc.replace_substring(texts, self.decimal, ".").cast(pa.float64())
+
+
+def means_missing(cell: str) -> bool:
+    """Whether it is a word that people write for a missing value, in any case."""
+    return cell.casefold() in _WORDS
 
 
 def mark_array(x: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, int]:

@@ -15,6 +15,7 @@ from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.readers import csv as reader
 from neuroforge_jax.data.readers import source
 from neuroforge_jax.data.readers.csv import read_csv, stream_csv
+from neuroforge_jax.data.readers.units import is_unit
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.errors import DataError
 
@@ -260,6 +261,51 @@ def test_a_row_that_only_may_hold_units_is_read_and_named(read):
     for row in ("2023-12-31,none,none", ",kg,5"):  # another day; a number
         assert len(read(UNITS.replace(",kg,m2", row))) == 4
     assert len(read(UNITS, header="no")) == 5
+
+
+@pytest.mark.parametrize("header", ["auto", "yes"])
+@pytest.mark.parametrize(
+    "row", ["Bob,NULL,NULL", "Bob,unknown,n/a", ",#N/A,Missing", "unknown,N.A.,?", "Bob,low,low", ",Unknown,"]
+)
+def test_words_for_missing_values_and_one_word_again_are_no_units(read, row, header):
+    content = f"who,mass,size\n{row}\nann,1,5\njim,2,7\nlea,3,6\n"
+    table = read(content, header=header)
+    assert cells(table)["mass"] == [row.split(",")[1], "1", "2", "3"]
+    assert table.notes == (f"line 2 has '{row.split(',')[1]}' in 'mass', and the rows below have numbers",)
+
+
+@pytest.mark.parametrize(
+    ("row", "skipped"),
+    [
+        (",kg,m2", True),
+        ("-,[kg],n/a", True),
+        (",,µmol/m2/s", True),
+        ("UTC,kg,m2", True),
+        ("Sun,kg,m2", False),
+        ("m,,", False),  # a text as any other, in a column of texts
+        (",M,T", False),
+        (",heavy,large", False),
+        (",unknown,kg", True),
+        (",A2,12 kg", False),
+        (",kg,5", False),
+        (",NULL,NULL", False),
+        (",,", False),
+    ],
+)
+def test_rows_to_be_answered_are_not_units_unless_nothing_but_known_ones_is_in_them(row, skipped):
+    like = {"day": "text", "mass": "number", "size": "number"}
+    content = f"day,mass,size\n{row}\nMon,1,5\n"
+    (table,) = stream_csv(io.BytesIO(content.encode()), DataConfig(), like, 10)
+    assert len(table) == 2 - skipped
+    assert bool(table.notes) == skipped
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["%", "°C", "(m/s)", "µg/m³", "degC", "W·m-2", "m s^-1", "10^9/L", "mmol/l", "Miles per gal", "€/kg"],
+)
+def test_units_are_known(text):
+    assert is_unit(text)
 
 
 def test_what_is_skipped_is_skipped_by_a_stream_and_where_a_file_is_read_again(read, small_blocks):
