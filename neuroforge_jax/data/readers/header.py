@@ -97,7 +97,7 @@ class HeaderJudge:
         first = self.cells[0]
         heads = [first[at] for at in range(len(first)) if self._numeric(self._column(at, 1))]
         numbered = sum(map(self.is_number, heads))
-        return sum(head not in self.marks for head in heads) - numbered, numbered
+        return len(heads) - sum(map(self._is_missing, heads)) - numbered, numbered
 
     def find_units(self) -> tuple[list[str], list[int]]:
         """The units in the second row, if the first is a header; and columns in which it has a text for a number.
@@ -141,8 +141,10 @@ class HeaderJudge:
 
     def _says_something(self, cell: str) -> bool:
         """Whether there is a word or a unit in it, and none that means a missing value."""
-        missing = cell in self.marks or means_missing(cell)
-        return not missing and any(letter.isalpha() or letter in "%‰°$€£¥" for letter in cell)
+        return not self._is_missing(cell) and any(mark.isalpha() or mark in "%‰°$€£¥" for mark in cell)
+
+    def _is_missing(self, cell: str) -> bool:
+        return cell in self.marks or means_missing(cell)
 
 
 def _has_figure(cell: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.readers.dialect import DELIMITERS, Dialect, Row, find_dialect
 from neuroforge_jax.data.readers.header import HeaderJudge, tidy_name
-from neuroforge_jax.data.readers.missing import MARKS, Marks
+from neuroforge_jax.data.readers.missing import MARKS, find_marks
 from neuroforge_jax.data.readers.preamble import find_preamble
 from neuroforge_jax.data.readers.source import TextSource
 from neuroforge_jax.errors import DataError
@@ -45,15 +45,15 @@ def find_layout(source: TextSource, config: DataConfig, like: Mapping[str, str])
     dialect, rows = find_dialect(text, source.whole, config)
     if not rows:
         raise _no_rows(source)
-    preamble = find_preamble(text, rows, config)
+    preamble = find_preamble(text, rows, config, like)
     skipped = frozenset(range(1, preamble.lines + 1))
     if skipped:
         text = source.without(skipped).start.decode("utf-8", "ignore")
         dialect, rows = find_dialect(text, source.whole, config)
     _refuse_title(source.name, rows)
-    missing = Marks(config.missing, dialect.decimal).texts
+    marks = find_marks(config.missing, dialect.decimal)
     cells = [[cell.strip() for cell in row.cells] for row in rows]
-    judge = HeaderJudge(cells, dialect.decimal, frozenset(MARKS) | missing)
+    judge = HeaderJudge(cells, dialect.decimal, marks)
     headings = _find_headings(judge, preamble.headings, config, like)
     unnamed = frozenset(at for at, name in enumerate(headings.names) if not name)
     names = [name or f"column {at}" for at, name in enumerate(headings.names, 1)]
@@ -67,8 +67,8 @@ def find_layout(source: TextSource, config: DataConfig, like: Mapping[str, str])
     units, units_fact = _find_units(rows, judge, names, like) if headings.in_row else (frozenset(), "")
     return Layout(
         dialect,
-        judge.marks,
-        missing - frozenset(MARKS),
+        marks,
+        marks - frozenset(MARKS),
         tuple(names),
         unnamed,
         headings.in_row,

@@ -89,6 +89,11 @@ class Marks:
         return pc.replace_substring(texts, self.decimal, ".").cast(pa.float64())
 
 
+def find_marks(words: Sequence[str], decimal: str) -> frozenset[str]:
+    """What means a missing value in a text table, numbers left aside. words: what the user named."""
+    return frozenset(MARKS) | Marks(words, decimal).texts
+
+
 def means_missing(cell: str) -> bool:
     """Whether it is a word that people write for a missing value, in any case."""
     return cell.casefold() in _WORDS

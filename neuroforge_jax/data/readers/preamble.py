@@ -1,18 +1,20 @@
 """What stands above a table: comments, a title, remarks such as `station: Rome`, and empty lines.
 
 A comment begins with `#`, `%` or `//`. It is the header where it has as many cells as the rows below, or would have
-without its mark, and these have no texts above numbers of their own. Other lines are skipped where they are of one
-cell or a remark, all rows below are of one other width, and the first of those is a header.
+without its mark, and most of them are names that are known, or these rows have no texts above numbers of their own.
+Other lines are skipped where they are of one cell or a remark, all rows below are of one other width, and the first
+of those is a header.
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.readers.dialect import Dialect, Row, find_dialect, find_newline, split_rows
-from neuroforge_jax.data.readers.header import HeaderJudge
+from neuroforge_jax.data.readers.header import HeaderJudge, tidy_name
+from neuroforge_jax.data.readers.missing import find_marks
 
 COMMENT = re.compile(r"\s*(?:#|%|//)")
 REMARK = re.compile(r"[^:=]{1,60}[:=](?:\s|\Z)|[^:=]{1,60}=")
@@ -32,12 +34,16 @@ class Preamble:
     fact: str = ""
 
 
-def find_preamble(text: str, rows: Sequence[Row], config: DataConfig) -> Preamble:
-    """What stands above the table in the beginning of a text. rows: those in it, if nothing does."""
+def find_preamble(
+    text: str, rows: Sequence[Row], config: DataConfig, known: Collection[str] = ()
+) -> Preamble:
+    """What stands above the table in the beginning of a text. rows: those in it, if nothing does. known: names of
+    columns that it should have.
+    """
     regular = len(rows[0].cells) == _width(rows) and not _is_padded(rows[0])
     if regular and not COMMENT.match(text):
         return Preamble()
-    return _Reader(text.split(find_newline(text), MOST_COMMENTS)[:MOST_COMMENTS], config).find()
+    return _Reader(text.split(find_newline(text), MOST_COMMENTS)[:MOST_COMMENTS], config, known).find()
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class _Reader:
 
     lines: Sequence[str]
     config: DataConfig
+    known: Collection[str]
 
     def find(self) -> Preamble:
         """Comments first, and what stands between them and the table."""
@@ -56,6 +63,8 @@ class _Reader:
         dialect, rows = self._split(below)
         if not rows:
             return Preamble()
+        if named := self._find_known_names(below, dialect, rows):
+            return named
         width = _width(rows)
         as_wide = [at for at in marked if width > 1 and _count_cells(self.lines[at], dialect) == width]
         if len(as_wide) > 1 and as_wide == marked:
@@ -69,6 +78,22 @@ class _Reader:
             (row,) = _split_line(heading, dialect)
             return self._describe(below, tuple(row.cells))
         return self._describe(self._skip_remarks(below))
+
+    def _find_known_names(self, below: int, dialect: Dialect, rows: Sequence[Row]) -> Preamble | None:
+        """Where most cells of the last comment, with its mark or without, are known, and fewer of the row below."""
+        if self.config.header != "auto":
+            return None
+        comment = self.lines[below - 1]
+        as_row, names = (_split_names(line, dialect) for line in (comment, COMMENT.sub("", comment)))
+        fitting = [row for row in (as_row, names) if len(row) == _width(rows)]
+        best = max(fitting, key=self._count_known, default=[])
+        count, count_below = self._count_known(best), self._count_known(map(tidy_name, rows[0].cells))
+        if 2 * count <= len(best) or count <= count_below:
+            return None
+        return self._describe(below - 1) if best is as_row else self._describe(below, tuple(best))
+
+    def _count_known(self, names: Iterable[str]) -> int:
+        return len(set(names) & set(self.known))
 
     def _count_comments(self) -> int:
         """Lines before the first that is neither empty nor a comment."""
@@ -105,7 +130,7 @@ class _Reader:
 
     def _judge(self, dialect: Dialect, rows: Sequence[Row]) -> HeaderJudge:
         cells = [[cell.strip() for cell in row.cells] for row in rows]
-        return HeaderJudge(cells, dialect.decimal, frozenset([""]))
+        return HeaderJudge(cells, dialect.decimal, find_marks(self.config.missing, dialect.decimal))
 
     def _describe(self, lines: int, headings: tuple[str, ...] = ()) -> Preamble:
         skipped = [line.strip() for line in self.lines[:lines] if line.strip()]
@@ -139,6 +164,10 @@ def _is_apart(row: Row, width: int) -> bool:
 
 def _count_cells(line: str, dialect: Dialect) -> int:
     return sum(len(row.cells) for row in _split_line(line, dialect))
+
+
+def _split_names(line: str, dialect: Dialect) -> list[str]:
+    return [tidy_name(cell) for row in _split_line(line, dialect) for cell in row.cells]
 
 
 def _split_line(line: str, dialect: Dialect) -> list[Row]:

@@ -222,6 +222,37 @@ def test_what_stands_above_a_table_is_skipped_and_said(read, content, columns, n
     assert table.notes == (() if note is None else (note,))
 
 
+@pytest.mark.parametrize("gap", ["", "NA", "NULL", "Unknown", "-9x"])
+@pytest.mark.parametrize(
+    ("comment", "names", "note"),
+    [
+        ("#who,x,y", ["#who", "x", "y"], ()),
+        ("# made by me\nwho,x,y", ["who", "x", "y"], ("1 line of comment above the table is skipped",)),
+    ],
+)
+def test_gaps_in_the_first_row_do_not_make_it_the_header(read, gap, comment, names, note):
+    table = read(f"{comment}\nBob,{gap},{gap}\nAnn,3,4\nJim,5,6\n", missing=("-9x",))
+    assert list(table.columns) == names
+    assert cells(table)[names[0]] == ["Bob", "Ann", "Jim"]
+    assert table.notes[: len(note)] == note
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("#IID,B,A\nid1,NA,NA\nid2,1,100\n", {"#IID": ["id1", "id2"], "B": [None, 1], "A": [None, 100]}),
+        ("# made by me\n#IID,B,A\nid1,low,1\nid2,1,100\n", {"B": ["low", "1"], "A": [1, 100]}),
+        ("# B, A\nlow,5\n1,6\n", {"B": ["low", "1"], "A": [5, 6]}),
+        ("# A\n7\n\n8\n", {"A": [7, None, 8]}),
+        ("# A and B\nB,A\n1,2\n3,4\n", {"B": [1, 3], "A": [2, 4]}),
+        ("# A, B\nB,A\n1,2\n3,4\n", {"B": [1, 3], "A": [2, 4]}),
+    ],
+)
+def test_a_comment_of_known_names_is_the_header_unless_the_row_below_is(read, content, columns):
+    found = cells(read(content, {"#IID": "text", "A": "number", "B": "number"}))
+    assert {name: found[name] for name in columns} == columns
+
+
 @pytest.mark.parametrize(("header", "first"), [("yes", "#ff0000"), ("no", "column 1")])
 def test_a_comment_as_wide_as_the_table_is_no_comment_where_the_header_is_said(read, header, first):
     table = read("# colours\n#ff0000,1\nblue,2\nred,3\n", header=header)
