@@ -8,6 +8,7 @@ blanks at their ends, and an empty text or NaN is a missing value. Lists, record
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
@@ -17,6 +18,7 @@ from neuroforge_jax.errors import DataError
 
 EXACT = 2**53
 """float64 holds every whole number up to this one."""
+NARROW = {pa.float16(): np.float16, pa.float32(): np.float32}
 MAX_TEXT_BYTES = 2**30
 """Of a chunk: Arrow counts the bytes of `string` in 32 bits."""
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -48,7 +50,7 @@ def table_of_arrow(
         else _Reader(name, column, told).read(values)
         for column, values in zip(data.column_names, data.columns, strict=True)
     }
-    return Table(name, columns, tuple(told))
+    return Table(name, columns, tuple(told), dtypes=_narrow_floats(data))
 
 
 def check_names(name: str, columns: Sequence[str]) -> None:
@@ -56,6 +58,23 @@ def check_names(name: str, columns: Sequence[str]) -> None:
     twice = [column for column, count in Counter(columns).items() if count > 1]
     if twice:
         raise DataError(f"{name}: two columns are named {twice[0]!r}; give each a name of its own")
+
+
+def _narrow_floats(data: pa.Table) -> dict[str, np.dtype]:
+    """The dtypes of the columns of floats that are narrower than float64."""
+    kinds_of = {field.name: _held_type(field.type) for field in data.schema}
+    return {name: np.dtype(NARROW[kind]) for name, kind in kinds_of.items() if kind in NARROW}
+
+
+def _held_type(kind: pa.DataType) -> pa.DataType:
+    """What a column holds, behind the wraps that say how it is stored."""
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):
+            kind = kind.value_type
+        else:
+            return kind
 
 
 def is_text(kind: pa.DataType) -> bool:

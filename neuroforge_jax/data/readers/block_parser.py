@@ -6,7 +6,7 @@ for numbers. `inf`, `-Infinity` and `1e400` are infinite numbers; what becomes o
 """
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,6 +18,7 @@ import pyarrow.csv
 from neuroforge_jax.data.readers.blocks import Block
 from neuroforge_jax.data.readers.dialect import split_rows
 from neuroforge_jax.data.readers.layout import Layout
+from neuroforge_jax.data.readers.plain_arrays import string_array
 from neuroforge_jax.errors import DataError
 
 PLAIN = {mark: b"0123456789+-eE" + mark.encode() for mark in ".,"}
@@ -185,24 +186,17 @@ class BlockParser:
 
     @cached_property
     def _marks(self) -> pa.StringArray:
-        return _string_array(self.layout.marks)
+        return string_array(self.layout.marks)
 
     @cached_property
     def _named_marks(self) -> pa.StringArray | None:
-        return _string_array(self.layout.named_marks) if self.layout.named_marks else None
+        return string_array(self.layout.named_marks) if self.layout.named_marks else None
 
     @cached_property
     def _marks_are_plain(self) -> bool:
         """Whether a mark of a missing value may look like a number, as -999 does."""
         plain = PLAIN[self.layout.dialect.decimal]
         return any(mark and not mark.encode().translate(None, plain) for mark in self.layout.marks)
-
-
-def _string_array(texts: Iterable[str]) -> pa.StringArray:
-    # pa.array would import pandas, where that is installed, which takes a quarter of a second.
-    content = [text.encode() for text in texts]
-    offsets = np.cumsum([0, *map(len, content)], dtype=np.int32)
-    return pa.StringArray.from_buffers(len(content), pa.py_buffer(offsets), pa.py_buffer(b"".join(content)))
 
 
 def _buffers(column: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:

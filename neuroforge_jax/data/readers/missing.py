@@ -1,4 +1,7 @@
-"""What `--missing` names: numbers are found by their value, `-999` as `-999.0` too, and other marks as texts."""
+"""What `--missing` names: numbers are found by their value, `-999` as `-999.0` too, and other marks as texts.
+
+A value is compared in the dtype of the numbers: −99.9 of float32 is the float32 nearest to it.
+"""
 
 import re
 from collections import Counter
@@ -11,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuroforge_jax.data.readers.dialect import NUMBERS
+from neuroforge_jax.data.readers.plain_arrays import bool_array, float_array, string_array
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.values import names_of
 
@@ -39,6 +43,9 @@ _WORDS = frozenset(
     | {"#value!", "#ref!", "#div/0!", "#name?", "#num!"}
 )
 """In small letters, whether or not they are marks: what a cell holds that says nothing."""
+
+
+FLOAT64 = np.dtype(np.float64)
 
 CODE = re.compile(r"[+-]?0\d")
 """How a text begins that is a code and no number, such as `007`."""
@@ -69,17 +76,27 @@ class Marks:
         decimal = next((mark for mark in (self.decimal, ".") if NUMBERS[mark].fullmatch(word)), None)
         return None if decimal is None else float(word.replace(decimal, "."))
 
-    def find(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Bool [N]: whether a cell of numbers or texts is marked."""
+    def find(self, column: pa.ChunkedArray, dtype: np.dtype = FLOAT64) -> pa.ChunkedArray:
+        """Bool [N]: whether a cell of numbers or texts is marked. dtype: that its numbers had in their source."""
         if pa.types.is_string(column.type):
-            marked = pc.is_in(column, pa.array(sorted(self.texts), pa.string()))
-            return pc.or_(marked, self._find_values(self._numbers(column)))
+            marked = pc.is_in(column, string_array(sorted(self.texts)))
+            return pc.or_(marked, self._find_values(self._numbers(column), dtype))
         if pa.types.is_floating(column.type):
-            return self._find_values(column)
-        return pa.chunked_array([np.zeros(len(column), bool)])
+            return self._find_values(column, dtype)
+        return pa.chunked_array([bool_array(np.zeros(len(column), bool))])
 
-    def _find_values(self, numbers: pa.ChunkedArray) -> pa.ChunkedArray:
-        return pc.is_in(numbers, pa.array(self.values))
+    def _find_values(self, numbers: pa.ChunkedArray, dtype: np.dtype) -> pa.ChunkedArray:
+        return pc.is_in(numbers, float_array(self.values_as(dtype).astype(np.float64)))
+
+    def values_as(self, dtype: np.dtype) -> np.ndarray:
+        """The values as numbers of a dtype: rounded to its floats, without those that its whole numbers lack."""
+        if dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                rounded = self.values.astype(dtype)
+            return rounded[np.isfinite(rounded) | np.isinf(self.values)]
+        limits = np.iinfo(dtype)
+        whole = [int(value) for value in self.values.tolist() if value.is_integer()]
+        return np.array([number for number in whole if limits.min <= number <= limits.max], dtype)
 
     def _numbers(self, texts: pa.ChunkedArray) -> pa.ChunkedArray:
         """The numbers that plain texts are, null for all others."""
@@ -103,7 +120,7 @@ def mark_array(x: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, int]:
     """The array with NaN for the numbers among the words, as floats if there are any; and how many there are."""
     if x.dtype.kind not in "fiu":
         return x, 0
-    marked = np.isin(x, Marks(words).values)
+    marked = np.isin(x, Marks(words).values_as(x.dtype))
     if not marked.any():
         return x, 0
     floats = x.astype(np.result_type(x.dtype, np.float16))
@@ -116,7 +133,7 @@ def mark_missing(table: Table, words: Sequence[str]) -> tuple[Table, Counter[str
     marks, counts = Marks(words, table.decimal), Counter[str]()
     columns = dict(table.columns)
     for name, column in columns.items() if words else ():
-        marked = marks.find(column)
+        marked = marks.find(column, table.dtypes.get(name, FLOAT64))
         if count := pc.sum(marked).as_py():
             counts[name] = count
             columns[name] = pc.if_else(marked, pa.scalar(None, column.type), column)

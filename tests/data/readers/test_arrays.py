@@ -3,7 +3,10 @@
 import zipfile
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from neuroforge_jax.data.datasets import load_dataset
 from neuroforge_jax.data.readers.arrays import load_folder, load_npz
@@ -44,6 +47,20 @@ def test_a_mark_of_missing_values_is_found_in_the_inputs_of_an_npz(tmp_path):
     assert set(rows[~np.isnan(rows)]) == set(X.ravel()) - {30}
     assert data.notes == ("--missing -999.0: 1 cell counts as missing",)
     assert load_dataset(str(path), missing="5000").notes == ("--missing 5000: no cell is one of them",)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_mark_is_compared_in_the_dtype_of_the_numbers(tmp_path, dtype):
+    """−99.9 and 1e20 of float32, such as netCDF's fills, are not those of float64: none was found."""
+    marks = ["-99.9", "1e20"][: 1 if dtype == np.float16 else 2]
+    x = np.linspace(0, 1, 40, dtype=dtype)
+    x[::8], x[1::8] = -99.9, float(marks[-1])
+    columns = {"x": x, "y": ["a", "b"] * 20}
+    save(tmp_path / "t.npz", x=x, y=columns["y"])
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    for source in (str(tmp_path / "t.npz"), str(tmp_path / "t.parquet"), pd.DataFrame(columns)):
+        data = load_dataset(source, missing=marks)
+        assert ": 10 cells count as missing" in data.notes[0]
 
 
 def test_a_nan_of_any_bits_is_a_missing_number(tmp_path):
