@@ -51,15 +51,12 @@ def load_npz(path: Path, task: str = "auto", missing: Sequence[str] = ()) -> Dat
             raise DataError(f"{path}: {key} is no array of samples; its first axis must be the samples")
     if not missing:
         return _make_dataset(path, arrays, task)
-    from neuroforge_jax.data.readers.missing import mark_array, tell_missing  # with pyarrow
+    from neuroforge_jax.data.readers.missing import mark_arrays, tell_missing  # with pyarrow
 
-    marked = [
-        mark_array(values, missing) if key[0] == "x" else (values, 0)
-        for key, values in zip(keys, arrays, strict=True)
-    ]
-    dataset = _make_dataset(path, [values for values, _ in marked], task)
-    told = tell_missing(missing, sum(count for _, count in marked))
-    return replace(dataset, notes=(*dataset.notes, told))
+    inputs = slice(0, None, 2)
+    arrays[inputs], count = mark_arrays(arrays[inputs], missing)
+    dataset = _make_dataset(path, arrays, task)
+    return replace(dataset, notes=(*dataset.notes, tell_missing(missing, count)))
 
 
 def _make_dataset(path: Path, arrays: Sequence[np.ndarray], task: str) -> Dataset:

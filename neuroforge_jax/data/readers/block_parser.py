@@ -18,7 +18,7 @@ import pyarrow.csv
 from neuroforge_jax.data.readers.blocks import Block
 from neuroforge_jax.data.readers.dialect import split_rows
 from neuroforge_jax.data.readers.layout import Layout
-from neuroforge_jax.data.readers.plain_arrays import string_array
+from neuroforge_jax.data.readers.plain_arrays import null_of, string_array
 from neuroforge_jax.errors import DataError
 
 PLAIN = {mark: b"0123456789+-eE" + mark.encode() for mark in ".,"}
@@ -215,7 +215,7 @@ def _empty_where(column: pa.StringArray, missing: pa.BooleanArray) -> pa.StringA
     """Null there. The characters of these cells go too, which those that read the buffers rely on."""
     if not missing.true_count:
         return column
-    return pc.replace_with_mask(column, missing, pa.scalar(None, pa.string()))
+    return pc.replace_with_mask(column, missing, null_of(pa.string()))
 
 
 def _has_leading_zeros(column: pa.StringArray) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuroforge_jax.data.readers.dialect import NUMBERS
-from neuroforge_jax.data.readers.plain_arrays import bool_array, float_array, string_array
+from neuroforge_jax.data.readers.plain_arrays import bool_array, float_array, null_of, string_array
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.values import names_of
 
@@ -102,7 +102,7 @@ class Marks:
         """The numbers that plain texts are, null for all others."""
         plain = pc.match_substring_regex(texts, f"(?i)^(?:{NUMBERS[self.decimal].pattern})$")
         is_number = pc.and_not(plain, pc.match_substring_regex(texts, f"^{CODE.pattern}"))
-        texts = pc.if_else(is_number, texts, pa.scalar(None, pa.string()))
+        texts = pc.if_else(is_number, texts, null_of(pa.string()))
         return pc.replace_substring(texts, self.decimal, ".").cast(pa.float64())
 
 
@@ -116,16 +116,28 @@ def means_missing(cell: str) -> bool:
     return cell.casefold() in _WORDS
 
 
-def mark_array(x: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, int]:
-    """The array with NaN for the numbers among the words, as floats if there are any; and how many there are."""
-    if x.dtype.kind not in "fiu":
-        return x, 0
-    marked = np.isin(x, Marks(words).values_as(x.dtype))
-    if not marked.any():
-        return x, 0
+def mark_array(x: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    """The array with NaN for the numbers among the words, as floats if there are any."""
+    return mark_arrays([x], words)[0][0]
+
+
+def mark_arrays(arrays: Sequence[np.ndarray], words: Sequence[str]) -> tuple[list[np.ndarray], int]:
+    """Parts of one data set with NaN for the numbers among the words, and how many there are. If there are any, all
+    parts are floats: bytes in one and floats in another would be two kinds of inputs.
+    """
+    marks = Marks(words)
+    marked = [np.isin(x, marks.values_as(x.dtype)) if x.dtype.kind in "fiu" else None for x in arrays]
+    count = sum(0 if found is None else int(found.sum()) for found in marked)
+    if not count:
+        return list(arrays), 0
+    pairs = zip(arrays, marked, strict=True)
+    return [x if found is None else _empty_where(x, found) for x, found in pairs], count
+
+
+def _empty_where(x: np.ndarray, marked: np.ndarray) -> np.ndarray:
     floats = x.astype(np.result_type(x.dtype, np.float16))
     floats[marked] = np.nan
-    return floats, int(marked.sum())
+    return floats
 
 
 def mark_missing(table: Table, words: Sequence[str]) -> tuple[Table, Counter[str]]:
@@ -136,7 +148,7 @@ def mark_missing(table: Table, words: Sequence[str]) -> tuple[Table, Counter[str
         marked = marks.find(column, table.dtypes.get(name, FLOAT64))
         if count := pc.sum(marked).as_py():
             counts[name] = count
-            columns[name] = pc.if_else(marked, pa.scalar(None, column.type), column)
+            columns[name] = pc.if_else(marked, null_of(column.type), column)
     return replace(table, columns=columns), counts
 
 

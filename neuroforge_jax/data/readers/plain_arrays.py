@@ -1,4 +1,7 @@
-"""Arrow arrays of plain values. `pa.array` would import pandas, where that is installed: a quarter of a second."""
+"""Arrow arrays and scalars of plain values.
+
+`pa.array` and `pa.scalar` would import pandas, where that is installed, which takes a quarter of a second.
+"""
 
 from collections.abc import Iterable
 
@@ -25,3 +28,8 @@ def bool_array(truths: Bool[np.ndarray, " N"]) -> pa.BooleanArray:
     """Of truth values, none of them missing."""
     bits = np.packbits(truths, bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), len(truths), [None, pa.py_buffer(bits)])
+
+
+def null_of(kind: pa.DataType) -> pa.Scalar:
+    """The missing value of a type."""
+    return pa.nulls(1, kind)[0]

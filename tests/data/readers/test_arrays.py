@@ -49,6 +49,16 @@ def test_a_mark_of_missing_values_is_found_in_the_inputs_of_an_npz(tmp_path):
     assert load_dataset(str(path), missing="5000").notes == ("--missing 5000: no cell is one of them",)
 
 
+@pytest.mark.parametrize("part", ["x_train", "x_test"])
+def test_a_mark_in_one_part_makes_numbers_of_the_bytes_of_all(tmp_path, part):
+    """One in the test samples alone was a NaN to a network of pictures, and so was the test loss."""
+    x = np.arange(60, dtype=np.uint8).reshape(20, 3)
+    given = {"x_train": x, "x_test": x, part: np.where(x == 30, 255, x)}
+    data = load_dataset(str(save(tmp_path / "t.npz", y_train=Y, y_test=Y, **given)), missing="255")
+    assert (data.plan.pixels, data.train.inputs.dtype, data.test.inputs.dtype) == (False, "f4", "f4")
+    assert np.isnan(data.train.inputs).sum() + np.isnan(data.test.inputs).sum() == 1
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_a_mark_is_compared_in_the_dtype_of_the_numbers(tmp_path, dtype):
     """−99.9 and 1e20 of float32, such as netCDF's fills, are not those of float64: none was found."""
