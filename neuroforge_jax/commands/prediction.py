@@ -21,7 +21,6 @@ from neuroforge_jax.commands.prediction_outputs import (
 from neuroforge_jax.commands.prediction_pieces import ROWS, Notes, Piece, Reading
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.config.checks import check_choice, convert_fields
-from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.values import names_of
 from neuroforge_jax.errors import ConfigError, DataError
 from neuroforge_jax.job.predictor import Predictor
@@ -63,14 +62,14 @@ class PredictOptions:
         if self.format is not None:
             check_choice(self, "format", "csv", "jsonl", "parquet")
 
-    def file_format(self, schema: Schema | None) -> DataConfig:
-        """How tables are read, by a model that was trained on those of a schema."""
+    def file_format(self, model: FittedModel) -> DataConfig:
+        """How tables are read, and what means a missing value in arrays too."""
         return DataConfig(
             delimiter=self.delimiter,
             decimal=self.decimal,
             encoding=self.encoding,
             header=self.header,
-            missing=(*(schema.missing if schema else ()), *self.missing),
+            missing=(*model.marks, *self.missing),
         )
 
 
@@ -123,7 +122,7 @@ def run_predictions(options: PredictOptions, *, metrics_first: bool) -> None:
         raise ConfigError(f"nothing to predict: give tables, arrays or pictures behind {options.model}")
     model, params = load(options.model)
     row_names, notes = choose_names(model, options.inputs, options.id), Notes(_tell)
-    reading = Reading(model, options.file_format(model.schema), row_names, notes)
+    reading = Reading(model, options.file_format(model), row_names, notes)
     predict = Predictor.build(model, params, ROWS)
     answers_wanted = options.output is not None or not metrics_first
     scored = Scored()

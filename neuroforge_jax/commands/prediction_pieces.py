@@ -13,7 +13,7 @@ from neuroforge_jax.data.targets import Targets
 from neuroforge_jax.data.values import names_of
 from neuroforge_jax.errors import DataError
 from neuroforge_jax.model.model import FittedModel
-from neuroforge_jax.model.rows import read_rows
+from neuroforge_jax.model.rows import mark_numbers, read_rows
 
 if TYPE_CHECKING:
     from neuroforge_jax.data.table import Table
@@ -127,6 +127,6 @@ class Reading:
     def store_rows(self, rows: np.ndarray, where: str) -> Inputs:
         """Rows of an array as the model stores them. Raises DataError, which names where they are."""
         try:
-            return read_rows(self.model, rows, self.notes.add)
+            return read_rows(self.model, mark_numbers(rows, self.config.missing), self.notes.add)
         except ValueError as error:
             raise DataError(f"{where}: {error}") from None

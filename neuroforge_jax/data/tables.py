@@ -1,6 +1,7 @@
 """A dataset from tables: the columns are read, the target and the schema chosen, the rows split and encoded."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from neuroforge_jax.data.overlap import check_groups, describe_order
 from neuroforge_jax.data.preprocess import Preprocessor
 from neuroforge_jax.data.readers.columnar import read_columnar
 from neuroforge_jax.data.readers.csv import read_csv
+from neuroforge_jax.data.readers.missing import Marks
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.schema_inference import check_names, infer_schema
 from neuroforge_jax.data.splits import choose_groups, choose_last, split_80_20
@@ -69,7 +71,8 @@ def make_dataset(table: Table, config: DataConfig, others: Mapping[str, Table], 
     target = choose_target(answers, table.name, config.task, config.target_transform)
     train_rows, test_rows, how = _choose_test_rows(table, columns, target, config, "test" in others)
     partition = _partition(SelectedRows(columns, train_rows), config, table.name)
-    schema = infer_schema(SelectedRows(columns, train_rows), config, target, table.name)
+    in_any_file = replace(config, missing=Marks(config.missing, table.decimal).plain)
+    schema = infer_schema(SelectedRows(columns, train_rows), in_any_file, target, table.name)
     useless = schema.by_role("left out")
     columns = {column: values for column, values in columns.items() if column not in useless}
     training = SelectedRows(columns, train_rows)

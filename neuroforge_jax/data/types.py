@@ -109,7 +109,8 @@ class Dataset:
     test, validation: None where there are none. target: what is predicted. shape: of one sample, (28, 28) for
     pictures, (I,) for tables. plan: what becomes of a sample before the first layer; fitted: what was learnt for it
     from the training split alone. schema: of the table that it was read from; names: of the inputs of arrays that
-    have such. origins: f64 [I], what was subtracted from arrays before they became float32. class_weights: f64 [C],
+    have such. origins: f64 [I], what was subtracted from arrays before they became float32. missing: numbers, as
+    texts, that mean a missing one in such arrays. class_weights: f64 [C],
     how much more the training samples of each class count in the loss that is minimised, and nowhere else. origin:
     a sentence for the header: where the data came from and why they were chosen; notes: others, what was made of
     them.
@@ -125,6 +126,7 @@ class Dataset:
     schema: Schema | None = None
     names: tuple[str, ...] = ()
     origins: Float64[np.ndarray, " I"] | None = None
+    missing: tuple[str, ...] = ()
     origin: str = ""
     notes: tuple[str, ...] = ()
     validation: Split | None = None

@@ -91,7 +91,7 @@ def make_model(config: TrainConfig, dataset: Dataset, backend: Backend) -> Fitte
     if not loss.standardizes:
         fitted = fitted._replace(target_shift=None, target_scale=None)
     style = cache(partial(_measure_style, dataset))
-    return FittedModel(spec, fitted, dataset.target, dataset.schema, dataset.origins, style)
+    return FittedModel(spec, fitted, dataset.target, dataset.schema, dataset.origins, dataset.missing, style)
 
 
 def _measure_style(dataset: Dataset) -> PictureStyle | None:

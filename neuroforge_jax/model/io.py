@@ -39,6 +39,7 @@ def save(folder: Path, model: FittedModel, params: Params) -> None:
         "target": asdict(model.target),
         "schema": None if model.schema is None else model.schema.to_json(),
         "style": None if (style := model.measure_style()) is None else asdict(style),
+        "missing": model.missing,
         "origins": None if model.origins is None else model.origins.tolist(),
     }
     tensors = {
@@ -120,6 +121,7 @@ def _model(described: dict[str, Any], fitted: dict[str, np.ndarray]) -> FittedMo
         target,
         None if schema is None else Schema.from_json(schema),
         None if origins is None else np.asarray(origins, np.float64),
+        tuple(described.get("missing", ())),
         lambda: known,
     )
 

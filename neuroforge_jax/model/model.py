@@ -134,7 +134,8 @@ class FittedModel:
     """A model with what was fitted to its training data: all but the parameters, for `evaluate` and `predict`.
 
     target: what it predicts. schema: of the table that it was trained on, if it was one. origins: f64 [I], what is
-    subtracted from arrays before they become float32. measure_style: how the pictures looked that it was
+    subtracted from arrays before they become float32. missing: numbers, as texts, that mean a missing one in
+    arrays, of a model that was trained on such. measure_style: how the pictures looked that it was
     trained on, measured when it is asked for; None of what are no pictures.
     """
 
@@ -143,7 +144,13 @@ class FittedModel:
     target: Target
     schema: Schema | None = None
     origins: np.ndarray | None = None
+    missing: tuple[str, ...] = ()
     measure_style: Callable[[], PictureStyle | None] = lambda: None
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Numbers and texts that the training named as missing values, which they are in later rows too."""
+        return self.missing if self.schema is None else self.schema.missing
 
     @property
     def mlp(self) -> MLP:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +28,10 @@ def _warn(text: str) -> None:
 def read_rows(model: FittedModel, rows: Any, tell: Tell = _warn) -> Inputs:
     """Rows [N, I] as the model stores them, of an array or a data frame; those of a Split are stored already.
 
-    Of a model of bytes, numbers from 0 to 1 are shares of its brightest level, and tell is called with a sentence
-    on it. Raises ValueError for samples of another width than the model's, for an array where columns are taken by
-    name, and for float32 rows where the model was trained on what float32 rounds away; DataError for columns that
-    are missing or numbers that are infinite.
+    Numbers that the training named as missing are so here. Of a model of bytes, numbers from 0 to 1 are shares of
+    its brightest level, and tell is called with a sentence on it. Raises ValueError for samples of another width
+    than the model's, for an array where columns are taken by name, and for float32 rows where the model was trained
+    on what float32 rounds away; DataError for columns that are missing or numbers that are infinite.
     """
     if isinstance(rows, Split):
         return rows.inputs
@@ -52,10 +52,19 @@ def read_rows(model: FittedModel, rows: Any, tell: Tell = _warn) -> Inputs:
             f"rows are {array.dtype}, which rounds away what the numbers of this model differ by; give float64 "
             "rows, or, of what a dataset stores, the Split and not its inputs"
         )
-    flat = array.reshape(-1, width)
+    flat = mark_numbers(array.reshape(-1, width), model.marks)
     if model.spec.plan.pixels and flat.dtype != np.uint8:
         flat = _read_pixels(model, flat, tell)
     return store_inputs("rows", "given", flat, model.origins)
+
+
+def mark_numbers(rows: np.ndarray, marks: Sequence[str]) -> np.ndarray:
+    """Rows with NaN for the numbers among the marks of a missing value, as floats where there are any."""
+    if not marks:
+        return rows
+    from neuroforge_jax.data.readers.missing import mark_array  # with pyarrow
+
+    return mark_array(rows, marks)
 
 
 def read_columns(schema: Schema, table: "Table") -> Mapping[str, Values]:

@@ -479,6 +479,23 @@ def test_a_target_of_an_array_that_is_missing_leaves_its_row_unscored_and_no_oth
     assert (code, said[0].split(), said[-1]) == (0, ["accuracy", "1"], "5 rows, 4 of them scored")
 
 
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
+def test_a_mark_of_missing_values_acts_on_arrays_as_on_tables(ask, tmp_path, ending):
+    """It did nothing in an array, without a word."""
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    folder = save_model(tmp_path / "model", nf.Dataset.from_arrays(x, np.arange(20) % 2))
+    rows, path = np.where(x == x[4, 1], -99.9, x).astype(np.float32), tmp_path / f"rows.{ending}"
+    if ending == "csv":
+        path.write_text("\n".join(["a,b,c", *(",".join(map(str, row)) for row in rows)]))
+    else:
+        np.save(path, rows) if ending == "npy" else np.savez(path, x=rows)
+    code, answers, _ = ask(predict, folder, path, "--missing=-99.9")
+    model, params = nf.load(folder)
+    expected = nf.predict_proba(model, params, np.where(rows == rows[4, 1], np.nan, rows))[:, 1]
+    assert code == 0
+    assert [float(row["probability of 1"]) for row in answers] == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_command_compiles_as_nf_predict_does_and_keeps_its_programs(models, ask, monkeypatch):
     """It compiled without an option: on a CPU without bf16 units its bf16 products were other ones."""
     asked, used, kept = [], [], []

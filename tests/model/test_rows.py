@@ -8,6 +8,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DataError
+from neuroforge_jax.model import io as model_io
 from neuroforge_jax.model.rows import read_rows
 from tests.conftest import make_blobs
 
@@ -91,3 +92,23 @@ def test_stored_rows_of_a_table_are_not_taken_for_columns(models):
         ValueError, match=r"takes columns by their names: give a table .* or a Split as it is"
     ):
         nf.predict(model, state.params, records)
+
+
+@pytest.mark.parametrize("of_arrays", [True, False])
+def test_a_number_that_training_named_as_missing_is_so_in_arrays_and_frames(tmp_path, of_arrays):
+    """An array of the same row had another answer than a frame, and a mark with a decimal comma was lost."""
+    numbers = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    numbers[::4, 0] = -999.5
+    if of_arrays:
+        np.savez(tmp_path / "t.npz", x=numbers, y=np.arange(40) % 2)
+    else:
+        rows = [f"{a};{b};{'ny'[at % 2]}".replace(".", ",") for at, (a, b) in enumerate(numbers)]
+        (tmp_path / "t.csv").write_text("\n".join(["a;b;y", *rows]))
+    mark = "-999.5" if of_arrays else "-999,5"
+    data = nf.load_dataset(str(next(tmp_path.iterdir())), missing=mark)
+    model, state = nf.init(nf.TrainConfig(hidden=(4,), batch_size=8, backend="optimized"), data)
+    model_io.save(tmp_path, model, state.params)
+    model, params = nf.load(tmp_path)
+    expected = nf.predict_proba(model, params, np.where(numbers == -999.5, np.nan, numbers))
+    for given in (numbers, numbers.astype(np.float64), pd.DataFrame(numbers, columns=["a", "b"])):
+        np.testing.assert_array_equal(nf.predict_proba(model, params, given), expected)

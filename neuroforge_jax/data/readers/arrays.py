@@ -51,12 +51,13 @@ def load_npz(path: Path, task: str = "auto", missing: Sequence[str] = ()) -> Dat
             raise DataError(f"{path}: {key} is no array of samples; its first axis must be the samples")
     if not missing:
         return _make_dataset(path, arrays, task)
-    from neuroforge_jax.data.readers.missing import mark_arrays, tell_missing  # with pyarrow
+    from neuroforge_jax.data.readers.missing import Marks, mark_arrays, tell_missing  # with pyarrow
 
     inputs = slice(0, None, 2)
     arrays[inputs], count = mark_arrays(arrays[inputs], missing)
     dataset = _make_dataset(path, arrays, task)
-    return replace(dataset, notes=(*dataset.notes, tell_missing(missing, count)))
+    notes = (*dataset.notes, tell_missing(missing, count))
+    return replace(dataset, notes=notes, missing=Marks(missing).plain)
 
 
 def _make_dataset(path: Path, arrays: Sequence[np.ndarray], task: str) -> Dataset:

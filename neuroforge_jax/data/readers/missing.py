@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from neuroforge_jax.data.readers.dialect import NUMBERS
 from neuroforge_jax.data.readers.plain_arrays import bool_array, float_array, null_of, string_array
 from neuroforge_jax.data.table import Table
-from neuroforge_jax.data.values import names_of
+from neuroforge_jax.data.values import names_of, write_number
 
 MARKS = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
 """Cells of a text table that mean a missing value, when blanks around them are left out."""
@@ -68,6 +68,12 @@ class Marks:
         """The values of the others."""
         found = [value for word in self.words if (value := self._value(word)) is not None]
         return np.array(found, np.float64)
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The marks as they are written whatever a file's decimal mark is."""
+        values = ((word, self._value(word)) for word in self.words)
+        return tuple(word if value is None else write_number(value) for word, value in values)
 
     def _value(self, word: str) -> float | None:
         word = word.strip()
