@@ -62,9 +62,13 @@ class PredictOptions:
         if self.format is not None:
             check_choice(self, "format", "csv", "jsonl", "parquet")
 
-    def file_format(self, model: FittedModel) -> DataConfig:
-        """How tables are read, and what means a missing value in arrays too."""
+    def file_format(self, model: FittedModel, row_id: str | None) -> DataConfig:
+        """How tables are read, and what means a missing value in arrays too.
+
+        row_id: the column that names the rows.
+        """
         return DataConfig(
+            id=row_id,
             delimiter=self.delimiter,
             decimal=self.decimal,
             encoding=self.encoding,
@@ -122,7 +126,7 @@ def run_predictions(options: PredictOptions, *, metrics_first: bool) -> None:
         raise ConfigError(f"nothing to predict: give tables, arrays or pictures behind {options.model}")
     model, params = load(options.model)
     row_names, notes = choose_names(model, options.inputs, options.id), Notes(_tell)
-    reading = Reading(model, options.file_format(model), row_names, notes)
+    reading = Reading(model, options.file_format(model, row_names.id), row_names, notes)
     predict = Predictor.build(model, params, ROWS)
     answers_wanted = options.output is not None or not metrics_first
     scored = Scored()

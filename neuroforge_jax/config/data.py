@@ -92,3 +92,8 @@ class DataConfig:
                     before == "target" != name and name in ("drop", "time")
                 ):
                     raise ConfigError(f"--{before} and --{name} both name {column!r}; keep one of them")
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Columns that tell rows apart, in which `missing` means nothing: 99 is a patient as any other."""
+        return frozenset(name for name in (self.id, self.group) if name is not None)

@@ -80,7 +80,8 @@ def read_as(schema: Schema, table: Table, names: list[str]) -> dict[str, Values]
         there = names_of(list(table.columns))
         raise DataError(f"{table.name}: has no column {names_of(missing)}; its columns are {there}")
     known = {column.name: column for column in schema.columns}
-    table, _ = mark_missing(table, schema.missing)
+    keys = {*schema.by_role("id"), *schema.by_role("group")}
+    table, _ = mark_missing(table, schema.missing, keys)
     return {name: _read_like(known[name], table) for name in names}
 
 

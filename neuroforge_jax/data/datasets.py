@@ -86,10 +86,10 @@ def _load_frame(frame: Any, fields: dict[str, Any]) -> Dataset:
 
     parts = {part: fields.pop(part) for part in ("test", "validation") if fields.get(part) is not None}
     config = DataConfig(**{**fields, "dataset": "frame"})
-    table = read_missing(table_of(frame, drop=config.drop), config.missing)
+    table = read_missing(table_of(frame, drop=config.drop), config.missing, config.keys)
     like = types_of(table)
     others = {
-        part: read_missing(table_of(data, f"the {part} frame", config.drop), config.missing)
+        part: read_missing(table_of(data, f"the {part} frame", config.drop), config.missing, config.keys)
         if is_frame(data)
         else read_table(Path(data).expanduser(), config, like)
         for part, data in parts.items()

@@ -34,7 +34,7 @@ Columns = Mapping[str, Values]
 def read_table(path: Path, config: DataConfig, like: Mapping[str, str] | None = None) -> Table:
     """The table in a file, by the ending of its name. like: how the columns of an earlier file were read."""
     if path.suffix.lower() in COLUMNAR_TABLES:
-        return read_columnar(path, config.drop, missing=config.missing)
+        return read_columnar(path, config.drop, missing=config.missing, keys=config.keys)
     return read_csv(path, config, like)
 
 

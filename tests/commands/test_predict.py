@@ -403,7 +403,7 @@ def test_ids_come_out_as_they_went_in_whatever_their_column_is_called(ask, tmp_p
     for file in ("a.csv", "b.csv"):
         (tmp_path / file).write_text(f"{name},x\n1e3,1\n007,2\n")
     (tmp_path / "none.csv").write_text("x\n3\n")
-    code, rows, said = ask(predict, folder, tmp_path / "a.csv")
+    code, rows, said = ask(predict, folder, tmp_path / "a.csv", "--missing=1000")
     assert (code, [row[name] for row in rows]) == (0, ["1e3", "007"])
     model_says = {"predicted", "probability", "probability of old", "probability of young"} - {name}
     own = {f"{name} (model)"} - {"row (model)", "file (model)"}

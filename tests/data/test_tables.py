@@ -382,6 +382,32 @@ def test_what_was_named_as_missing_is_so_in_later_rows_too(table):
     }
 
 
+@pytest.mark.parametrize("source", ["csv", "parquet", "frame"])
+def test_a_mark_of_missing_values_is_none_in_ids_and_groups(tmp_path, source):
+    """Rows of the patient 99 were torn apart, and ids emptied."""
+    frame = pl.DataFrame(
+        {
+            "id": [f"n{at}" if at % 9 else "gone" for at in range(60)],
+            "patient": [99 if at < 24 else at // 6 for at in range(60)],
+            "x": [99.0 if at % 5 == 0 else at / 7 for at in range(60)],
+            "t": ["gone", "p", "q"] * 20,
+            "y": ["a", "b"] * 30,
+        }
+    )
+    path = tmp_path / f"t.{source}"
+    if source == "csv":
+        frame.write_csv(path)
+    elif source == "parquet":
+        frame.write_parquet(path)
+    given = frame if source == "frame" else str(path)
+    data = load_dataset(given, id="id", group="patient", missing=["99", "gone"])
+    assert "--missing 99 gone: 32 cells count as missing, in 't', 'x'" in data.notes
+    assert {column.name: column.missing > 0 for column in data.schema.columns} == {
+        "id": False, "patient": False, "x": True, "t": True, "y": False,
+    }  # fmt: skip
+    assert np.bincount(data.partition.groups).max() == 24
+
+
 def test_ten_thousand_columns_are_read_shown_and_trained_on(tmp_path):
     numbers = np.random.default_rng(0).integers(0, 100, (60, 10_000))
     lines = [f"{','.join(map(str, row))},{'ab'[int(row[9_999] > 50)]}" for row in numbers]

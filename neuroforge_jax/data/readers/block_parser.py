@@ -55,11 +55,14 @@ class _RowJudge:
 
 @dataclass(frozen=True)
 class BlockParser:
-    """name: of the file, for errors. zeros: names of columns in which `007` is the number 7."""
+    """name: of the file, for errors. zeros: names of columns in which `007` is the number 7. keys: names of columns
+    in which the user's marks of a missing value are none.
+    """
 
     name: str
     layout: Layout
     zeros: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
     _marked: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
@@ -82,10 +85,11 @@ class BlockParser:
         columns = {}
         for name, chunked in zip(table.column_names, table.columns, strict=True):
             column = chunked.combine_chunks() if chunked.num_chunks != 1 else chunked.chunk(0)
-            if self._named_marks is not None:
+            marks = self._usual_marks if name in self.keys else self._marks
+            if self._named_marks is not None and name not in self.keys:
                 self._marked[name, block.line] = self._count_marks(column)
-            numbers = None if name in texts else self._numbers(column, zeros=name in self.zeros)
-            columns[name] = self._texts(column) if numbers is None else numbers
+            numbers = None if name in texts else self._numbers(column, marks, zeros=name in self.zeros)
+            columns[name] = self._texts(column, marks) if numbers is None else numbers
         return columns
 
     def _split(self, block: Block, wanted: list[str] | None) -> pa.Table:
@@ -152,25 +156,27 @@ class BlockParser:
         start = before + next(split_rows(text, dialect)).line if block.line == 1 else block.line
         return [line for line in lines if line >= start and line not in self.layout.skipped]
 
-    def _texts(self, column: pa.StringArray) -> pa.StringArray:
+    def _texts(self, column: pa.StringArray, marks: pa.StringArray) -> pa.StringArray:
         """Without blanks at the ends, and null for a mark of a missing value."""
         content, offsets = _buffers(column)
         starts, ends = offsets[:-1], offsets[1:]
         filled = ends > starts
         if (BLANKS[content[starts[filled]]] | BLANKS[content[ends[filled] - 1]]).any():
             column = pc.utf8_trim_whitespace(column)
-        return _empty_where(column, pc.is_in(column, value_set=self._marks))
+        return _empty_where(column, pc.is_in(column, value_set=marks))
 
     def _count_marks(self, column: pa.StringArray) -> int:
         """How many cells the user has named as missing."""
         return pc.is_in(pc.utf8_trim_whitespace(column), value_set=self._named_marks).true_count
 
-    def _numbers(self, column: pa.StringArray, *, zeros: bool) -> pa.DoubleArray | None:
+    def _numbers(
+        self, column: pa.StringArray, marks: pa.StringArray, *, zeros: bool
+    ) -> pa.DoubleArray | None:
         """None where a cell is neither a plain number nor missing."""
         decimal = self.layout.dialect.decimal
         plain = PLAIN[decimal]
         if self._marks_are_plain or _content(column).translate(None, plain):
-            column = self._texts(column)
+            column = self._texts(column, marks)
             if _content(column).translate(None, plain + INFINITE):
                 return None
         else:
@@ -187,6 +193,10 @@ class BlockParser:
     @cached_property
     def _marks(self) -> pa.StringArray:
         return string_array(self.layout.marks)
+
+    @cached_property
+    def _usual_marks(self) -> pa.StringArray:
+        return string_array(self.layout.marks - self.layout.named_marks)
 
     @cached_property
     def _named_marks(self) -> pa.StringArray | None:

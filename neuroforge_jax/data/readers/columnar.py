@@ -37,12 +37,15 @@ OTHERS = {
 }  # fmt: skip
 
 
-def read_columnar(path: Path, drop: Collection[str] = (), *, missing: Sequence[str] = ()) -> Table:
+def read_columnar(
+    path: Path, drop: Collection[str] = (), *, missing: Sequence[str] = (), keys: Collection[str] = ()
+) -> Table:
     """The table in a Parquet, Arrow or Feather file, whatever its name.
 
     drop: columns that are not read, and are missing in every row. missing: numbers and texts that mean a missing
-    value, how many of which there are a note says. Raises DataError, in one line, for a file that is none of these,
-    damaged, cut short or encrypted, without columns or rows, or larger than the memory.
+    value, how many of which there are a note says; keys: columns in which they do not. Raises DataError, in one
+    line, for a file that is none of these, damaged, cut short or encrypted, without columns or rows, or larger than
+    the memory.
     """
     with _open(path) as source:
         # What is dropped is part of the claim, so that only reading tells the size of the rest.
@@ -52,7 +55,7 @@ def read_columnar(path: Path, drop: Collection[str] = (), *, missing: Sequence[s
             size += _bytes_read(batch)
             source.check_memory(size)
             batches.append(batch)
-        return read_missing(source.table(batches, drop), missing)
+        return read_missing(source.table(batches, drop), missing, keys)
 
 
 def stream_columnar(
@@ -65,8 +68,8 @@ def stream_columnar(
 ) -> Iterator[Table]:
     """The same table in pieces of at most `rows` rows, in order: for files larger than the memory.
 
-    texts: columns of whole numbers, decimals and dates that are given as texts, with every digit. A table without
-    rows is one piece of none.
+    texts: columns of whole numbers, decimals and dates that are given as texts, with every digit, and
+    in which `missing` means nothing. A table without rows is one piece of none.
     """
     with _open(path) as source:
         source.check_memory(source.largest)
@@ -74,7 +77,8 @@ def stream_columnar(
         for batch in source.batches(rows, drop):
             source.check_memory(_bytes_read(batch))
             empty = False
-            yield mark_missing(source.table([_write_digits(batch, texts)], drop), missing)[0]
+            table = source.table([_write_digits(batch, texts)], drop)
+            yield mark_missing(table, missing, texts)[0]
         if empty:
             yield source.table([], drop, empty=True)
 

@@ -52,7 +52,7 @@ def read_csv(path: Path, config: DataConfig, like: Mapping[str, str] | None = No
     if sum(map(_rows, batches)) == 0:
         raise DataError(f"{path}: has a header and no rows")
     columns = {name: pa.chunked_array([batch[name] for batch in batches]) for name in parser.layout.names}
-    return read_missing(_table(parser, columns), config.missing, parser.marked)
+    return read_missing(_table(parser, columns), config.missing, config.keys, parser.marked)
 
 
 def stream_csv(
@@ -76,12 +76,13 @@ def stream_csv(
             for start in range(0, _rows(batch) or int(batch is first), rows):
                 piece = {name: pa.chunked_array([batch[name].slice(start, rows)]) for name in names}
                 table = Table(source.name, piece, _notes(layout.facts), layout.dialect.decimal)
-                yield mark_missing(table, config.missing)[0]
+                yield mark_missing(table, config.missing, config.keys)[0]
 
 
 def _parser(source: TextSource, config: DataConfig, like: Mapping[str, str]) -> BlockParser:
     layout = find_layout(source, config, like)
-    return BlockParser(source.name, layout, frozenset(name for name in like if like[name] == "number"))
+    zeros = frozenset(name for name in like if like[name] == "number")
+    return BlockParser(source.name, layout, zeros, config.keys)
 
 
 def _rows(batch: Columns) -> int:

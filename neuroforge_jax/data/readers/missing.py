@@ -5,7 +5,7 @@ A value is compared in the dtype of the numbers: −99.9 of float32 is the float
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -146,11 +146,17 @@ def _empty_where(x: np.ndarray, marked: np.ndarray) -> np.ndarray:
     return floats
 
 
-def mark_missing(table: Table, words: Sequence[str]) -> tuple[Table, Counter[str]]:
-    """The table, null where a cell is one of the words, and how many cells of each column are."""
+def mark_missing(
+    table: Table, words: Sequence[str], keys: Collection[str] = ()
+) -> tuple[Table, Counter[str]]:
+    """The table, null where a cell is one of the words, and how many cells of each column are. keys: columns that
+    are left as they are.
+    """
     marks, counts = Marks(words, table.decimal), Counter[str]()
     columns = dict(table.columns)
     for name, column in columns.items() if words else ():
+        if name in keys:
+            continue
         marked = marks.find(column, table.dtypes.get(name, FLOAT64))
         if count := pc.sum(marked).as_py():
             counts[name] = count
@@ -158,13 +164,15 @@ def mark_missing(table: Table, words: Sequence[str]) -> tuple[Table, Counter[str
     return replace(table, columns=columns), counts
 
 
-def read_missing(table: Table, words: Sequence[str], before: Mapping[str, int] | None = None) -> Table:
+def read_missing(
+    table: Table, words: Sequence[str], keys: Collection[str], before: Mapping[str, int] | None = None
+) -> Table:
     """`mark_missing` with a note of what was found. before: cells that already were, by column."""
     if not words:
         return table
-    table, counts = mark_missing(table, words)
+    table, counts = mark_missing(table, words, keys)
     counts.update(before or {})
-    told = tell_missing(words, counts.total(), f", in {names_of(sorted(counts))}")
+    told = tell_missing(words, counts.total(), f", in {names_of(sorted(+counts))}")
     return replace(table, notes=(*table.notes, told))
 
 
