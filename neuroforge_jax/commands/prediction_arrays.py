@@ -17,13 +17,17 @@ ARRAYS = (".npy", ".npz")
 
 
 def read_arrays(reading: Reading, path: Path) -> Iterator[Piece]:
-    """The pieces of an array; of an .npy file, which is mapped, no more than one is in memory."""
-    rows, right = _load(path)
-    for first in range(0, max(len(rows), 1), ROWS):
-        part = slice(first, first + ROWS)
-        inputs = reading.store_rows(rows[part], str(path))
-        targets = None if right is None else _read_known_targets(reading, path, right[part])
-        yield Piece(reading.names.describe([str(path)] * len(inputs), first), inputs, targets)
+    """The pieces of an array; of an .npy file, which is mapped, no more than one is in memory.
+
+    Raises DataError for a file that is none of numbers, and where it has changed when its last piece was read.
+    """
+    with refuse_changes(path):
+        rows, right = _load(path)
+        for first in range(0, max(len(rows), 1), ROWS):
+            part = slice(first, first + ROWS)
+            inputs = reading.store_rows(rows[part], str(path))
+            targets = None if right is None else _read_known_targets(reading, path, right[part])
+            yield Piece(reading.names.describe([str(path)] * len(inputs), first), inputs, targets)
 
 
 def _read_known_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | None:
@@ -61,8 +65,7 @@ def _read_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """The array of an .npy file, mapped, or `x` or `x_test` of an .npz file with its `y`. Raises DataError."""
     try:
-        with refuse_changes(path):
-            rows, right = _read(path)
+        rows, right = _read(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except DataError:

@@ -634,16 +634,23 @@ def test_imports_stay_light_a_closed_pipe_is_quiet_and_ctrl_c_is_130(models, tmp
     assert (process.returncode, said.splitlines()[0]) == (130, "interrupted"), said
 
 
-def test_an_array_that_changes_while_it_is_read_is_refused(models, ask, tmp_path, monkeypatch):
-    def load_and_touch(file, **options):
+@pytest.mark.parametrize("when", ["opened", "predicted"])
+def test_an_array_that_changes_while_it_is_read_is_refused(models, ask, tmp_path, monkeypatch, when):
+    """A mapped one may do so long after it was opened."""
+
+    def touch(*args, **options):
         with path.open("ab") as other:
             other.write(b"x")
-        return load(file, **options)
+        return function(*args, **options)
 
-    path, load = tmp_path / "rows.npy", np.load
+    path = tmp_path / "rows.npy"
     np.save(path, np.zeros((2, 3), np.float32))
-    monkeypatch.setattr(np, "load", load_and_touch)
-    code, _, said = ask(predict, models["arrays"], path)
+    module, name = (np, "load") if when == "opened" else (prediction, "describe_outputs")
+    function = getattr(module, name)
+    monkeypatch.setattr(module, name, touch)
+    out = tmp_path / "out.csv"
+    code, _, said = ask(predict, models["arrays"], path, "--output", out)
+    assert not out.exists()
     assert (code, said) == (
         3,
         [f"error: {path}: changed while it was read; try again when nothing writes to it"],
