@@ -10,7 +10,7 @@ from neuroforge_jax.commands.prediction_targets import find_targets
 from neuroforge_jax.data.array_sets import target_columns
 from neuroforge_jax.data.readers.changes import refuse_changes
 from neuroforge_jax.data.targets import Targets
-from neuroforge_jax.data.values import is_number, names_of
+from neuroforge_jax.data.values import is_number, names_of, write_number
 from neuroforge_jax.errors import DataError
 
 ARRAYS = (".npy", ".npz")
@@ -31,13 +31,21 @@ def read_arrays(reading: Reading, path: Path) -> Iterator[Piece]:
 
 
 def _read_known_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | None:
-    """What the rows of a piece are said to be; −1 or NaN in one of which that is no number."""
-    if right.dtype.kind != "f":
+    """What the rows of a piece are said to be; −1 or NaN in one of which that is no number, or not one class."""
+    known = np.ones(len(right), bool)
+    if right.dtype.kind == "f":
+        known = np.isfinite(right).all(axis=tuple(range(1, right.ndim)))
+    if reading.model.classes and right.ndim == 2 and right.shape[1] > 1 and right.dtype.kind in "fiub":
+        one_true = np.isin(right, (0, 1)).all(axis=1) & (right.sum(axis=1) == 1)
+        others = [" ".join(map(write_number, row)) for row in right[known & ~one_true]]
+        reading.notes.count("y", "are no class of the model are not scored", others)
+        known &= one_true
+        right = right.argmax(axis=1)
+    if known.all():
         return _read_targets(reading, path, right)
-    known = np.isfinite(right).all(axis=tuple(range(1, right.ndim)))
     found = _read_targets(reading, path, right[known])
-    if found is None or known.all():
-        return found
+    if found is None:
+        return None
     targets = np.full((len(right), *found.shape[1:]), -1 if found.dtype.kind == "i" else np.nan, found.dtype)
     targets[known] = found
     return targets
@@ -48,8 +56,6 @@ def _read_targets(reading: Reading, path: Path, right: np.ndarray) -> Targets | 
     if not len(right):
         return None
     classes, target = reading.model.classes, reading.model.target
-    if classes and right.ndim == 2 and right.shape[1] > 1:
-        right = right.argmax(axis=1)  # one-hot rows
     if classes and right.dtype.kind in "iu" and right.ndim == 1 and not any(map(is_number, classes)):
         # Of classes that were named, arrays hold the places.
         return np.where((right >= 0) & (right < len(classes)), right, -1).astype(np.int32)

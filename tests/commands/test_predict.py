@@ -468,15 +468,25 @@ def test_pixels_from_0_to_1_are_taken_for_levels_of_the_training(models, ask, tm
     assert code == 0
 
 
-def test_a_target_of_an_array_that_is_missing_leaves_its_row_unscored_and_no_other(models, ask, tmp_path):
-    """One was an error, and of one-hot rows it was a class."""
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, bool])
+def test_a_target_of_an_array_that_says_no_class_leaves_its_row_unscored_and_no_other(
+    models, ask, tmp_path, dtype
+):
+    """A missing one was an error, and none or two of one-hot rows the first class."""
     model, params = nf.load(models["arrays"])
     rows = np.arange(15, dtype=np.uint8).reshape(5, 3)
     right = np.eye(4)[nf.predict(model, params, rows).argmax(axis=1)]
-    right[1, 2] = np.nan
-    np.savez(tmp_path / "one_hot.npz", x=rows, y=right)
+    right[1], right[2] = 0, 1
+    if dtype == np.float64:
+        right[3, 2] = np.nan
+    np.savez(tmp_path / "one_hot.npz", x=rows, y=right.astype(dtype))
     code, _, said = ask(predict, models["arrays"], tmp_path / "one_hot.npz")
-    assert (code, said[0].split(), said[-1]) == (0, ["accuracy", "1"], "5 rows, 4 of them scored")
+    note = "note: 'y': cells that are no class of the model are not scored: 2 ('0 0 0 0', '1 1 1 1')"
+    scored = f"5 rows, {2 if dtype == np.float64 else 3} of them scored"
+    assert code == 0
+    assert note in said
+    assert [line.split() for line in said if line.startswith("accuracy")] == [["accuracy", "1"]]
+    assert said[-1] == scored
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
