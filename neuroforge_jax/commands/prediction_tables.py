@@ -93,7 +93,10 @@ def _read_by_name(
         _count_unread(reading.notes, column, table, columns[column.name])
     inputs = schema.encode(columns, table.name, first=first)
     names = list(schema.target.names)
-    if not names or any(name not in table.columns for name in names):
+    absent = [name for name in names if name not in table.columns]
+    if absent:
+        if len(absent) < len(names):
+            reading.notes.add(f"{table.name} has no target {names_of(absent)}: its rows are not scored")
         return inputs, None, None
     targets = find_targets(schema.target, read_as(schema, table, names), table, reading.notes)
     return inputs, targets, find_weights(schema, table, reading.notes)

@@ -10,7 +10,8 @@
 `--task` overrules it. Classes are the values that occur, numbers in their order and texts in theirs.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -193,22 +194,27 @@ def _choose_several(columns: Mapping[str, Values], where: str, task: str, transf
     if task != "regression" and not others:
         return _choose_labels(columns, where, task)
     if task in ("multilabel", "classification"):
-        are = "is" if len(others) == 1 else "are"
         raise DataError(
             f"{where}: --task {task} takes targets of 0 and 1, or of yes and no, where it is given several, and "
-            f"{names_of(others)} {are} of other values; train a network for each of them"
+            f"{names_of(others)} {_are(others)} of other values; train a network for each of them"
         )
     if texts := [name for name, values in columns.items() if values.numbers is None]:
-        are = "is" if len(texts) == 1 else "are"
-        wanted = (
-            "no quantity, which --task regression needs"
-            if task == "regression"
-            else "neither a quantity nor 0 and 1"
-        )
-        raise DataError(
-            f"{where}: of several targets, {names_of(texts)} {are} {wanted}; train a network for each of them"
-        )
+        fact = _tell_texts(texts, others, task)
+        raise DataError(f"{where}: of several targets, {fact}; train a network for each of them")
     return Target("regression", names, (), _origins(columns, where, transform), transform)
+
+
+def _tell_texts(texts: list[str], others: list[str], task: str) -> str:
+    """Why targets that hold texts are no quantities. others: those that are no labels."""
+    if task == "regression":
+        return f"{names_of(texts)} {_are(texts)} no quantity, which --task regression needs"
+    if neither := [name for name in texts if name in others]:
+        return f"{names_of(neither)} {_are(neither)} neither a quantity nor 0 and 1"
+    return f"{names_of(texts)} {_are(texts)} yes or no, and {names_of(others)} {_are(others)} of other values"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _choose_labels(columns: Mapping[str, Values], where: str, task: str) -> Target:
@@ -227,7 +233,12 @@ def _choose_labels(columns: Mapping[str, Values], where: str, task: str) -> Targ
 
 
 def _is_two_valued(values: Values) -> bool:
-    return values.kind == "yes/no" or _is_zero_or_one(values)
+    """Whether each value is yes or no; rows of which all say no are as good as any."""
+    if values.numbers is not None:
+        return _is_zero_or_one(values)
+    from neuroforge_jax.data.cells import read_truth
+
+    return not any(math.isnan(read_truth(text)) for text in class_names(values))
 
 
 def _is_zero_or_one(values: Values) -> bool:

@@ -34,6 +34,12 @@ def read_rows(model: FittedModel, rows: Any, tell: Tell = _warn) -> Inputs:
     on what float32 rounds away; DataError for columns that are missing or numbers that are infinite.
     """
     if isinstance(rows, Split):
+        found, width = rows.inputs.shape[1], model.spec.plan.record
+        if found != width:
+            raise ValueError(
+                f"the split stores {found:,} numbers a sample, and the model takes {width:,}; give one of the "
+                "dataset that it was trained on"
+            )
         return rows.inputs
     if model.schema is not None and is_frame(rows):
         table = table_of(rows, empty=True)

@@ -258,6 +258,8 @@ def test_columns_of_which_one_is_true_are_scored_as_the_class_that_they_say(ask,
     assert next(line for line in said if line.startswith("accuracy")).split()[1] == f"{right:.5g}"
     np.savez(tmp_path / "hot.npz", x=frame["x"][:, None], y=np.eye(3)[kinds])
     assert ask(predict, model, tmp_path / "hot.npz")[2][-1] == "60 rows"
+    path.write_text("x,a,c\n1,0,1\n")
+    assert f"note: {path} has no target 'b': its rows are not scored" in ask(predict, model, path)[2]
 
 
 def test_only_rows_with_a_known_class_are_scored(models, ask, tmp_path):

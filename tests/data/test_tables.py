@@ -313,13 +313,17 @@ def test_several_targets_are_quantities_or_labels_and_nothing_else(table):
         c=np.arange(40) % 2,
         d=["no", "yes"] * 20,
         e=["p", "q", "r", "s"] * 10,
+        f=["No"] * 40,
     )
     two = table(text, target=["a", "b"])
     assert (two.outputs, two.target.task, two.fitted.target_shift.shape) == (2, "regression", (2,))
     labels = table(text, target=["c", "d"])
     assert (labels.target.task, labels.target.classes) == ("multilabel", ("c", "d"))
     np.testing.assert_array_equal(labels.train.targets[:, 0], labels.train.targets[:, 1])
-    assert "'e' is neither a quantity nor 0 and 1" in complaint(table, text, target=["a", "e"])
+    all_no = table(text, target=["d", "f"])
+    assert (all_no.target.task, all_no.train.targets[:, 1].any()) == ("multilabel", False)
+    assert "'e' is neither a quantity nor 0 and 1" in complaint(table, text, target=["d", "a", "e"])
+    assert "'d' is yes or no, and 'a' is of other values" in complaint(table, text, target=["d", "a"])
     assert "'d', 'e' are no quantity" in complaint(table, text, target=["d", "e"], task="regression")
     assert "'a', 'b' are of other values" in complaint(table, text, target=["a", "b"], task="classification")
 

@@ -61,6 +61,10 @@ def test_frames_go_by_name_and_an_empty_one_is_no_rows(models):
             np.zeros(13, np.uint8),
             r"samples have 1 numbers, and the model takes 13; one sample is rows\[None\]",
         ),
+        (
+            Split(np.zeros((2, 12), np.uint8), np.zeros(2, np.int32)),
+            "the split stores 12 numbers a sample, and the model takes 13",
+        ),
         (np.full((1, 13), np.nan), "row 1: pixel 1 is no number"),
     ],
 )
