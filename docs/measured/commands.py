@@ -131,7 +131,8 @@ def start(records: Records) -> str:
 def reliability(records: Records) -> str:
     """What was done to runs, and how many survived."""
     record = records("reliability.json")
-    kills, flips, fuzz = record["kills"], record["flips"], record["fuzz"]
+    kills, flips = record["kills"], record["flips"]
+    fuzz = record["fuzz"] | records("fuzz_readers.json")["fuzz"]
     stops, cost = record["signals"]["seconds"], record["overhead"]["command_epoch_to_never"]
     inputs = sum(kind["inputs"] for kind in fuzz.values())
     other = sum(sum(kind["other errors"].values()) for kind in fuzz.values())
