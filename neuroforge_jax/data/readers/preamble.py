@@ -75,8 +75,7 @@ class _Reader:
         heading = COMMENT.sub("", self.lines[below - 1])
         may_head = self.config.header == "auto" and not titled and width > 1
         if may_head and _count_cells(heading, dialect) == width:
-            (row,) = _split_line(heading, dialect)
-            return self._describe(below, tuple(row.cells))
+            return self._describe(below, tuple(_split_cells(heading, dialect)))
         return self._describe(self._skip_remarks(below))
 
     def _find_known_names(self, below: int, dialect: Dialect, rows: Sequence[Row]) -> Preamble | None:
@@ -163,11 +162,17 @@ def _is_apart(row: Row, width: int) -> bool:
 
 
 def _count_cells(line: str, dialect: Dialect) -> int:
-    return sum(len(row.cells) for row in _split_line(line, dialect))
+    return len(_split_cells(line, dialect))
 
 
 def _split_names(line: str, dialect: Dialect) -> list[str]:
-    return [tidy_name(cell) for row in _split_line(line, dialect) for cell in row.cells]
+    return list(map(tidy_name, _split_cells(line, dialect)))
+
+
+def _split_cells(line: str, dialect: Dialect) -> Sequence[str]:
+    """Of a line that is one row; none of what a lone carriage return makes several of, or of an empty line."""
+    rows = _split_line(line, dialect)
+    return rows[0].cells if len(rows) == 1 else []
 
 
 def _split_line(line: str, dialect: Dialect) -> list[Row]:

@@ -197,6 +197,7 @@ ROWS = {"x": [1, 3], "y": [2, 4]}
          "2 lines of comment above the table are skipped"),
         ("% matlab\r\n// and C\r\nx,y\r\n1,2\r\n3,4\r\n", ROWS, "2 lines of comment above the table are skipped"),
         ("# a, b\nx,y\n1,2\n3,4\n", ROWS, "1 line of comment above the table is skipped"),
+        ("# x\ry\nx,y\n1,2\n3,4\n", ROWS, "1 line of comment above the table is skipped"),
         ("# a\n1,2\n3,4\n", {"column 1": [1, 3], "column 2": [2, 4]},
          "1 line of comment above the table is skipped; no header: columns are column 1 … column 2"),
         ("#x,y\n1,2\n3,4\n", {"#x": [1, 3], "y": [2, 4]}, None),
