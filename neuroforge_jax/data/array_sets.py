@@ -9,19 +9,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from neuroforge_jax.data.mapped import BLOCK, MappedRows, is_mapped
-from neuroforge_jax.data.preprocess import Inputs, in_blocks
+from neuroforge_jax.data.preprocess import Inputs, choose_origin, in_blocks
 from neuroforge_jax.data.readers.frames import take_array
 from neuroforge_jax.data.sampling import sample_rows
-from neuroforge_jax.data.targets import (
-    MAX_CLASSES,
-    ONE_HOT,
-    Target,
-    Targets,
-    choose_origin,
-    choose_target,
-    describe_guess,
-    encode_targets,
-)
+from neuroforge_jax.data.target_choice import MAX_CLASSES, ONE_HOT, choose_target, describe_guess
+from neuroforge_jax.data.targets import Target, Targets, encode_targets
 from neuroforge_jax.data.values import Values
 from neuroforge_jax.errors import DataError
 

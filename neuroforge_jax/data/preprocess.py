@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from neuroforge_jax.data.mapped import BLOCK, MappedRows
 from neuroforge_jax.data.sampling import sample_rows
@@ -244,3 +244,17 @@ def _is_constant(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
 
 def _as_float32(*arrays: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(array, np.float32) for array in arrays]
+
+
+def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
+    """A number near all of them where their distance from 0 is more than 1,000 times what they differ by; else 0.
+
+    float32 has 7 digits: what is left of a time in seconds since 1970 would be minutes.
+    """
+    there = numbers[sample_rows(len(numbers), ROWS_SORTED)]
+    there = there[~np.isnan(there)]
+    if not len(there):
+        return 0.0
+    low, median, high = (float(x) for x in np.quantile(there, (0.05, 0.5, 0.95)))
+    spread = high - low or float(np.nanmax(numbers) - np.nanmin(numbers))
+    return median if spread > 0 and abs(median) > 1000 * spread else 0.0

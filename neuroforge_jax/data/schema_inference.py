@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from neuroforge_jax.config import DataConfig
+from neuroforge_jax.data.preprocess import choose_origin
 from neuroforge_jax.data.schema import CYCLES, DAY, Column, Schema
-from neuroforge_jax.data.targets import Target, choose_origin
+from neuroforge_jax.data.targets import Target
 from neuroforge_jax.data.values import Values, names_of
 from neuroforge_jax.errors import ConfigError, DataError, unknown
 

@@ -20,7 +20,8 @@ from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.schema_inference import check_names, infer_schema
 from neuroforge_jax.data.splits import choose_groups, choose_last, split_80_20
 from neuroforge_jax.data.table import Table
-from neuroforge_jax.data.targets import Target, choose_target, encode_targets
+from neuroforge_jax.data.target_choice import choose_target
+from neuroforge_jax.data.targets import Target, encode_targets
 from neuroforge_jax.data.types import Dataset, Partition, Split, fit, normalize_weights
 from neuroforge_jax.data.values import SelectedRows, Values, names_of
 from neuroforge_jax.errors import DataError

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
 
-from neuroforge_jax.data.preprocess import KNOTS, ROWS_SORTED, Preprocessor, fit_inputs
-from neuroforge_jax.data.targets import choose_origin
+from neuroforge_jax.data.preprocess import KNOTS, ROWS_SORTED, Preprocessor, choose_origin, fit_inputs
 from neuroforge_jax.model.network_inputs import network_inputs
 from neuroforge_jax.verification.oracle_inputs import prepare
 
