@@ -160,11 +160,11 @@ def _mistakes_of(output: Path) -> Iterator[None]:
 
 
 def _with_mistakes_of(output: Path, write: Writer) -> Writer:
-    def guarded(answers: Answers) -> None:
+    def write_safely(answers: Answers) -> None:
         with _mistakes_of(output):
             write(answers)
 
-    return guarded
+    return write_safely
 
 
 def _close_quietly(close: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ def convert_fields(config: object) -> None:
     """
     for field in fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
-        base, _, optional = _declared(field.type).partition(" | ")
+        base, _, optional = _type_text(field.type).partition(" | ")
         if value is None and optional:
             continue
         convert, wanted = _KINDS.get(base, (None, ""))
@@ -32,7 +32,7 @@ def convert_fields(config: object) -> None:
             raise ConfigError(f"{field.name} is {value!r}: it takes {ends}") from None
 
 
-def _declared(kind: object) -> str:
+def _type_text(kind: object) -> str:
     """As it is written: `int`, `Path | None`."""
     written = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
     return re.sub(r"^pathlib\.(\w+\.)?", "", written)

@@ -247,7 +247,9 @@ class Dataset:
             raise ConfigError(
                 f"--train-samples {samples}: {self.name} has {len(self.train)} training samples; take fewer"
             )
-        return replace(self.trained_on(self.train.select(slice(samples))), partition=self.partition[:samples])
+        return replace(
+            self.with_training_rows(self.train.select(slice(samples))), partition=self.partition[:samples]
+        )
 
     def hold_out(self, fraction: float, seed: int) -> "Dataset":
         """Take a share of the training data out as validation data, chosen by the seed, and fit what is left: of
@@ -266,7 +268,7 @@ class Dataset:
             )
         validation, train = self.train.select(held), self.train.select(stay)
         validation = validation.with_mean_weight_1(f"{self.name}, samples held out")
-        return replace(self.trained_on(train), validation=validation, partition=self.partition[stay])
+        return replace(self.with_training_rows(train), validation=validation, partition=self.partition[stay])
 
     def with_scaling(self, scaling: str) -> "Dataset":
         """The same with its numbers scaled otherwise; `auto` leaves them as they are. Raises ConfigError for
@@ -298,7 +300,7 @@ class Dataset:
         normalize_weights("--class-weight", factors[self.train.targets], len(self.train))  # not all are 0
         return replace(self, class_weights=factors)
 
-    def trained_on(self, train: Split) -> "Dataset":
+    def with_training_rows(self, train: Split) -> "Dataset":
         """The same with another training split: what is fitted, and the mean of the weights, are of that alone."""
         train = train.with_mean_weight_1(self.name)
         return replace(self, train=train, fitted=fit(self.plan, self.target, train))

@@ -176,7 +176,7 @@ def _open(path: Path) -> Iterator[_Source]:
     except OSError as error:
         if error.errno:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-        raise _damaged(path, error) from None
+        raise _explain_damage(path, error) from None
     except (
         pa.ArrowException,
         ValueError,
@@ -186,10 +186,10 @@ def _open(path: Path) -> Iterator[_Source]:
         KeyError,
         struct.error,
     ) as error:
-        raise _damaged(path, error) from None
+        raise _explain_damage(path, error) from None
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _explain_damage(path: Path, error: Exception) -> DataError:
     """What Arrow says of a file, in a line."""
     fact = " ".join(str(error).split())
     if "crypt" in fact:

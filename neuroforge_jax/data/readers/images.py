@@ -65,13 +65,13 @@ def read_picture(path: Path) -> Picture:
         raise
     except OSError as error:
         if error.errno is None:  # Pillow's own: it says so of a file that ends too soon
-            raise DataError(_damaged(path, error)) from None
+            raise DataError(_explain_damage(path, error)) from None
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a dozen kinds, from zlib, struct and Pillow's own parsers
-        raise DataError(_damaged(path, error)) from None
+        raise DataError(_explain_damage(path, error)) from None
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def _explain_damage(path: Path, error: Exception) -> str:
     return f"{path}: is cut short or damaged ({str(error) or type(error).__name__}); replace or remove it"
 
 

@@ -33,7 +33,7 @@ def column_of(table: str, column: str, values: Any, notes: list[str]) -> pa.Chun
     try:
         return pa.chunked_array([_infer(values)])
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
-        return pa.chunked_array([_mixed(table, column, list(values), notes)])
+        return pa.chunked_array([_read_mixed(table, column, list(values), notes)])
 
 
 def _infer(values: Any) -> pa.Array:
@@ -66,7 +66,7 @@ def _infer_array(values: np.ndarray) -> pa.Array:
     return pa.array(native, mask=mask, from_pandas=True)
 
 
-def _mixed(table: str, column: str, values: list[Any], notes: list[str]) -> pa.Array:
+def _read_mixed(table: str, column: str, values: list[Any], notes: list[str]) -> pa.Array:
     """Of several types: numbers, or else texts."""
     present = [value for value in values if not _is_missing(value)]
     for value in present:
