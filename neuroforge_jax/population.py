@@ -79,6 +79,7 @@ def fit_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) 
     """
     with OwnSettings(), ExitStack() as stack:
         job = build_population(config, select_rows(config, dataset), seeds)
+        job.prepare_start()
         check_fits(job.memory, job.device)
         watch = _Members(job)
         stack.enter_context(explain_out_of_memory(job.memory, job.device))

@@ -151,6 +151,7 @@ def carry_out(
         stopping = EarlyStopping(job.selection)
         team.add(stopping, first=True)
         stack.enter_context(keep_programs(job.device, job.compile_options, team.note))
+        job.prepare_start()
         check_fits(job.memory, job.device)
         if idle := describe_idle_fields(job.config, options, _circumstances(job, options)):
             team.note(f"note      {idle}")

@@ -29,7 +29,7 @@ from neuroforge_jax.errors import ConfigError
 from neuroforge_jax.job.resolve import make_model, make_selection, make_training
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.nn import mlp as nn
-from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.nn.mlp import MLP, ParamsLike
 from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.system.program_cache import by_structure
@@ -38,7 +38,7 @@ from neuroforge_jax.training.compiling import Compiling, start_compiling
 from neuroforge_jax.training.evaluate import Evaluator, prepare_evaluation
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
-from neuroforge_jax.training.state import TrainState, params_key, state_around
+from neuroforge_jax.training.state import TrainState, copy_params, params_key, state_around
 from neuroforge_jax.training.step import Parts, Training, make_step
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params, PRNGKey
 
@@ -122,13 +122,32 @@ class Job:
     @cached_property
     def state_like(self) -> TrainState:
         """The shapes and dtypes of its state."""
-        params_like, complete = self._draw_program.out_info, self._complete_program
-        return replace(complete.out_info, params=params_like)
+        return replace(self._complete_program.out_info, params=self._params_like)
 
-    def start(self) -> TrainState:
-        """The state before the first step, on the device; of a population [P, …]."""
-        params = self._draw_program(self._key, self._sample)
+    def prepare_start(self) -> None:
+        """Let what draws the first parameters be compiled from now on, beside all else; `start` waits for it."""
+        _ = self._draw_program, self._complete_program
+
+    def start(self, params: Params | None = None) -> TrainState:
+        """The state before the first step, on the device; of a population [P, …].
+
+        params: the first parameters, of the host or of any device, in the place of drawn ones, for which then
+        nothing is compiled; they are copied. Raises ValueError for others than those of `state_like`.
+        """
+        if params is None:
+            self.prepare_start()
+            params = self._draw_program(self._key, self._sample)
+        else:
+            params = copy_params(params, self._params_like, self.device)
         return replace(self._complete_program(params, self._key, self._hyper), params=params)
+
+    @cached_property
+    def _params_like(self) -> ParamsLike:
+        like = nn.params_like(self.model.mlp, self.policy.param)
+        if self.seeds is None:
+            return like
+        members = (len(self.seeds),)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*members, *leaf.shape), leaf.dtype), like)
 
     @cached_property
     def _key(self) -> PRNGKey:
@@ -167,7 +186,7 @@ class Job:
     def _complete_program(self) -> Compiling:
         options, training = options_of_what_runs_once(self.device.platform), self.training
         program = _complete(training.optimizer, training.loss_scale, options, self._many)
-        return start_compiling(program, self.device, self._draw_program.out_info, self._key, self._hyper)
+        return start_compiling(program, self.device, self._params_like, self._key, self._hyper)
 
     def spec(self, parts: Parts | None = None) -> ExecutorSpec:
         """What the execution is given. parts: of the step, in the place of the backend's own."""

@@ -23,6 +23,9 @@ from neuroforge_jax.typing import Array, Float, Params, PRNGKey
 
 Initializer = Callable[..., Array]
 
+ParamsLike = Mapping[str, Mapping[str, jax.ShapeDtypeStruct]]
+"""Shapes and dtypes in the places of parameters."""
+
 GROUPS = ("kernels", "biases", "norms")
 """Of parameters, for what is to differ between them: a factor of the learning rate, say."""
 
@@ -137,6 +140,14 @@ def abstract_params(mlp: MLP, dtype: DTypeLike = jnp.float32) -> dict[str, dict[
             init_leaf = ones if leaf == "scale" else zeros
             layers[name][leaf] = AbstractParam((fan_out,), dtype, (out_axis,), init_leaf, "norms")
     return layers
+
+
+def params_like(mlp: MLP, dtype: DTypeLike = jnp.float32) -> ParamsLike:
+    """The shapes and dtypes of the parameters, of which none is made."""
+    return {
+        name: {leaf: jax.ShapeDtypeStruct(param.shape, param.dtype) for leaf, param in leaves.items()}
+        for name, leaves in abstract_params(mlp, dtype).items()
+    }
 
 
 def init(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from neuroforge_jax.nn.mlp import ParamsLike
 from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
@@ -56,6 +57,29 @@ def order_key(key_data: UInt32[Array, "2"]) -> PRNGKey:
 def params_key(key: PRNGKey) -> PRNGKey:
     """The key of the parameters before the first step, from the key of the seed."""
     return jax.random.fold_in(key, 0)
+
+
+def copy_params(params: Params, like: ParamsLike, device: jax.Device) -> Params:
+    """Parameters on a device, in arrays of their own, which may be donated.
+
+    like: their shapes and dtypes. Raises ValueError for others, with the first that differs.
+    """
+    given, wanted = (_describe_leaves(tree) for tree in (params, like))
+    for name in dict.fromkeys((*wanted, *given)):
+        if given.get(name) != wanted.get(name):
+            raise ValueError(
+                f"the parameter {name} is {given.get(name, 'missing')}, and this network's is "
+                f"{wanted.get(name, 'none')}"
+            )
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, device, may_alias=False), params)
+
+
+def _describe_leaves(params: Params | ParamsLike) -> dict[str, str]:
+    return {
+        f"{layer}/{leaf}": f"{array.dtype} {list(array.shape)}"
+        for layer, leaves in params.items()
+        for leaf, array in leaves.items()
+    }
 
 
 def state_around(
