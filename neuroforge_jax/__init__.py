@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from neuroforge_jax.profiling.step_parts import StepParts, step_parts
     from neuroforge_jax.report.callback import Report
     from neuroforge_jax.run import Result, fit
+    from neuroforge_jax.sklearn import MLPClassifier, MLPRegressor
     from neuroforge_jax.system.spans import PerformanceMonitor
     from neuroforge_jax.verification.checks import verify_backend
     from neuroforge_jax.verification.conformance import verify_plugin
@@ -58,6 +59,8 @@ _HOMES = {
     "Execution": "backends.executors.base",
     "ExecutorSpec": "backends.executors.base",
     "IteratorSource": "data.stream",
+    "MLPClassifier": "sklearn",
+    "MLPRegressor": "sklearn",
     "PerformanceMonitor": "system.spans",
     "PerformanceProfiler": "profiling.profiler",
     "PopulationResult": "population",
@@ -101,6 +104,8 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "Callback",
     "Console",
     "Report",
+    "MLPClassifier",
+    "MLPRegressor",
     "fit_population",
     "PopulationResult",
     "init",

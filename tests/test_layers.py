@@ -26,6 +26,8 @@ LAYERS = (
     ("callbacks",),
     ("portability", "profiling", "report", "verification"),
     ("run", "population"),
+    ("estimators",),
+    ("sklearn",),
     ("__init__",),
     ("benchmarking", "doctor"),
     ("commands",),

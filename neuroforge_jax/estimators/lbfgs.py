@@ -1,0 +1,125 @@
+"""Full-batch training by L-BFGS (Liu and Nocedal, 1989): SciPy's search over the compiled loss, in float64.
+
+The search compares losses that differ by less than float32 can tell, so the network is computed in float64 here.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+
+from neuroforge_jax.backends.jax_settings import OwnSettings
+from neuroforge_jax.data.batch import bucket
+from neuroforge_jax.data.packing import pad_rows
+from neuroforge_jax.estimators.interrupt import noting_interrupts
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.model.model import Model
+from neuroforge_jax.model.network_inputs import scale_targets
+from neuroforge_jax.nn import mlp as nn
+from neuroforge_jax.nn.mlp import abstract_params
+from neuroforge_jax.system.program_cache import by_structure
+from neuroforge_jax.typing import Array, Params
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """What the search found. params: f64. loss: penalty included. iterations: of the search."""
+
+    params: Params
+    loss: float
+    iterations: int
+
+
+def minimize(
+    job: Job,
+    params: Params,
+    *,
+    factor: float,
+    alpha: float,
+    total_weight: float,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+) -> Minimum:
+    """Search from these parameters. factor: of the engine's loss; alpha, total_weight: of the penalty ½·α·Σw²/W.
+
+    Warns with a ConvergenceWarning where the search ended without a minimum; Ctrl-C ends it with the best so far.
+    """
+    with (
+        OwnSettings(),
+        jax.enable_x64(True),
+        jax.default_device(job.device),
+        noting_interrupts() as interrupted,
+    ):
+        start, restore = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params))
+        data = _place(job)
+        penalty = np.float64(alpha / total_weight)
+        program = _objective(job.model.spec.without_names)
+
+        def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slopes = program(restore(vector), data, np.float64(factor), penalty)
+            return float(value), np.asarray(ravel_pytree(slopes)[0])
+
+        def look(intermediate_result: Any) -> None:
+            if interrupted():
+                raise StopIteration
+
+        found = scipy.optimize.minimize(
+            evaluate, np.asarray(start), method="L-BFGS-B", jac=True, callback=look,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )  # fmt: skip
+        stopped = interrupted()
+    if stopped:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    elif found.status != 0:
+        warnings.warn(
+            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}. "
+            "Increase max_iter, or scale the data.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    with jax.enable_x64(True):
+        best = jax.tree.map(np.asarray, restore(found.x))
+    return Minimum(best, float(found.fun), min(int(found.nit), max_iter))
+
+
+def _place(job: Job) -> tuple[Any, ...]:
+    """Inputs of the network, targets and weights of all rows, padded to a bucket; the weights' mean is 1."""
+    split, model = job.dataset.weighted_train, job.model
+    rows = len(split)
+    size = bucket(rows)
+    inputs = np.asarray(model.spec.preprocess(model.fitted, jnp.asarray(split.inputs)), np.float64)
+    targets = np.asarray(scale_targets(model.fitted, jnp.asarray(split.targets)))
+    weights = np.ones(rows) if split.weights is None else split.weights.astype(np.float64)
+    share = np.zeros(size)
+    share[:rows] = weights / weights.sum()
+    if targets.dtype.kind == "f":
+        targets = targets.astype(np.float64)
+    return jax.device_put((pad_rows(inputs, size), pad_rows(targets, size), share), job.device)
+
+
+@by_structure
+def _objective(model: Model) -> Any:
+    """(parameters, data, factor, penalty) → the loss f64 [] and its gradient."""
+    decays = {
+        layer: {leaf: param.decays for leaf, param in leaves.items()}
+        for layer, leaves in abstract_params(model.mlp).items()
+    }
+
+    def objective(
+        params: Params, data: tuple[Array, Array, Array], factor: ArrayLike, penalty: ArrayLike
+    ) -> Array:
+        inputs, targets, share = data
+        outputs = nn.apply(model.mlp, params, inputs)
+        losses = model.objective.per_sample(outputs, targets, label_smoothing=None)
+        squares = jax.tree.map(lambda leaf, counts: (leaf**2).sum() if counts else 0.0, params, decays)
+        return jnp.asarray(factor * (share * losses).sum() + penalty / 2 * sum(jax.tree.leaves(squares)))
+
+    return jax.jit(jax.value_and_grad(objective))

@@ -1,0 +1,53 @@
+"""What is kept of a trained estimator: plain values and arrays of NumPy, which can be copied and pickled."""
+
+import weakref
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.schema import Schema
+from neuroforge_jax.data.targets import Target
+from neuroforge_jax.job.predictor import Predictor
+from neuroforge_jax.model.model import FittedModel, Model
+from neuroforge_jax.typing import Params
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A fitted model and its parameters f32, without anything of a device or a process."""
+
+    spec: Model
+    fitted: Fitted
+    target: Target
+    params: Params
+    schema: Schema | None = None
+
+    @staticmethod
+    def of(model: FittedModel, params: Any) -> "Network":
+        """Of what a training came to."""
+        host = jax.tree.map(np.asarray, jax.device_get(params))
+        return Network(model.spec, model.fitted, model.target, host, model.schema)
+
+    @property
+    def model(self) -> FittedModel:
+        """For `nf.predict`, `nf.evaluate` and to be saved."""
+        return FittedModel(self.spec, self.fitted, self.target, self.schema)
+
+    def outputs(self, rows: np.ndarray) -> np.ndarray:
+        """What the network says of rows as it stores them, f32 [N, C]."""
+        predictor = _PREDICTORS.get(self)
+        if predictor is None:
+            predictor = Predictor.build(self.model, jax.device_put(self.params))
+            _PREDICTORS[self] = predictor
+        return predictor(rows)
+
+    def with_params(self, params: Params) -> "Network":
+        """The same with other parameters."""
+        return replace(self, params=params)
+
+
+_PREDICTORS: "weakref.WeakKeyDictionary[Network, Predictor]" = weakref.WeakKeyDictionary()
+"""Programs and arrays on a device, apart from the estimator that is pickled and compared."""

@@ -1,0 +1,337 @@
+"""What both estimators are: parameters in, a training by the project's job, scikit-learn's attributes out."""
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from dataclasses import replace
+from typing import Any, Self
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from neuroforge_jax.data.targets import Target, Targets
+from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.estimators.interrupt import noting_interrupts
+from neuroforge_jax.estimators.lbfgs import minimize
+from neuroforge_jax.estimators.network import Network
+from neuroforge_jax.estimators.parameters import (
+    AUTO_BATCH,
+    gradient_factor,
+    hidden_sizes,
+    loss_factor,
+    make_config,
+)
+from neuroforge_jax.estimators.rows import Rows, as_float32, make_dataset, make_split, merge_rows
+from neuroforge_jax.estimators.stopping import Curve, StoppingRule
+from neuroforge_jax.estimators.training import Outcome, build_job, train
+from neuroforge_jax.estimators.validation import check_rows
+from neuroforge_jax.estimators.weights import draw_weights, from_params, to_params
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.model.model import FittedModel
+from neuroforge_jax.run import Result
+from neuroforge_jax.training.best import Selection
+from neuroforge_jax.training.monitor import Monitor
+from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.typing import Params
+
+SOLVERS_OF_STEPS = ("sgd", "adam")
+
+
+def trains_in_steps(estimator: "Perceptron") -> bool:
+    """Whether it can go on by single passes. Raises AttributeError where it cannot."""
+    if estimator.solver not in SOLVERS_OF_STEPS:
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
+        )
+    return True
+
+
+class Perceptron(BaseEstimator, metaclass=ABCMeta):
+    """What both estimators share. The network's outputs are read by the estimators themselves."""
+
+    # --- what differs between the two
+    @abstractmethod
+    def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
+        """Checked rows and targets as a training has them."""
+
+    @abstractmethod
+    def _target(self) -> tuple[Target, str, int]:
+        """What is predicted, the loss by its name here, and the outputs of the network."""
+
+    @abstractmethod
+    def _score_outputs(
+        self, model: FittedModel, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
+    ) -> float:
+        """The score of outputs of the network: what `score` would say."""
+
+    @abstractmethod
+    def _activation_of_outputs(self) -> str:
+        """`out_activation_`."""
+
+    def _class_weights(self, y: Any) -> np.ndarray | None:
+        """How much more each row counts in the training by its class."""
+        return None
+
+    # --- fitting
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any] | None = None,
+        *,
+        incremental: bool = False,
+    ) -> Self:
+        sizes = hidden_sizes(self.hidden_layer_sizes)
+        fresh = not hasattr(self, "_network") or not (self.warm_start or incremental)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        rows, targets = self._read_targets(X, y, fresh=fresh, incremental=incremental)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
+        by_class = self._class_weights(y)
+        random = check_random_state(self.random_state)
+        target, loss, outputs = self._target()
+        widths = (rows.shape[1], *sizes, outputs)
+        dtype = np.dtype(np.float32 if rows.dtype == np.float32 else np.float64)
+        if fresh:
+            matrices, vectors = draw_weights(random, widths, self.activation)
+            self._begin(len(widths), outputs, dtype)
+        rows = as_float32(rows)
+        train_part, held_out = self._split(rows, targets, weights, by_class, validation, random)
+        dataset, total, batch = self._make_dataset(train_part, held_out, target)
+        parameters = self.get_params(deep=False)
+        if batch == len(dataset.train):  # all at once: their order would only round otherwise
+            parameters["shuffle"] = False
+        config = make_config(
+            parameters, loss=loss, outputs=outputs, batch_size=batch, total_weight=total,
+            seed=int(random.randint(2**31 - 1)),
+        )  # fmt: skip
+        job = build_job(config, dataset)
+        first = to_params(job.model.mlp, matrices, vectors) if fresh else self._kept().params
+        if self.solver == "lbfgs" and self.optimizer is None:
+            self._search(job, first, loss, total, dtype)
+        else:
+            self._train_in_steps(job, first, loss, outputs, dtype, incremental=incremental)
+        if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to "
+                "be preprocessed."
+            )
+        return self
+
+    def _begin(self, layers: int, outputs: int, dtype: np.dtype) -> None:
+        """Forget what was learnt before."""
+        self._curve = Curve()
+        self._state = None
+        self._passes = 0
+        self._dtype = dtype
+        self.n_layers_, self.n_outputs_ = layers, outputs
+        self.out_activation_ = self._activation_of_outputs()
+
+    def _split(
+        self,
+        rows: Rows,
+        targets: Targets,
+        weights: np.ndarray | None,
+        by_class: np.ndarray | None,
+        validation: tuple[Any, Any] | None,
+        random: np.random.RandomState,
+    ) -> tuple[tuple[Rows, Targets, np.ndarray | None], Split | None]:
+        """The rows to train on, counted by their class too, and those to select by."""
+        counts = weights
+        if by_class is not None:
+            counts = by_class if weights is None else by_class * weights
+        if validation is not None:
+            own_rows, own_targets = self._read_targets(*validation, fresh=False, incremental=True)
+            return (rows, targets, counts), Split(as_float32(own_rows), own_targets)
+        if not self.early_stopping:
+            return (rows, targets, counts), None
+        stay, held = train_test_split(
+            np.arange(len(rows)),
+            random_state=random,
+            test_size=self.validation_fraction,
+            stratify=self._strata(targets),
+        )
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        own = None if weights is None else weights[held].astype(np.float32)
+        kept = rows[stay], targets[stay], None if counts is None else counts[stay]
+        return kept, Split(rows[held], targets[held], own)
+
+    def _strata(self, targets: Targets) -> np.ndarray | None:
+        """What is to be as frequent among held-out rows as among the others."""
+        return None
+
+    def _make_dataset(
+        self, part: tuple[Rows, Targets, np.ndarray | None], held_out: Split | None, target: Target
+    ) -> tuple[Dataset, float, int]:
+        """The dataset, what the rows of a step count together, and how many they are."""
+        rows, targets, weights = part
+        samples = len(rows)
+        wanted = AUTO_BATCH if self.batch_size == "auto" else int(self.batch_size)
+        if self.batch_size != "auto" and wanted > samples:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                stacklevel=4,
+            )
+        batch = min(wanted, samples)
+        full = batch == samples or self.solver == "lbfgs"
+        if full:
+            rows, targets, weights = merge_rows(rows, targets, weights)
+            total = float(weights.sum())
+            batch = len(rows)
+        else:
+            total = float(batch)
+        train_split = make_split(rows, targets, weights)
+        return make_dataset(train_split, held_out, target, scales=self.scale), total, batch
+
+    def _train_in_steps(
+        self, job: Job, first: Any, loss: str, outputs: int, dtype: np.dtype, *, incremental: bool
+    ) -> None:
+        selection = None
+        if job.dataset.validation is not None:
+            selection = Selection(self._monitor(job))
+            job = replace(job, selection=selection)
+        with noting_interrupts() as interrupted:
+            rule = StoppingRule(
+                self._curve,
+                tol=self.tol,
+                patience=self.n_iter_no_change,
+                rows=len(job.dataset.train),
+                scale=loss_factor(loss, outputs),
+                rate=float(self.learning_rate_init),
+                policy=self.learning_rate if self.solver == "sgd" else "constant",
+                power=self.power_t,
+                factor=gradient_factor(loss, outputs) if self.solver == "sgd" else 1.0,
+                selection=selection,
+                tells=bool(self.verbose),
+                seconds=self.max_time,
+                interrupted=interrupted,
+            )
+            epochs = 1 if incremental else self.max_iter
+            outcome = train(
+                job,
+                lambda: self._start(job, first, incremental=incremental),
+                rule,
+                epochs=epochs,
+                first_epoch=self._passes if incremental else 0,
+                callbacks=self.callbacks or (),
+            )
+            stopped = interrupted()
+        self._passes = self._passes + 1 if incremental else rule.epochs
+        self._keep(outcome, rule, dtype)
+        if stopped:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif not incremental and rule.epochs == self.max_iter and not rule.over:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                "converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _start(self, job: Job, first: Params, *, incremental: bool) -> TrainState:
+        """The state that the training begins with: of a pass more, the one after the last."""
+        if not incremental or self._state is None:
+            return job.start(first)
+        device = job.device
+        return replace(
+            jax.device_put(self._state, device), params=jax.device_put(first, device),
+            hyper=jax.device_put(job.training.hyper, device),
+        )  # fmt: skip
+
+    def _keep(self, outcome: Outcome, rule: StoppingRule, dtype: np.dtype) -> None:
+        """What the training came to, as attributes."""
+        curve = self._curve
+        self._set_network(Network.of(outcome.model, outcome.params), dtype)
+        self._state = replace(jax.device_get(outcome.state), params=self._network.params)
+        self._run = (outcome.history, outcome.figures)
+        self.n_iter_, self.t_, self.loss_ = rule.epochs, curve.rows, curve.losses[-1]
+        self.loss_curve_ = curve.losses
+        self._no_improvement_count = curve.stale
+        selects = rule.selection is not None
+        self.best_loss_ = None if selects else curve.best_loss
+        self.validation_scores_ = curve.scores if selects else None
+        self.best_validation_score_ = curve.best_score if selects else None
+
+    def _search(self, job: Job, first: Params, loss: str, total: float, dtype: np.dtype) -> None:
+        """Train by L-BFGS."""
+        found = minimize(
+            job, first, factor=gradient_factor(loss, job.model.mlp.outputs), alpha=self.alpha, total_weight=total,
+            max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol,
+        )  # fmt: skip
+        params = jax.tree.map(lambda leaf: leaf.astype(np.float32), found.params)
+        self._set_network(Network.of(job.model, params), dtype)
+        self._state = None
+        self.n_iter_, self.loss_ = found.iterations, found.loss
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+
+    def _set_network(self, network: Network, dtype: np.dtype) -> None:
+        self._network = network
+        self.coefs_, self.intercepts_ = from_params(network.spec.mlp, network.params, dtype)
+        self._weights_of_network = (*self.coefs_, *self.intercepts_)
+
+    def _kept(self) -> Network:
+        """The network, with the weights that `coefs_` and `intercepts_` have now."""
+        given = (*self.coefs_, *self.intercepts_)
+        if all(now is then for now, then in zip(given, self._weights_of_network, strict=True)):
+            return self._network
+        own = to_params(self._network.spec.mlp, self.coefs_, self.intercepts_)
+        params = {
+            layer: {**leaves, "kernel": own[layer]["kernel"], "bias": own[layer]["bias"]}
+            for layer, leaves in self._network.params.items()
+        }
+        return self._network.with_params(params)
+
+    def _monitor(self, job: Job) -> Monitor:
+        """What an epoch is judged by on rows held out: what `score` says, unless a monitor is named."""
+        model = job.model
+
+        def compute(targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None) -> float:
+            return self._score_outputs(model, targets, outputs, weights)
+
+        return Monitor("score", higher_is_better=True, compute=compute)
+
+    def _given_validation(self, X_val: Any, y_val: Any) -> tuple[Any, Any] | None:
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val come together: give both or neither.")
+        return None if X_val is None else (X_val, y_val)
+
+    # --- prediction
+    def _outputs(self, X: Any) -> np.ndarray:
+        """What the network says of rows, f32 [N, C]."""
+        check_is_fitted(self)
+        return self._kept().outputs(as_float32(check_rows(self, X)))
+
+    @property
+    def result_(self) -> Result:
+        """The run, as `nf.fit` returns one."""
+        if not hasattr(self, "_network"):
+            raise AttributeError("result_ is there once the estimator is fitted")
+        network = self._kept()
+        history, figures = self._run
+        return Result(network.model, network.params, history, figures)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "_network" in state:
+            state["_network"] = self._kept()
+            del state["_weights_of_network"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_network" in state:
+            self._weights_of_network = (*self.coefs_, *self.intercepts_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,70 @@
+"""Rows of an estimator as a dataset: arrays as they are, without any scaling of their own unless asked for."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from neuroforge_jax.data.preprocess import Fitted, Preprocessor, fit_inputs, fit_targets
+from neuroforge_jax.data.targets import Target, Targets
+from neuroforge_jax.data.types import Dataset, Split
+
+Rows = Float32[np.ndarray, "N I"]
+
+
+def make_split(rows: Rows, targets: Targets, weights: np.ndarray | None) -> Split:
+    """Rows that all count alike have no weights; those that count for nothing are left out, and the mean is 1."""
+    if weights is None:
+        return Split(rows, targets)
+    counted = weights > 0
+    if not counted.all():
+        rows, targets, weights = rows[counted], targets[counted], weights[counted]
+    if len(weights) and (weights == weights[0]).all():
+        return Split(rows, targets)
+    return Split(rows, targets, (weights / weights.mean()).astype(np.float32))
+
+
+def merge_rows(
+    rows: Rows, targets: Targets, weights: np.ndarray | None
+) -> tuple[Rows, Targets, Float64[np.ndarray, " M"]]:
+    """Equal rows as one that counts as much as they do together, in an order of their own.
+
+    A training of all rows at once is then the same bits whatever their order, and whether a row stands there twice
+    or counts twice: sums of float32 are not.
+    """
+    counts = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    there = counts > 0
+    flat_targets = targets.reshape(len(targets), -1)[there]
+    records = np.concatenate(
+        [
+            np.ascontiguousarray(part + part.dtype.type(0)).view(np.uint8)
+            for part in (rows[there], flat_targets)
+        ],
+        axis=1,
+    )
+    keys = records.view(np.dtype((np.void, records.shape[1]))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    merged = np.bincount(inverse.ravel(), counts[there], minlength=len(first))
+    return rows[there][first], targets[there][first], merged
+
+
+def make_dataset(train: Split, validation: Split | None, target: Target, *, scales: bool) -> Dataset:
+    """A dataset of arrays. scales: whether inputs, and the targets of a regression, are brought to mean 0 and
+    deviation 1 within the model.
+    """
+    width = train.inputs.shape[1]
+    plan = Preprocessor(width, scaling="standard" if scales else "none")
+    if scales:
+        fitted = fit_inputs(plan, train.inputs)
+        if target.task == "regression":
+            fitted = fit_targets(fitted, train.targets, train.weights)
+    else:
+        fitted = Fitted(np.zeros(width, np.float32), np.ones(width, np.float32))
+    return Dataset("arrays", train, None, target, (width,), plan, fitted, validation=validation)
+
+
+def as_float32(rows: Any) -> Rows:
+    """Checked rows, dense or sparse, as a row-major array."""
+    dense = rows.toarray() if hasattr(rows, "toarray") else rows
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(dense, np.float32)

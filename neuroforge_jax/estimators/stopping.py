@@ -1,0 +1,163 @@
+"""When an estimator's training is over, as scikit-learn decides it: no progress by `tol` for more epochs than
+`n_iter_no_change`, of the training loss or of the score on rows held out.
+
+With `learning_rate="adaptive"` the rate is divided by 5 instead, until it is below 10⁻⁶; with "invscaling" it is
+learning_rate_init / (t + 1)^power_t, t the rows seen so far.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import jax
+import numpy as np
+
+from neuroforge_jax.callbacks.base import Callback
+from neuroforge_jax.job.trainer import Trainer
+from neuroforge_jax.training.best import BestEpoch, Selection
+from neuroforge_jax.training.progress import Record, TrainProgress
+from neuroforge_jax.training.state import TrainState
+
+SMALLEST_RATE = 1e-6
+
+
+@dataclass
+class Curve:
+    """What an estimator has seen of its training, over all calls that went on with it.
+
+    losses, scores: of each epoch. stale: epochs since the last progress. rows: seen, t.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_score: float = -math.inf
+    stale: int = 0
+    rows: int = 0
+
+
+class StoppingRule(Callback):
+    """Follows the epochs of one call of `fit`.
+
+    curve: goes on with that of the calls before. scale: what this engine's loss is multiplied by to be shown. rate:
+    the learning rate as the parameters say it; policy: constant, adaptive or invscaling; factor: of the engine's
+    rate. selection: how the best epoch on rows held out is found; None without such. tells: whether each epoch is
+    printed.
+    """
+
+    def __init__(
+        self,
+        curve: Curve,
+        *,
+        tol: float,
+        patience: float,
+        rows: int,
+        scale: float,
+        rate: float,
+        policy: str = "constant",
+        power: float = 0.5,
+        factor: float = 1.0,
+        selection: Selection | None = None,
+        tells: bool = False,
+        seconds: float | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.curve, self.selection = curve, selection
+        self.epochs = 0
+        self.best = BestEpoch()
+        self.rate = rate
+        self.over = False
+        self.interrupted = interrupted
+        self._tol, self._patience, self._rows, self._scale = tol, patience, rows, scale
+        self._first_rate, self._policy, self._power, self._factor = rate, policy, power, factor
+        self._tells = tells
+        self._until = math.inf if seconds is None else time.monotonic() + seconds
+
+    @property
+    def looks_at_every_epoch(self) -> bool:
+        """Whether something may have to happen between any two epochs."""
+        return self.selection is not None or self._policy != "constant"
+
+    @property
+    def epochs_until_it_can_stop(self) -> int | None:
+        """How many epochs there are at least before one can be the last by this rule; None where none can."""
+        left = self._patience - self.curve.stale + 1
+        return None if math.isinf(left) else max(1, int(left))
+
+    def see(self, loss: float, score: float | None = None) -> None:
+        """Take note of an epoch. loss: this engine's mean of it."""
+        curve = self.curve
+        self.epochs += 1
+        curve.rows += self._rows
+        curve.losses.append(loss * self._scale)
+        if self._tells:
+            print(f"Iteration {self.epochs}, loss = {curve.losses[-1]:.8f}")
+        if self.selection is None:
+            self._count(-curve.losses[-1], -curve.best_loss)
+            curve.best_loss = min(curve.best_loss, curve.losses[-1])
+        else:
+            assert score is not None
+            curve.scores.append(score)
+            if self._tells:
+                print(f"Validation score: {score:f}")
+            self._count(score, curve.best_score)
+            curve.best_score = max(curve.best_score, score)
+        if self._policy == "invscaling":
+            self.rate = self._first_rate / (curve.rows + 1) ** self._power
+        if curve.stale > self._patience:
+            self._end()
+
+    def _count(self, now: float, best: float) -> None:
+        """now, best: what is to be as high as can be; NaN is no progress of a loss, and no lack of it of a score."""
+        if self.selection is None:
+            stale = not now >= best + self._tol
+        else:
+            stale = now < best + self._tol
+        self.curve.stale = self.curve.stale + 1 if stale else 0
+
+    def _end(self) -> None:
+        what = "Training loss" if self.selection is None else "Validation score"
+        since = f"{what} did not improve more than tol={self._tol:f} for {self._patience} consecutive epochs."
+        if self._policy != "adaptive":
+            self.over = True
+            self._say(f"{since} Stopping.")
+        elif self.rate <= SMALLEST_RATE:
+            self.over = True
+            self._say(f"{since} Learning rate too small. Stopping.")
+        else:
+            self.rate /= 5
+            self.curve.stale = 0
+            self._say(f"{since} Setting learning rate to {self.rate:f}")
+
+    def _say(self, text: str) -> None:
+        if self._tells:
+            print(text)
+
+    def is_over(self) -> bool:
+        """By progress, by the time or by Ctrl-C."""
+        return self.over or self.interrupted() or time.monotonic() >= self._until
+
+    def epoch(self, trainer: Trainer, record: Record) -> None:
+        """See an epoch of a training that stops after each, and set the rate of the next."""
+        score = None
+        if self.selection is not None:
+            evaluation = trainer.evaluations["validation"]
+            score = float(evaluation.numbers[self.selection.monitor.name])
+            score = score if self.selection.monitor.higher_is_better else -score
+            epoch = trainer.progress.epoch - 1
+            self.best = self.selection.better_of(self.best, evaluation, epoch, trainer.state.params)
+        loss = record["train_loss"]
+        self.see(math.nan if loss is None else float(loss), score)
+        if self._policy != "constant":
+            trainer.state = with_rate(trainer.state, self.rate * self._factor)
+
+    def should_stop(self, progress: TrainProgress) -> bool:
+        """After the epochs so far."""
+        return self.is_over()
+
+
+def with_rate(state: TrainState, rate: float) -> TrainState:
+    """The state that goes on with another learning rate."""
+    device = next(iter(state.step.devices()))
+    return replace(state, hyper=replace(state.hyper, learning_rate=jax.device_put(np.float32(rate), device)))

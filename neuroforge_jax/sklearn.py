@@ -1,0 +1,347 @@
+"""scikit-learn's networks, trained by this engine: change the import, and keep the rest.
+
+    from neuroforge_jax import MLPClassifier
+    MLPClassifier(hidden_layer_sizes=(256,), early_stopping=True).fit(X, y).score(X_test, y_test)
+
+Names, defaults and meaning of the parameters are scikit-learn's (`sklearn.neural_network`), and plain arrays go
+into the network as they are. What differs, and what is here beside it, is in docs/from-sklearn.md.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import column_or_1d
+
+from neuroforge_jax.callbacks.base import Callback
+from neuroforge_jax.data.targets import Target, Targets
+from neuroforge_jax.estimators.classes import Classes
+from neuroforge_jax.estimators.parameters import (
+    CLASSIFIER_CONSTRAINTS,
+    REGRESSION_LOSSES,
+    REGRESSOR_CONSTRAINTS,
+)
+from neuroforge_jax.estimators.perceptron import Perceptron, trains_in_steps
+from neuroforge_jax.estimators.validation import check_rows_and_targets
+from neuroforge_jax.model.model import FittedModel
+
+
+class MLPClassifier(ClassifierMixin, Perceptron):
+    """A multilayer perceptron for classes, or for several labels a row.
+
+    Parameters beside scikit-learn's: TODO
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CLASSIFIER_CONSTRAINTS
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Iterable[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        normalization: str = "none",
+        optimizer: str | None = None,
+        schedule: str = "constant",
+        monitor: str | None = None,
+        callbacks: Iterable[Callback] | None = None,
+        max_time: float | None = None,
+        backend: str = "auto",
+        precision: str | None = None,
+        scale: bool = False,
+        n_ensemble: int = 1,
+        class_weight: Mapping[Any, float] | str | None = None,
+        calibrate: str | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.normalization = normalization
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.monitor = monitor
+        self.callbacks = callbacks
+        self.max_time = max_time
+        self.backend = backend
+        self.precision = precision
+        self.scale = scale
+        self.n_ensemble = n_ensemble
+        self.class_weight = class_weight
+        self.calibrate = calibrate
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
+        """Train on rows X [N, I] and their classes y [N], or labels [N, O] of 0 and 1.
+
+        sample_weight: [N], how much each row counts. X_val, y_val: rows to stop and to select the best epoch by.
+        """
+        self._validate_params()
+        return self._fit(X, y, sample_weight, self._given_validation(X_val, y_val))
+
+    @available_if(trains_in_steps)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train one pass over these rows, from where the last one ended.
+
+        classes: all that there will be, in the first call.
+        """
+        if not hasattr(self, "_classes"):
+            self._validate_params()
+        if _check_partial_fit_first_call(self, classes):
+            self._classes = (
+                Classes.of(y) if np.ndim(y) == 2 and np.shape(y)[1] > 1 else Classes(self.classes_)
+            )
+            self._is_new = True
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row [N], or of several labels 0 and 1 [N, O]."""
+        outputs = self._outputs(X)
+        return self._classes.decode(outputs)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class [N, C] in the order of `classes_`, or of each label."""
+        outputs = self._outputs(X)
+        return self._classes.probabilities(outputs).astype(self._dtype, copy=False)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """The logarithms of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
+        X, y = check_rows_and_targets(self, X, y, reset=fresh, numeric=False)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "_classes") or (fresh and not incremental):
+            self._classes = Classes.of(y)
+            self.classes_ = self._classes.values
+        else:
+            self._check_classes(y, incremental=incremental)
+        return X, self._classes.encode(y)
+
+    def _check_classes(self, y: Any, *, incremental: bool) -> None:
+        """Raises ValueError for others than those that are known."""
+        found = self._classes.occur_in(y)
+        if self.warm_start and not incremental:
+            if set(found.tolist()) != set(self.classes_.tolist()):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {self.classes_}, `y` has {found}"
+                )
+        elif len(np.setdiff1d(found, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
+            )
+
+    def _target(self) -> tuple[Target, str, int]:
+        return self._classes.target, self._classes.loss, self._classes.outputs
+
+    def _activation_of_outputs(self) -> str:
+        return self._classes.activation
+
+    def _class_weights(self, y: Any) -> np.ndarray | None:
+        return None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+
+    def _strata(self, targets: Targets) -> np.ndarray | None:
+        if self._classes.several:
+            return None
+        if targets.ndim == 2:
+            return targets[:, 0].astype(bool)
+        return targets if np.bincount(targets).min() > 1 else None
+
+    def _score_outputs(
+        self, model: FittedModel, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
+    ) -> float:
+        classes = self._classes
+        wanted = targets if classes.kind == "multiclass" else targets > 0
+        said = outputs.argmax(axis=1) if classes.kind == "multiclass" else outputs > 0
+        return float(accuracy_score(wanted, said, sample_weight=weights))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(RegressorMixin, Perceptron):
+    """A multilayer perceptron for one number a row, or several.
+
+    Parameters beside scikit-learn's: TODO
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = REGRESSOR_CONSTRAINTS
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Iterable[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        normalization: str = "none",
+        optimizer: str | None = None,
+        schedule: str = "constant",
+        monitor: str | None = None,
+        callbacks: Iterable[Callback] | None = None,
+        max_time: float | None = None,
+        backend: str = "auto",
+        precision: str | None = None,
+        scale: bool = False,
+        n_ensemble: int = 1,
+        quantiles: Iterable[float] = (0.5,),
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.normalization = normalization
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.monitor = monitor
+        self.callbacks = callbacks
+        self.max_time = max_time
+        self.backend = backend
+        self.precision = precision
+        self.scale = scale
+        self.n_ensemble = n_ensemble
+        self.quantiles = quantiles
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None) -> Self:
+        """Train on rows X [N, I] and numbers y [N] or [N, O].
+
+        sample_weight: [N], how much each row counts. X_val, y_val: rows to stop and to select the best epoch by.
+        """
+        self._validate_params()
+        return self._fit(X, y, sample_weight, self._given_validation(X_val, y_val))
+
+    @available_if(trains_in_steps)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train one pass over these rows, from where the last one ended."""
+        if not hasattr(self, "_network"):
+            self._validate_params()
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The number of each row [N], or its numbers [N, O]."""
+        numbers = self._network.model.read_outputs(self._outputs(X)).astype(self._dtype, copy=False)
+        return numbers[:, 0] if numbers.shape[1] == 1 else numbers
+
+    def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
+        X, y = check_rows_and_targets(self, X, y, reset=fresh, numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if self.loss == "poisson" and (y < 0).any():
+            raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson': y >= 0.")
+        self._columns = 1 if y.ndim == 1 else y.shape[1]
+        return X, np.asarray(y, np.float32).reshape(len(y), -1)
+
+    def _target(self) -> tuple[Target, str, int]:
+        loss = REGRESSION_LOSSES[self.loss]
+        each = len(tuple(self.quantiles)) if loss == "quantile" else 1
+        return (
+            Target("regression", tuple(f"y{at}" for at in range(self._columns))),
+            loss,
+            self._columns * each,
+        )
+
+    def _activation_of_outputs(self) -> str:
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _score_outputs(
+        self, model: FittedModel, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
+    ) -> float:
+        return float(r2_score(targets, model.read_outputs(outputs), sample_weight=weights))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
