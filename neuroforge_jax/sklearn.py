@@ -193,7 +193,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if self._classes.several:
             return None
         if targets.ndim == 2:
-            return targets[:, 0].astype(bool)
+            return targets.astype(bool)
         return targets if np.bincount(targets).min() > 1 else None
 
     def _score_outputs(

@@ -3,16 +3,18 @@
 The search compares losses that differ by less than float32 can tell, so the network is computed in float64 here.
 """
 
+import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
+from jaxtyping import Float64
 from sklearn.exceptions import ConvergenceWarning
 
 from neuroforge_jax.backends.jax_settings import OwnSettings
@@ -23,9 +25,11 @@ from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.model.network_inputs import scale_targets
 from neuroforge_jax.nn import mlp as nn
-from neuroforge_jax.nn.mlp import abstract_params
+from neuroforge_jax.nn.mlp import MLP, AbstractParam, abstract_params
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.typing import Array, Params
+
+Vector = TypeVar("Vector", Array, np.ndarray)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +62,21 @@ def minimize(
         jax.default_device(job.device),
         noting_interrupts() as interrupted,
     ):
-        start, restore = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params))
+        start = _flatten(job.model.mlp, params)
         data = _place(job)
         penalty = np.float64(alpha / total_weight)
         program = _objective(job.model.spec.without_names)
 
         def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slopes = program(restore(vector), data, np.float64(factor), penalty)
-            return float(value), np.asarray(ravel_pytree(slopes)[0])
+            value, slope = jax.device_get(program(vector, data, np.float64(factor), penalty))
+            return float(value), np.asarray(slope)
 
         def look(intermediate_result: Any) -> None:
             if interrupted():
                 raise StopIteration
 
         found = scipy.optimize.minimize(
-            evaluate, np.asarray(start), method="L-BFGS-B", jac=True, callback=look,
+            evaluate, start, method="L-BFGS-B", jac=True, callback=look,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )  # fmt: skip
         stopped = interrupted()
@@ -85,9 +89,32 @@ def minimize(
             ConvergenceWarning,
             stacklevel=2,
         )
-    with jax.enable_x64(True):
-        best = jax.tree.map(np.asarray, restore(found.x))
+    best = _restore(job.model.mlp, found.x)
     return Minimum(best, float(found.fun), min(int(found.nit), max_iter))
+
+
+def _leaves(mlp: MLP) -> Iterator[tuple[str, str, AbstractParam]]:
+    """Layer and leaf of each parameter, in the order of the vector that is searched."""
+    for layer, leaves in abstract_params(mlp).items():
+        for leaf, param in leaves.items():
+            yield layer, leaf, param
+
+
+def _flatten(mlp: MLP, params: Params) -> Float64[np.ndarray, " P"]:
+    return np.concatenate(
+        [np.asarray(params[layer][leaf], np.float64).ravel() for layer, leaf, _ in _leaves(mlp)]
+    )
+
+
+def _restore(mlp: MLP, vector: Vector) -> dict[str, dict[str, Vector]]:
+    """Parameters of a vector, of NumPy or of jax."""
+    params: dict[str, dict[str, Vector]] = {}
+    first = 0
+    for layer, leaf, param in _leaves(mlp):
+        size = math.prod(param.shape)
+        params.setdefault(layer, {})[leaf] = vector[first : first + size].reshape(param.shape)
+        first += size
+    return params
 
 
 def _place(job: Job) -> tuple[Any, ...]:
@@ -107,19 +134,18 @@ def _place(job: Job) -> tuple[Any, ...]:
 
 @by_structure
 def _objective(model: Model) -> Any:
-    """(parameters, data, factor, penalty) → the loss f64 [] and its gradient."""
-    decays = {
-        layer: {leaf: param.decays for leaf, param in leaves.items()}
-        for layer, leaves in abstract_params(model.mlp).items()
-    }
+    """(vector f64 [P], data, factor, penalty) → the loss f64 [] and its gradient f64 [P]."""
 
     def objective(
-        params: Params, data: tuple[Array, Array, Array], factor: ArrayLike, penalty: ArrayLike
+        vector: Array, data: tuple[Array, Array, Array], factor: ArrayLike, penalty: ArrayLike
     ) -> Array:
         inputs, targets, share = data
+        params = _restore(model.mlp, vector)
         outputs = nn.apply(model.mlp, params, inputs)
         losses = model.objective.per_sample(outputs, targets, label_smoothing=None)
-        squares = jax.tree.map(lambda leaf, counts: (leaf**2).sum() if counts else 0.0, params, decays)
-        return jnp.asarray(factor * (share * losses).sum() + penalty / 2 * sum(jax.tree.leaves(squares)))
+        squares = sum(
+            (params[layer][leaf] ** 2).sum() for layer, leaf, param in _leaves(model.mlp) if param.decays
+        )
+        return jnp.asarray(factor * (share * losses).sum() + penalty / 2 * squares)
 
     return jax.jit(jax.value_and_grad(objective))

@@ -25,7 +25,14 @@ from neuroforge_jax.estimators.parameters import (
     loss_factor,
     make_config,
 )
-from neuroforge_jax.estimators.rows import Rows, as_float32, make_dataset, make_split, merge_rows
+from neuroforge_jax.estimators.rows import (
+    Rows,
+    as_float32,
+    least_poisson,
+    make_dataset,
+    make_split,
+    merge_rows,
+)
 from neuroforge_jax.estimators.stopping import Curve, StoppingRule
 from neuroforge_jax.estimators.training import Outcome, build_job, train
 from neuroforge_jax.estimators.validation import check_rows
@@ -103,6 +110,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         rows = as_float32(rows)
         train_part, held_out = self._split(rows, targets, weights, by_class, validation, random)
         dataset, total, batch = self._make_dataset(train_part, held_out, target)
+        seen = len(train_part[0])
         parameters = self.get_params(deep=False)
         if batch == len(dataset.train):  # all at once: their order would only round otherwise
             parameters["shuffle"] = False
@@ -115,7 +123,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         if self.solver == "lbfgs" and self.optimizer is None:
             self._search(job, first, loss, total, dtype)
         else:
-            self._train_in_steps(job, first, loss, outputs, dtype, incremental=incremental)
+            self._train_in_steps(job, first, dtype, seen, incremental=incremental)
         if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to "
@@ -192,8 +200,10 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         return make_dataset(train_split, held_out, target, scales=self.scale), total, batch
 
     def _train_in_steps(
-        self, job: Job, first: Any, loss: str, outputs: int, dtype: np.dtype, *, incremental: bool
+        self, job: Job, first: Params, dtype: np.dtype, seen: int, *, incremental: bool
     ) -> None:
+        """Train by the rule. seen: rows of an epoch, before equal ones were merged."""
+        loss, outputs = job.model.spec.loss, job.model.mlp.outputs
         selection = None
         if job.dataset.validation is not None:
             selection = Selection(self._monitor(job))
@@ -203,8 +213,9 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
                 self._curve,
                 tol=self.tol,
                 patience=self.n_iter_no_change,
-                rows=len(job.dataset.train),
+                rows=seen,
                 scale=loss_factor(loss, outputs),
+                offset=least_poisson(job.dataset.train) if loss == "poisson" else 0.0,
                 rate=float(self.learning_rate_init),
                 policy=self.learning_rate if self.solver == "sgd" else "constant",
                 power=self.power_t,

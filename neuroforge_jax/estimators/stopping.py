@@ -40,7 +40,8 @@ class Curve:
 class StoppingRule(Callback):
     """Follows the epochs of one call of `fit`.
 
-    curve: goes on with that of the calls before. scale: what this engine's loss is multiplied by to be shown. rate:
+    curve: goes on with that of the calls before. scale, offset: the loss that is shown is this engine's, times the
+    one and plus the other. rate:
     the learning rate as the parameters say it; policy: constant, adaptive or invscaling; factor: of the engine's
     rate. selection: how the best epoch on rows held out is found; None without such. tells: whether each epoch is
     printed.
@@ -54,6 +55,7 @@ class StoppingRule(Callback):
         patience: float,
         rows: int,
         scale: float,
+        offset: float = 0.0,
         rate: float,
         policy: str = "constant",
         power: float = 0.5,
@@ -69,7 +71,8 @@ class StoppingRule(Callback):
         self.rate = rate
         self.over = False
         self.interrupted = interrupted
-        self._tol, self._patience, self._rows, self._scale = tol, patience, rows, scale
+        self._tol, self._patience, self._rows = tol, patience, rows
+        self._scale, self._offset = scale, offset
         self._first_rate, self._policy, self._power, self._factor = rate, policy, power, factor
         self._tells = tells
         self._until = math.inf if seconds is None else time.monotonic() + seconds
@@ -90,7 +93,7 @@ class StoppingRule(Callback):
         curve = self.curve
         self.epochs += 1
         curve.rows += self._rows
-        curve.losses.append(loss * self._scale)
+        curve.losses.append(loss * self._scale + self._offset)
         if self._tells:
             print(f"Iteration {self.epochs}, loss = {curve.losses[-1]:.8f}")
         if self.selection is None:
@@ -109,11 +112,8 @@ class StoppingRule(Callback):
             self._end()
 
     def _count(self, now: float, best: float) -> None:
-        """now, best: what is to be as high as can be; NaN is no progress of a loss, and no lack of it of a score."""
-        if self.selection is None:
-            stale = not now >= best + self._tol
-        else:
-            stale = now < best + self._tol
+        """now, best: what is to be as high as can be; NaN is no progress."""
+        stale = not now >= best + self._tol
         self.curve.stale = self.curve.stale + 1 if stale else 0
 
     def _end(self) -> None:

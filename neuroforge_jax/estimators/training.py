@@ -34,7 +34,7 @@ BLOCK_SECONDS = 0.2
 """A block of epochs takes about so long at most: Ctrl-C is heard between two."""
 
 LOOK_AHEAD = 8
-"""A block may be as long as an eighth of what is behind it: what is trained beyond the last epoch is thrown away."""
+"""A block may be as long as an eighth of what is behind it; what is trained beyond the last epoch is lost."""
 
 
 def build_job(config: TrainConfig, dataset: Dataset, *, selection: Selection | None = None) -> Job:
