@@ -13,6 +13,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax import kernels
+from neuroforge_jax.backends.executors.scanned import capacity_of
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.kernels.kernel_sets import kernels_for
@@ -20,6 +21,7 @@ from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.checks import verify_backend
+from tests.kernels.pool_use import check_memory, use_of_segments
 
 pytestmark = [pytest.mark.full_effort, pytest.mark.gpu]
 
@@ -142,28 +144,23 @@ def test_a_backend_learns(target, name, hidden):
     assert nf.fit(config).test_accuracy > 0.9
 
 
+LONG, SHORT = 60, 10
+"""Epochs: of a run in which 1,000 steps are one program call, and of one in which they are four."""
+
+
 @pytest.mark.parametrize(
-    ("name", "hidden"),
-    by_size(("cuda-optimized", SMALL), ("cuda-mixed-precision", LARGE), ("pallas", LARGE)),
+    ("name", "hidden", "epochs"),
+    by_size(
+        ("cuda-optimized", SMALL, LONG),
+        ("cuda-optimized", SMALL, SHORT),
+        ("cuda-mixed-precision", LARGE, LONG),
+        ("pallas", LARGE, LONG),
+    ),
 )
-def test_a_thousand_steps_allocate_nothing(target, name, hidden):
-    """The pool is asked as often for 1,000 steps as for 10, and holds as much after them."""
-    config, dataset = replace(DIGITS, backend=name, hidden=hidden), nf.load_dataset("digits")
+def test_a_step_allocates_nothing(target, name, hidden, epochs):
+    """A call of 1,000 steps asks the pool no more often than one of 10, and as much is held after it."""
+    config, dataset = replace(DIGITS, backend=name, hidden=hidden, epochs=epochs), nf.load_dataset("digits")
     model, state = nf.init(config, dataset)
     run = nf.prepare(config, model, dataset)
-    device, counts, at = BACKENDS[name].device, [], 0
-    for steps in (10, 10, 1000):
-        before = allocations(device)
-        state, metrics = run(state, at, at + steps)
-        jax.block_until_ready(state)
-        del metrics
-        at += steps
-        after = allocations(device)
-        counts.append((after[0] - before[0], *after[1:]))
-    assert counts[1] == counts[2]
-
-
-def allocations(device):
-    """How often the device's pool was asked for memory, where it counts, the bytes in use, and the live arrays."""
-    told = device.memory_stats() or {}
-    return told.get("num_allocs", 0), told.get("bytes_in_use", 0), len(jax.live_arrays())
+    uses = use_of_segments(run, state, BACKENDS[name].device, (10, 10, 100, 1000))
+    check_memory(uses, capacity_of(epochs * nf.steps_per_epoch(config, dataset)))

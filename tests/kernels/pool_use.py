@@ -1,0 +1,78 @@
+"""What segments of a training ask of a device's memory and hold after it, and what the program calls explain of it.
+
+A program call brings arrays of its own: its metrics, the numbers of its first and last step, and XLA's temporaries.
+So the pool is asked once more for each of them in each call, and a run of more steps than the metrics of one call
+have room for is several calls. Within a call a step asks for nothing: that is what is promised.
+"""
+
+import gc
+import time
+from dataclasses import dataclass
+
+import jax
+
+PATIENCE = 0.1
+"""Seconds. A device may tell that a state is ready a moment before it has given back what that took."""
+
+
+@dataclass(frozen=True)
+class PoolUse:
+    """Of one segment. calls: of the program. made: arrays of metrics that they gave. requests: of the pool, None
+    where it does not count. bytes_held and arrays: that are in use after it.
+    """
+
+    steps: int
+    calls: int
+    made: int
+    requests: int | None
+    bytes_held: int
+    arrays: int
+
+
+def use_of_segments(run, state, device, segments):
+    """Train these numbers of steps, one after the other, and look at the device after each."""
+    uses, first = [], 0
+    gc.collect()  # what tests before this one left is none of its memory
+    for steps in segments:
+        before = requests_of(device)
+        state, metrics = run(state, first, first + steps)
+        jax.block_until_ready(state)
+        calls, made = len(metrics.chunks), len(jax.tree.leaves([chunk for chunk, _ in metrics.chunks]))
+        del metrics
+        first += steps
+        after = requests_of(device)
+        requests = None if after is None else after - before
+        uses.append(PoolUse(steps, calls, made, requests, settled_bytes(device), len(jax.live_arrays())))
+    return uses
+
+
+def requests_of(device):
+    """How often the device's pool was asked for memory since it is there; None where it does not count."""
+    return (device.memory_stats() or {}).get("num_allocs")
+
+
+def settled_bytes(device):
+    """The bytes in use, as soon as they are the same twice."""
+    held = None
+    while held != (now := (device.memory_stats() or {}).get("bytes_in_use")):
+        held = now
+        time.sleep(PATIENCE)
+    return held or 0
+
+
+def check_memory(uses, capacity):
+    """Assert what is promised of segments of which the first two have as many steps, in one call each.
+
+    capacity: steps whose metrics one call holds.
+    """
+    shown = "\n".join(["", *map(str, uses)])
+    first, usual, *_ = uses
+    assert first.steps == usual.steps <= capacity, shown
+    for use in uses:
+        assert use.calls == -(-use.steps // capacity), f"more program calls than the steps need:{shown}"
+        assert use.made == use.calls * usual.made, f"more arrays than the calls give:{shown}"
+    for use in uses[1:]:
+        assert use.arrays == usual.arrays, f"arrays are left:{shown}"
+        assert use.bytes_held == usual.bytes_held, f"memory is left:{shown}"
+        if use.requests is not None:
+            assert use.requests <= use.calls * usual.requests, f"steps ask the pool for memory:{shown}"

@@ -1,0 +1,91 @@
+"""What the test of a GPU's pool would find: trainings on a CPU, a pool that is played, and planted faults."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import pytest
+
+import neuroforge_jax as nf
+from neuroforge_jax.backends.executors.scanned import capacity_of
+from tests.conftest import SMALL_CONFIG
+from tests.kernels.pool_use import check_memory, settled_bytes, use_of_segments
+
+SEGMENTS = (10, 10, 30, 100)
+NO_COUNT = SimpleNamespace(memory_stats=lambda: None)
+
+
+@pytest.fixture
+def train(blobs):
+    """By the backend and the epochs: what segments use, and the steps of a call; `also` is done in each segment."""
+
+    def train(backend, epochs, device=NO_COUNT, also=lambda steps: None):
+        config = replace(SMALL_CONFIG, backend=backend, epochs=epochs)
+        model, state = nf.init(config, blobs)
+        run = nf.prepare(config, model, blobs)
+
+        def run_also(state, first, last):
+            also(last - first)
+            return run(state, first, last)
+
+        uses = use_of_segments(run_also, state, device, SEGMENTS)
+        return uses, capacity_of(epochs * nf.steps_per_epoch(config, blobs))
+
+    return train
+
+
+class Pool:
+    """Is asked three times by a program call, and in a fault by each step or for good."""
+
+    def __init__(self, calls_of=lambda steps: 1, a_step=0, kept=0):
+        self.calls_of, self.a_step, self.kept = calls_of, a_step, kept
+        self.asked, self.held = 0, 1000
+
+    def segment(self, steps):
+        """As the device would count one."""
+        self.asked += 3 * self.calls_of(steps) + self.a_step * steps
+        self.held += self.kept
+
+    def memory_stats(self):
+        """As jax names them."""
+        return {"num_allocs": self.asked, "bytes_in_use": self.held}
+
+
+@pytest.mark.parametrize(("epochs", "calls"), [(20, 1), (4, 4)])
+def test_a_run_of_more_steps_than_a_call_holds_is_several_calls_and_leaves_nothing(train, epochs, calls):
+    """A thousand steps were four calls in a test on a GPU, and were expected to ask as often as one."""
+    pool = Pool(calls_of=lambda steps: -(-steps // 32) if epochs == 4 else 1)
+    for device, also in ((NO_COUNT, lambda steps: None), (pool, pool.segment)):
+        uses, capacity = train("optimized", epochs, device, also)
+        check_memory(uses, capacity)
+        assert uses[-1].calls == calls
+    assert [use.requests for use in uses][-1] == 3 * calls
+
+
+def test_a_program_call_for_each_step_is_found(train):
+    uses, capacity = train("stepped", 20)
+    with pytest.raises(AssertionError, match="more program calls than the steps need"):
+        check_memory(uses, capacity)
+
+
+def test_arrays_that_are_left_are_found(train):
+    kept = []
+    uses, capacity = train("optimized", 20, also=lambda steps: kept.append(jnp.zeros(steps)))
+    with pytest.raises(AssertionError, match=r"arrays are left:\nPoolUse\(steps=10, calls=1, made=3"):
+        check_memory(uses, capacity)
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"), [({"a_step": 1}, "steps ask the pool for memory"), ({"kept": 256}, "memory is left")]
+)
+def test_a_pool_that_is_asked_by_steps_or_keeps_memory_is_found(train, fault, found):
+    pool = Pool(**fault)
+    uses, capacity = train("optimized", 20, pool, pool.segment)
+    with pytest.raises(AssertionError, match=found):
+        check_memory(uses, capacity)
+
+
+def test_memory_that_is_given_back_a_moment_later_is_waited_for():
+    told = iter([1300, 1000, 1000])
+    device = SimpleNamespace(memory_stats=lambda: {"bytes_in_use": next(told)})
+    assert settled_bytes(device) == 1000
