@@ -50,3 +50,50 @@ def test_a_part_that_fails_before_it_measures_does_not_show_the_record_of_a_run_
     assert "NumPy takes 60 to 120 s: as claimed (72 s)" in capsys.readouterr().out
     parts = json.loads((tmp_path / "gpu_run_gpu_h200.json").read_text())["parts"]
     assert parts["ladder"]["exit_code"] == 5
+
+
+ID = "tests/kernels/test_on_gpu.py::test_a_backend_computes_what_the_oracle_does[pallas-784-512-256-10 silu]"
+SAID = [
+    f"{ID} ",
+    f"[gw0] [  1%] PASSED {ID} ",
+    f"[gw1] [  2%] FAILED {ID.replace('silu', 'momentum')} ",
+]
+
+
+@pytest.mark.parametrize(("commit", "left_out"), [("c1d7073", [ID]), ("08b6e04", []), ("c1d7073+", [])])
+def test_tests_that_passed_are_left_out_when_a_run_that_was_cut_off_goes_on(
+    gpu, monkeypatch, tmp_path, commit, left_out
+):
+    commands, about = [], {"device": "gpu (NVIDIA H200)", "commit": "c1d7073"}
+
+    def run_part(command, folder, seconds, *, rehearse):
+        commands.append(command)
+        return {"exit_code": None, "seconds": seconds, "said": SAID if len(commands) == 1 else []}
+
+    monkeypatch.setattr(gpu, "run_part", run_part)
+    monkeypatch.setattr(gpu, "environment", lambda folder, rehearse: about)
+    options = gpu.Options(tmp_path, parts=("tests",))
+    gpu.run_parts(options, tmp_path)
+    about["commit"] = commit
+    for _ in range(2):
+        gpu.run_parts(options, tmp_path)
+    for command in commands[1:]:
+        assert [command[at + 1] for at, word in enumerate(command) if word == "--deselect"] == left_out
+
+
+def test_parts_have_the_time_that_is_left_in_the_order_of_what_is_most_wanted(
+    gpu, monkeypatch, tmp_path, capsys
+):
+    limits, clock = [], [0.0]
+
+    def run_part(command, folder, seconds, *, rehearse):
+        limits.append(seconds)
+        clock[0] += 200
+        return {"exit_code": 0, "seconds": 200.0, "said": []}
+
+    monkeypatch.setattr(gpu, "run_part", run_part)
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: clock[0])
+    options = gpu.Options(tmp_path, minutes=7, parts=("ladder", "tests", "speedrun", "further"))
+    assert gpu.run_parts(options, tmp_path) == ["further"]
+    assert limits == [1.5 * gpu.PARTS["ladder"].seconds, 1.5 * gpu.PARTS["tests"].seconds, 20.0]
+    assert "further: no time is left" in capsys.readouterr().out
