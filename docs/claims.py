@@ -1,31 +1,26 @@
-"""Every claim of the original with its verdict: the command that shows it, what was found, and where that is held.
-
-A verdict is computed from the records in benchmarks/. One that rests on tests names them, and they must be there.
-What only a GPU can say is "needs a GPU: rehearsed" until a record of one lies in benchmarks/.
-"""
+"""Every claim of the original with its verdict: the command that shows it, what was found, and what holds that."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-from records import Case, Record, Records, named, processor, rounded, size, table, timed
+from records import Records, table
+from verdicts import (
+    PEERS,
+    Verdict,
+    allocations,
+    backend_on_a_gpu,
+    beside_torch,
+    by_tests,
+    fused_kernels,
+    memory_efficiency,
+    mixed_precision,
+    monitoring,
+    overlap,
+    regressions,
+    speed_claim,
+)
 
-ROOT = Path(__file__).parents[1]
-REHEARSED = "needs a GPU: rehearsed"
 GPU_RUN = "python benchmarks/gpu.py"
-REHEARSAL = "`benchmarks/gpu.py --rehearse`"
-PEERS = "python -m neuroforge_jax.bench --suite peers"
-
-CLAIMED_BATCH = 64
-"""Of the training that the original gives times and memory for."""
-
-
-class Verdict(NamedTuple):
-    """found: what was. held_by: the record or the tests. command: that shows it, where it is not the claim's."""
-
-    found: str
-    held_by: str
-    command: str = ""
 
 
 class Claim(NamedTuple):
@@ -34,149 +29,6 @@ class Claim(NamedTuple):
     text: str
     command: str
     verdict: Callable[[Records], Verdict]
-
-
-def by_tests(found: str, *tests: str) -> Callable[[Records], Verdict]:
-    """A claim about behaviour, which these tests hold."""
-    for test in tests:
-        if not (ROOT / test).exists():
-            raise FileNotFoundError(test)
-    return lambda records: Verdict(found, ", ".join(f"`{test}`" for test in tests))
-
-
-def speed_claim(name: str) -> Callable[[Records], Verdict]:
-    """One of the nine: by a ladder of a GPU where one was measured, else by the peers on a CPU."""
-
-    def verdict(records: Records) -> Verdict:
-        gpus = sorted(path.name for path in (ROOT / "benchmarks").glob("bench_ladder_*.json"))
-        for file in [*gpus, "bench_peers.json"]:
-            claim = next(claim for claim in records(file)["claims"] if claim["claim"] == name)
-            if claim["verdict"] == "not measured":
-                continue
-            if file in gpus:
-                return Verdict(f"{claim['verdict']}: {claim['measured']}", f"`{file}`")
-            cores = records(file)["environment"]["processors"]
-            found = f"{claim['verdict']}, on {cores} CPU cores: {claim['measured']}"
-            return Verdict(found, f"`{file}`", PEERS)
-        return Verdict(REHEARSED, REHEARSAL)
-
-    return verdict
-
-
-def at_claimed_batch(record: Record) -> list[Case]:
-    """The cases that were measured at the batch size of the original's figures."""
-    return [case for case in timed(record["cases"]) if case.get("batch_size") == CLAIMED_BATCH]
-
-
-def memory_efficiency(records: Records) -> Verdict:
-    """Of the peers: whose process is the smallest."""
-    cases = [
-        case for case in at_claimed_batch(records("bench_peers.json")) if case.get("peak_resident_bytes")
-    ]
-    smallest = min(cases, key=_resident)
-    ours = min((case for case in cases if case.get("backend")), key=_resident)
-    text = f"at batch {CLAIMED_BATCH} a process of ours peaks at {size(_resident(ours))}"
-    if smallest is ours:
-        return Verdict(f"yes: {text}", "`bench_peers.json`")
-    theirs = f"one of {named(smallest['contender'])} at {size(_resident(smallest))}"
-    return Verdict(f"no: {text}, {theirs}", "`bench_peers.json`")
-
-
-def _resident(case: Case) -> int:
-    return int(case["peak_resident_bytes"])
-
-
-def beside_torch(records: Records) -> Verdict:
-    """Training to 98 % of MNIST on two kinds of CPU, and the step at which we gain least or lose most."""
-    runs, steps = ("bench_speedrun.json", "bench_speedrun_xeon.json"), ("backends.json", "backends_xeon.json")
-    gains = [_speedrun_gain(records(name)) for name in runs]
-    least, what = min(_least_gain_of_a_step(records(name)) for name in steps)
-    text = (
-        f"on two CPU cores {min(gains):.1f} to {max(gains):.1f} × as fast to 98.0 % of MNIST, by kind of CPU; a "
-        f"step {least:.2f} × as fast where that is least ({what})"
-    )
-    return Verdict(text, ", ".join(f"`{name}`" for name in (*runs, *steps)))
-
-
-def _speedrun_gain(record: Record) -> float:
-    seconds = {
-        case["contender"]: case["seconds"]["median"]
-        for case in record["cases"]
-        if case["name"].startswith("speedrun/98 %/") and "seconds" in case
-    }
-    ours = min(value for name, value in seconds.items() if name.startswith("ours"))
-    return min(value for name, value in seconds.items() if name.startswith("torch")) / ours
-
-
-def _least_gain_of_a_step(record: Record) -> tuple[float, str]:
-    """How many times as fast as PyTorch, where that is least, and where it is so."""
-    ratios = {"f32_over_torch_f32": "float32", "best_over_best_of_torch": "the fastest of each"}
-    return min(
-        (section[ratio]["median"], f"{label}, batch {int(batch):,}, {processor(record)}")
-        for batch, section in record["peer"].items()
-        if batch.isdecimal()
-        for ratio, label in ratios.items()
-    )
-
-
-def overlap(records: Records) -> Verdict:
-    """How far reading ahead comes, at the batch where that is least."""
-    found = [
-        row["of_the_ideal"] for name, row in records("overlap.json").items() if name.startswith("batch ")
-    ]
-    ahead, loop = (min(row[what]["median"] for row in found) for what in ("async", "one after the other"))
-    text = f"{ahead:.0%} of the longer of reading and computing; a loop reaches {loop:.0%}"
-    return Verdict(text, "`overlap.json`")
-
-
-def mixed_precision(records: Records) -> Verdict:
-    """The gain of bf16 at batch 512, on a CPU and on a GPU."""
-    case = next(
-        case for case in records("bench_precision.json")["cases"] if case["name"] == "precision/b512/bf16"
-    )
-    gpu = records("gpu_h200.json")["training"]["backends"]
-    gain = gpu["cuda-mixed-precision"]["samples_per_second"] / gpu["cuda-optimized"]["samples_per_second"]
-    text = f"{case['ratio']['median']:.2f} × float32 on a CPU with bf16 units; on an H200, once, {gain:.2f} ×"
-    return Verdict(text, "`bench_precision.json`, `gpu_h200.json`")
-
-
-def fused_kernels(records: Records) -> Verdict:
-    """Hand-written kernels against XLA, on the GPU that was met."""
-    ((layer, parts),) = records("gpu_h200.json")["kernels"]["layers"].items()
-    forward, gradients = (found["over_xla"] for found in parts.values())
-    text = (
-        f"built; on an H200, for one size ({layer}), {forward:.2f} of XLA's speed, {gradients:.2f} with gradients: "
-        "tiles not tuned, and measured before dz was made once for both gradients"
-    )
-    return Verdict(text, "`gpu_h200.json`")
-
-
-def backend_on_a_gpu(name: str) -> Callable[[Records], Verdict]:
-    """That it trains MNIST there."""
-
-    def verdict(records: Records) -> Verdict:
-        found = records("gpu_h200.json")["training"]["backends"][name]
-        text = f"trains on an H200: {found['test_accuracy']:.2%} of MNIST after an epoch"
-        return Verdict(text, "`gpu_h200.json`")
-
-    return verdict
-
-
-def regressions(records: Records) -> Verdict:
-    """What a comparison of two records finds."""
-    found = records("regression.json")
-    planted, false = found["planted, found in every case"], found["same, with a false alarm"]
-    text = (
-        f"slow-downs of {found['slow_down'] - 1:.0%} found in {planted} of {found['trials']} trials, "
-        f"false alarms in {false}; `bench --against` fails on larger ones"
-    )
-    return Verdict(text, "`regression.json`")
-
-
-def monitoring(records: Records) -> Verdict:
-    """What a span costs."""
-    cost = records("monitor.json")["span"]["seconds_on"]["median"]
-    return Verdict(f"built; a span costs {rounded(1e6 * cost)} µs", "`monitor.json`")
 
 
 CLAIMS = (
@@ -243,11 +95,7 @@ CLAIMS = (
     Claim(
         "persistent buffers, memory pooling",
         "python -m pytest -m slow tests/reliability/test_allocations.py",
-        by_tests(
-            "1,000 steps more ask malloc at most a tenth more often and hold at most 1 MB more; on a GPU rehearsed",
-            "tests/reliability/test_allocations.py",
-            "tests/kernels/test_on_gpu.py",
-        ),
+        allocations,
     ),
     Claim("asynchronous pipelining", "python benchmarks/overlap.py --output FILE", overlap),
     Claim("mixed precision", "python -m neuroforge_jax.bench --suite precision", mixed_precision),

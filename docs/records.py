@@ -154,12 +154,20 @@ def framework(name: str) -> str:
 def processor(record: Record) -> str:
     """The device as the record has it, without the platform's name before it.
 
-    Records of 0.2 and later hold the model too, which tells two generations of CPUs of one name apart.
+    Records of 0.2 and later hold the model of the CPU too, which tells two generations of one name apart. Beside a
+    GPU it is left out: see `host`.
     """
     environment = record["environment"]
     device = re.sub(r"^\w+ \((.*)\)$", r"\1", environment["device"]).replace("(R)", "")
     model = environment.get("processor_model")
-    return f"{device} ({model})" if model else device
+    return f"{device} ({model})" if model and environment["device"].startswith("cpu") else device
+
+
+def host(record: Record) -> str:
+    """The CPU beside a GPU, where NumPy runs and from where the steps are dispatched."""
+    environment = record["environment"]
+    name = environment["processor"].replace("(R)", "")
+    return f"{environment['processors']} cores of an {name} ({environment['processor_model']})"
 
 
 def source(

@@ -53,6 +53,10 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "claims": frameworks.claims,
     "original": original,
     "gpu": gpus.gpu,
+    "gpu-ladder": gpus.gpu_ladder,
+    "gpu-speedrun": gpus.gpu_speedrun,
+    "gpu-claims": gpus.gpu_claims,
+    "gpu-tests": gpus.gpu_tests,
     "gpu-kernels": gpus.gpu_kernels,
     "gpu-loop": gpus.gpu_loop,
 }

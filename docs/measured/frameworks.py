@@ -1,6 +1,5 @@
 """Tables of trainings beside other frameworks, from the same weights over the same batches."""
 
-from claims import CLAIMED_BATCH, at_claimed_batch
 from records import (
     Records,
     batches_of,
@@ -16,6 +15,7 @@ from records import (
     table,
     timed,
 )
+from verdicts import CLAIMED_BATCH, at_claimed_batch
 
 
 def speed(records: Records) -> str:

@@ -106,6 +106,26 @@ def test_a_claim_about_a_gpu_that_a_cpu_answers_says_so(tables):
         assert "--suite peers" in row
 
 
+def test_a_verdict_of_a_gpu_names_it_and_numpy_ran_beside_it(tables):
+    rows = tables.TABLES["original"](tables.Records(ROOT / "benchmarks")).splitlines()
+    on_gpus = [row for row in rows if row.endswith("| `bench_ladder_gpu_h200.json` |")]
+    assert len(on_gpus) == 8
+    assert all("NVIDIA H200" in row for row in on_gpus)
+    assert all("CPU cores beside" in row for row in on_gpus if "NumPy" in row)
+
+
+def test_a_test_that_failed_in_one_of_two_runs_failed(tables, copy):
+    first, second = (copy / "benchmarks" / f"gpu_{what}_gpu_h200.json" for what in ("run", "tests"))
+    record, again = (json.loads(path.read_text()) for path in (first, second))
+    where = "tests/kernels/test_on_gpu.py::test_a_layer"
+    record["parts"]["tests"]["said"] = [f"[gw0] [ 1%] FAILED {where}[a b] ", f"{where}[unended] "]
+    again["said"] = [f"[gw0] [ 1%] PASSED {where}[a b]", f"[gw1] [ 2%] SKIPPED {where}[c]"]
+    first.write_text(json.dumps(record))
+    second.write_text(json.dumps(again))
+    made = tables.TABLES["gpu-tests"](tables.Records(copy / "benchmarks")).splitlines()
+    assert made[2:4] == ["| a layer | 0 | 1 | 1 |", "| in all | 0 | 1 | 1 |"]
+
+
 def test_a_changed_record_is_reported_with_the_file(tables, copy, capsys):
     assert tables.main([], copy) == 0
     assert tables.main(["--check"], copy) == 0
