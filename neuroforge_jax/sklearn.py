@@ -155,6 +155,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
+    def decision_function(self, X: Any) -> np.ndarray:
+        """What the probabilities are made of: logits [N, C] before the softmax, of two classes [N] of the second,
+        of labels [N, O].
+        """
+        outputs = self._outputs(X).astype(self._dtype, copy=False)
+        return outputs[:, 0] if self._classes.kind == "binary" else outputs
+
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
         X, y = check_rows_and_targets(self, X, y, reset=fresh, numeric=False)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -312,7 +319,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def predict(self, X: Any) -> np.ndarray:
         """The number of each row [N], or its numbers [N, O]."""
-        numbers = self._network.model.read_outputs(self._outputs(X)).astype(self._dtype, copy=False)
+        outputs = self._outputs(X)
+        numbers = self._network.model.read_outputs(outputs).astype(self._dtype, copy=False)
         return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:

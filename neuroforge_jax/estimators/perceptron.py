@@ -35,6 +35,7 @@ from neuroforge_jax.estimators.rows import (
 )
 from neuroforge_jax.estimators.stopping import Curve, StoppingRule
 from neuroforge_jax.estimators.training import Outcome, build_job, train
+from neuroforge_jax.estimators.threads import follow_thread_limit
 from neuroforge_jax.estimators.validation import check_rows
 from neuroforge_jax.estimators.weights import draw_weights, from_params, to_params
 from neuroforge_jax.job.job import Job
@@ -93,6 +94,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         *,
         incremental: bool = False,
     ) -> Self:
+        follow_thread_limit()
         sizes = hidden_sizes(self.hidden_layer_sizes)
         fresh = not hasattr(self, "_network") or not (self.warm_start or incremental)
         if incremental and self.early_stopping:
@@ -319,6 +321,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
     def _outputs(self, X: Any) -> np.ndarray:
         """What the network says of rows, f32 [N, C]."""
         check_is_fitted(self)
+        follow_thread_limit()
         return self._kept().outputs(as_float32(check_rows(self, X)))
 
     @property
