@@ -30,7 +30,7 @@ GROUPS = {
     ),
     "Optimization": (
         *("batch_size", "epochs", "optimizer", "learning_rate", "momentum", "beta1", "beta2"),
-        *("weight_decay", "rate_factors", "schedule"),
+        *("epsilon", "weight_decay", "rate_factors", "schedule"),
         *("warmup", "clip_norm", "accumulate", "monitor", "patience", "target_accuracy", "seed"),
     ),
     "Backend": ("backend", "precision", "loss_scale", "mixed_precision", "async_ops", "kernels"),

@@ -52,6 +52,7 @@ WRONG = [
     ({"loss": "mse", "quantiles": (0.1,)}, "--quantiles are of --loss quantile, and the loss is mse"),
     ({"clip_norm": 0.0}, "--clip-norm 0.0: it takes a finite number above 0"),
     ({"clip_norm": float("inf")}, "--clip-norm inf"),
+    ({"epsilon": 0.0}, "--epsilon 0.0: it takes a finite number from 1e-30 to 1e+06"),
     ({"seed": -1}, "--seed -1"),
     ({"patience": 0}, "--patience 0"),
     ({"target_accuracy": 1.5}, "--target-accuracy 1.5"),

@@ -51,6 +51,8 @@ class TrainConfig(DataConfig):
     """Decay of the mean gradient of adam, adamw, lion and muon (0.9)."""
     beta2: float | None = None
     """Decay of the mean squared gradient of adam, adamw and muon (0.999); of lion's momentum (0.99)."""
+    epsilon: float | None = None
+    """Smallest divisor of adam and adamw (1e-8)."""
     rate_factors: str | None = None
     """Factors of the learning rate by group of parameters, as in kernels=1,biases=0.1,norms=6 (all 1)."""
     weight_decay: float = 0.0
@@ -107,6 +109,7 @@ class TrainConfig(DataConfig):
         check_number(self, "clip_norm", Range(0, math.inf, above=True), optional=True)
         for name in ("beta1", "beta2"):
             check_number(self, name, Range(0, 1, below=True), optional=True)
+        check_number(self, "epsilon", Range(1e-30, 1e6), optional=True)
         for name in ("dropout", "label_smoothing", "momentum", "warmup"):
             check_number(self, name, Range(0, 1, below=True))
         check_number(self, "validation_fraction", Range(0, 1, below=True), optional=True)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from neuroforge_jax.errors import lookup
+from neuroforge_jax.errors import ConfigError, lookup
 from neuroforge_jax.nn.mlp import MLP, abstract_params
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.schedules import SCHEDULES, learning_rate_at
@@ -33,8 +33,9 @@ class OptimizerSpec:
     """The structure of an optimizer; its values come as `Hyper`.
 
     mlp: whose parameters are updated. decays, clips, by_group: whether there is weight decay, a limit of the norm,
-    and a learning rate of its own for each group of parameters.
-    Raises ConfigError for a name that no table knows.
+    and a learning rate of its own for each group of parameters. epsilon: the smallest divisor, of one of
+    EPSILONS; its own unless given.
+    Raises ConfigError for a name that no table knows, and for an epsilon of an optimizer without it.
     """
 
     mlp: MLP
@@ -43,10 +44,21 @@ class OptimizerSpec:
     decays: bool = False
     clips: bool = False
     by_group: bool = False
+    epsilon: float | None = None
 
     def __post_init__(self) -> None:
         lookup(OPTIMIZERS, self.name, "optimizer")
         lookup(SCHEDULES, self.schedule, "schedule")
+        if self.epsilon is not None and self.name not in EPSILONS:
+            raise ConfigError(
+                f"--epsilon {self.epsilon:g} is for --optimizer {', '.join(EPSILONS)}; {self.name} takes none; "
+                "leave it out"
+            )
+
+    @property
+    def divisor(self) -> float:
+        """The smallest that a mean gradient is divided by."""
+        return EPSILONS[self.name] if self.epsilon is None else self.epsilon
 
     def build(self, hyper: Hyper) -> optax.GradientTransformation:
         """The chain of gradient transformations with these values; parts that do nothing are left out."""
@@ -95,9 +107,9 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.Gradie
     "sgd": lambda spec, hyper, rate, decay: optax.sgd(rate),
     "momentum": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum),
     "nesterov": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum, nesterov=True),
-    "adam": lambda spec, hyper, rate, decay: optax.adam(rate, hyper.beta1, hyper.beta2),
+    "adam": lambda spec, hyper, rate, decay: optax.adam(rate, hyper.beta1, hyper.beta2, spec.divisor),
     "adamw": lambda spec, hyper, rate, decay: optax.adamw(
-        rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec.decay_mask()
+        rate, hyper.beta1, hyper.beta2, spec.divisor, weight_decay=decay, mask=spec.decay_mask()
     ),
     "lion": lambda spec, hyper, rate, decay: optax.lion(
         rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec.decay_mask()
@@ -116,6 +128,9 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.Gradie
 nesterov: 1983; adam: Kingma and Ba, 2015, arXiv:1412.6980; adamw: Loshchilov and Hutter, 2019,
 arXiv:1711.05101; lion: Chen et al., 2023, arXiv:2302.06675; muon (matrices; adam with Nesterov's momentum for
 the rest, as optax has it): Jordan, 2024."""
+
+EPSILONS = {"adam": 1e-8, "adamw": 1e-8}
+"""Optimizer → its epsilon unless another is given; those that are not here take none."""
 
 DECOUPLED = frozenset({"adamw", "lion", "muon"})
 """These apply the decay themselves, apart from the gradient."""

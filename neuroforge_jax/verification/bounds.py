@@ -35,14 +35,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuroforge_jax.verification.descent import (
-    ADAM_EPSILON,
-    Descent,
-    Footstep,
-    tree_map,
-    tree_norm,
-    unbiased,
-)
+from neuroforge_jax.verification.descent import Descent, Footstep, tree_map, tree_norm, unbiased
 from neuroforge_jax.verification.oracle import Tree
 
 TOLERANCE = 1e-6
@@ -112,7 +105,7 @@ class Bounds:
         first, second = unbiased(descent, footstep.memory)
 
         def off(g: np.ndarray, m: np.ndarray, v: np.ndarray) -> np.ndarray:
-            root = np.sqrt(v) + ADAM_EPSILON
+            root = np.sqrt(v) + descent.epsilon
             of_gradient = np.minimum(self.gradient * np.sqrt((g**2).mean()) / root, 2)
             of_correction = SAFETY * S / (1 - descent.kept[1] ** footstep.memory.count) / 2 * np.abs(m) / root
             return of_gradient + of_correction

@@ -176,6 +176,7 @@ def _trainings() -> tuple[Case, ...]:
             learning_rate=0.002,
             weight_decay=0.05,
             beta2=0.99,
+            epsilon=0.01,
             rate_factors="biases=0.5",
         ),
         _training("scaled", activation="gelu", loss_scale="1024", sizes={"row": SCALED}),

@@ -14,13 +14,12 @@ import numpy as np
 
 from neuroforge_jax.verification.oracle import Network, Samples, Tree, gradients
 
-ADAM_EPSILON = 1e-8
-
 
 @dataclass(frozen=True)
 class Descent:
     """An optimizer as plain values: sgd, momentum, nesterov, adam or adamw.
 
+    epsilon: of adam and adamw, added to what they divide by.
     rate_factors: of the learning rate, by the group of a leaf; 1 for one that is not there.
     """
 
@@ -30,6 +29,7 @@ class Descent:
     clip_norm: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     rate_factors: Mapping[str, float] = field(default_factory=dict)
+    epsilon: float = 1e-8
 
     @property
     def kept(self) -> tuple[float, float]:
@@ -98,7 +98,7 @@ def update(descent: Descent, params: Tree, memory: Memory, grads: Tree, rate: fl
     elif descent.name == "nesterov":
         step = tree_map(lambda g, t: g + descent.momentum * t, grads, memory.first)
     else:
-        step = tree_map(lambda m, v: m / (np.sqrt(v) + ADAM_EPSILON), *unbiased(descent, memory))
+        step = tree_map(lambda m, v: m / (np.sqrt(v) + descent.epsilon), *unbiased(descent, memory))
     if descent.name == "adamw":
         step = tree_map(np.add, step, decayed)
     moved = {

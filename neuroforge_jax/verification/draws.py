@@ -78,7 +78,15 @@ def descent_of(config: TrainConfig) -> Descent:
     )
     pairs = [item.split("=") for item in (config.rate_factors or "").split(",") if item]
     factors = {group.strip(): float(factor) for group, factor in pairs}
-    return Descent(config.optimizer, config.momentum, config.weight_decay, config.clip_norm, betas, factors)
+    return Descent(
+        config.optimizer,
+        config.momentum,
+        config.weight_decay,
+        config.clip_norm,
+        betas,
+        factors,
+        1e-8 if config.epsilon is None else config.epsilon,
+    )
 
 
 def draw(case: Case, unit: float, order: Order, rates: Rates) -> Problem:

@@ -32,6 +32,7 @@ MISTAKES = [
         "--rate-factors bias=0.1: 'bias=0.1' is not one of kernels, biases, norms",
     ),
     ("--beta2 0.9", 2, "--beta2 0.9 is for --optimizer adam, adamw, lion, muon; sgd has none"),
+    ("--epsilon 0.1", 2, "--epsilon 0.1 is for --optimizer adam, adamw; sgd takes none"),
     ("--optimizer adam --beta1 1", 2, "--beta1 1.0: it takes a finite number from 0 to below 1"),
     ("--optimizer sdg", 2, "unknown optimizer 'sdg': known are sgd, momentum"),
     ("--activation rleu", 2, "unknown activation 'rleu': known are relu"),

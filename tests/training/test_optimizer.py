@@ -29,6 +29,7 @@ def make_optimizer(name, learning_rate, mlp=LINEAR, **options):
     spec = OptimizerSpec(
         mlp,
         name,
+        epsilon=config.epsilon,
         decays=config.weight_decay > 0,
         clips=config.clip_norm is not None,
         by_group=config.rate_factors is not None,
@@ -129,6 +130,26 @@ def test_betas_are_those_that_are_given(name):
     found, expected = updated(name, beta1=0.5, beta2=0.8), by_rule(rule)
     for leaf in expected:
         np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_epsilon_is_added_to_what_is_divided_by_and_is_no_part_of_the_state(name):
+    def rule(w, g, memory, step):
+        memory["m"] = 0.9 * memory["m"] + 0.1 * g
+        memory["v"] = 0.999 * memory["v"] + 0.001 * g**2
+        return -RATE * (memory["m"] / (1 - 0.9**step)) / (np.sqrt(memory["v"] / (1 - 0.999**step)) + 0.5)
+
+    found, expected = updated(name, epsilon=0.5), by_rule(rule)
+    for leaf in expected:
+        np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-4, atol=1e-5)
+    states = (make_optimizer(name, RATE, epsilon=epsilon).init(GRADS[0]) for epsilon in (None, 0.5))
+    assert len(set(map(jax.tree.structure, states))) == 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "lion", "muon"])
+def test_an_epsilon_of_an_optimizer_without_it_is_refused(name):
+    with pytest.raises(ConfigError, match=f"--epsilon 0.5 is for --optimizer adam, adamw; {name} takes none"):
+        make_optimizer(name, RATE, epsilon=0.5)
 
 
 @pytest.mark.parametrize(
