@@ -40,7 +40,8 @@ class Network:
         """What the network says of rows as it stores them, f32 [N, C]."""
         predictor = _PREDICTORS.get(self)
         if predictor is None:
-            predictor = Predictor.build(self.model, jax.device_put(self.params))
+            params, fitted = jax.device_put((self.params, self.fitted))
+            predictor = Predictor.build(replace(self.model, fitted=fitted), params)
             _PREDICTORS[self] = predictor
         return predictor(rows)
 

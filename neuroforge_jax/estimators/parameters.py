@@ -143,6 +143,7 @@ def make_config(
         momentum=min(float(p["momentum"]), LARGEST_MOMENTUM),
         beta1=float(p["beta_1"]) if adam else None,
         beta2=float(p["beta_2"]) if adam else None,
+        epsilon=float(p["epsilon"]) / factor if adam else None,
         weight_decay=float(p["alpha"]) / total_weight / factor,
         schedule=p["schedule"],
         backend=p["backend"],
