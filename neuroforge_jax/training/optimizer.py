@@ -20,7 +20,7 @@ from neuroforge_jax.errors import ConfigError, lookup
 from neuroforge_jax.nn.mlp import MLP, abstract_params
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.schedules import SCHEDULES, learning_rate_at
-from neuroforge_jax.typing import Array
+from neuroforge_jax.typing import Array, Float, Params
 
 Rate = Array | Callable[[Array], Array]
 """A learning rate f32 [], or one by the optimizer's own count of steps."""
@@ -89,6 +89,16 @@ class OptimizerSpec:
     def decay_mask(self) -> optax.Params:
         """A tree of truth values: which parameters decay."""
         return _by_leaf(self.mlp, lambda param: param.decays)
+
+    def penalty(self, hyper: Hyper, params: Params) -> Float[Array, ""]:
+        """½·λ·Σ w² over the parameters that decay, whose gradient is the L2 decay; 0 where there is none in the
+        gradient.
+        """
+        if not self.decays or self.name in DECOUPLED:
+            return jnp.zeros(())
+        pairs = zip(jax.tree.leaves(params), jax.tree.leaves(self.decay_mask()), strict=True)
+        squares = [(leaf.astype(jnp.float32) ** 2).sum() for leaf, decays in pairs if decays]
+        return 0.5 * hyper.weight_decay * jnp.asarray(squares).sum()
 
     def muon_dimensions(self) -> optax.Params:
         """Muon's word for the matrices that it takes; the others go to Adam."""

@@ -40,8 +40,8 @@ from neuroforge_jax.typing import Array, Bool, Float, Params
 
 @struct.dataclass
 class StepMetrics:
-    """loss: f32 [], the mean that was minimised, unscaled; correct: f32 [], samples classified rightly; samples:
-    f32 [], the real ones of the batch.
+    """loss: f32 [], the mean that was minimised, unscaled, with the penalty where a training shows it; correct:
+    f32 [], samples classified rightly; samples: f32 [], the real ones of the batch.
 
     skipped: f32 [], 1 where the gradients overflowed and nothing was updated; None without loss scaling.
     """
@@ -64,6 +64,8 @@ class Training:
 
     hyper: the values before the first step. steps: of the whole run. smooths: whether labels are smoothed.
     accumulate: parts in which a batch is computed. loss_scale: before the first step, or None for no scaling.
+    shows_penalty: whether the loss of a step's metrics has the penalty of the parameters before it; its gradients
+    are the same with it and without.
     """
 
     optimizer: OptimizerSpec
@@ -73,6 +75,7 @@ class Training:
     smooths: bool = False
     accumulate: int = 1
     loss_scale: LossScale | None = None
+    shows_penalty: bool = False
 
 
 Step = Callable[[TrainState, Fitted, Batch], tuple[TrainState, StepMetrics]]
@@ -112,11 +115,19 @@ def make_step(parts: Parts) -> Step:
 
 def make_parts(model: Model, training: Training) -> Parts:
     """The parts of a step that trains this model so."""
-    return _parts(model.without_names, training.optimizer, training.smooths, training.accumulate)
+    return _parts(
+        model.without_names,
+        training.optimizer,
+        training.smooths,
+        training.accumulate,
+        training.shows_penalty,
+    )
 
 
 @by_structure
-def _parts(model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: int) -> Parts:
+def _parts(
+    model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: int, shows_penalty: bool
+) -> Parts:
     """As `make_parts`, of the structure alone: other values, more epochs or other data are the same parts."""
 
     def metrics(logits: Float[Array, "B C"], batch: Batch, hyper: Hyper) -> StepMetrics:
@@ -143,7 +154,14 @@ def _parts(model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: in
         of_part = partial(gradients_of, state.params, state, fitted)
         return _accumulate(of_part, accumulate, state.params, batch, dropout)
 
-    return Parts(model.logits, metrics, backward, partial(update_state, optimizer))
+    def backward_with_penalty(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
+        gradients, measured = backward(state, fitted, batch)
+        with jax.named_scope("forward"):
+            penalty = optimizer.penalty(state.hyper, state.params)
+        return gradients, replace(measured, loss=measured.loss + penalty)
+
+    shown = backward_with_penalty if shows_penalty else backward
+    return Parts(model.logits, metrics, shown, partial(update_state, optimizer))
 
 
 @jax.named_scope("optimizer")

@@ -16,6 +16,7 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import Batch, DeviceData
 from neuroforge_jax.data.preprocess import Fitted, Preprocessor
 from neuroforge_jax.data.shuffle import sample_order
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import MLP, init
 from neuroforge_jax.precision.loss_scale import LossScale
@@ -137,6 +138,37 @@ def test_a_member_is_frozen_before_an_update_that_overflows_though_its_loss_is_f
     # Once frozen it stays so, whatever its rate.
     again, _ = step(dataclasses.replace(after, hyper=HYPER), AS_IT_IS, batch)
     assert bool(again.frozen) == lost
+
+
+@pytest.mark.parametrize(("accumulate", "name"), [(1, "sgd"), (2, "adam"), (1, "adamw")])
+def test_a_loss_that_shows_its_penalty_has_half_the_decay_times_the_squares_of_the_matrices_before_the_update(
+    accumulate, name, small_config, blobs
+):
+    config = dataclasses.replace(
+        small_config, optimizer=name, weight_decay=0.3, accumulate=accumulate, normalization="layer"
+    )
+    plain = Job.build(config, blobs)
+    shown = dataclasses.replace(plain, training=dataclasses.replace(plain.training, shows_penalty=True))
+    before, (after, metrics), (expected, without) = (
+        jax.device_get(plain.start().params),
+        *(job.compile()(job.start(), 0, 1) for job in (shown, plain)),
+    )
+    squares = sum((np.float64(layer["kernel"]) ** 2).sum() for layer in before.values())
+    penalty = 0 if name == "adamw" else 0.5 * np.float32(0.3) * squares  # decoupled decay is of no loss
+    assert metrics.loss[0] == pytest.approx(without.loss[0] + penalty, rel=1e-6)
+    for ours, theirs in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_the_penalty_is_the_function_whose_gradient_is_the_decay():
+    spec = OptimizerSpec(LINEAR.mlp, decays=True)
+    hyper = make_hyper(TrainConfig(learning_rate=1.0, weight_decay=0.3), 1)
+    chain, params = spec.build(jax.tree.map(jnp.asarray, hyper)), STATE.params
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = chain.update(nothing, chain.init(params), params)
+    slopes = jax.grad(lambda params: spec.penalty(hyper, params))(params)
+    for update, slope in zip(jax.tree.leaves(updates), jax.tree.leaves(slopes), strict=True):
+        np.testing.assert_allclose(update, -slope, rtol=1e-6)
 
 
 def numbers(*shape):
