@@ -34,8 +34,8 @@ from neuroforge_jax.estimators.rows import (
     merge_rows,
 )
 from neuroforge_jax.estimators.stopping import Curve, StoppingRule
-from neuroforge_jax.estimators.training import Outcome, build_job, train
 from neuroforge_jax.estimators.threads import follow_thread_limit
+from neuroforge_jax.estimators.training import Outcome, build_job, train
 from neuroforge_jax.estimators.validation import check_rows
 from neuroforge_jax.estimators.weights import draw_weights, from_params, to_params
 from neuroforge_jax.job.job import Job

@@ -43,7 +43,7 @@ def build_job(config: TrainConfig, dataset: Dataset, *, selection: Selection | N
     A batch of all rows is padded to a bucket.
     """
     job = Job.build(replace(config, batch_size=min(config.batch_size, len(dataset.train))), dataset)
-    training = replace(job.training, steps=METRICS_HELD)
+    training = replace(job.training, steps=METRICS_HELD, shows_penalty=config.weight_decay > 0)
     if training.batch_size == len(dataset.train):
         training = replace(training, batch_size=bucket(len(dataset.train)))
     fitted = job.model.fitted

@@ -1,0 +1,58 @@
+"""Rows of an estimator: equal ones are one that counts more, whatever their order."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import mean_poisson_deviance
+
+from neuroforge_jax.data.types import Split
+from neuroforge_jax.estimators.rows import least_poisson, make_split, merge_rows
+
+small = st.integers(-2, 2)
+
+
+@given(st.lists(st.tuples(small, small, st.integers(0, 3)), min_size=1, max_size=12), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_a_row_that_counts_thrice_is_the_row_three_times_in_any_order(table, random):
+    table = [*table, (0, 0, 1)]
+    rows = np.array([[a, -0.0 if b == 0 else b] for a, b, _ in table], np.float32)
+    targets = np.array([a * b for a, b, _ in table], np.float32)[:, None]
+    weights = np.array([w for *_, w in table], float)
+    repeated = np.repeat(np.arange(len(table)), weights.astype(int)).tolist()
+    random.shuffle(repeated)
+
+    weighted = merge_rows(rows, targets, weights)
+    plain = merge_rows(rows[repeated], targets[repeated], None)
+
+    for one, other in zip(weighted, plain, strict=True):
+        assert np.array_equal(one, other)
+    assert weighted[2].sum() == weights.sum()
+
+
+def test_rows_that_differ_in_their_target_alone_stay_two():
+    rows, targets = np.ones((2, 3), np.float32), np.array([0, 1], np.int32)
+
+    _, kept, counts = merge_rows(rows, targets, None)
+
+    assert sorted(kept) == [0, 1]
+    assert counts.tolist() == [1, 1]
+
+
+def test_weights_have_mean_1_and_rows_of_weight_0_are_left_out():
+    split = make_split(
+        np.arange(4, dtype=np.float32)[:, None], np.zeros((4, 1), np.float32), np.array([0, 1, 1, 4.0])
+    )
+
+    assert split.inputs[:, 0].tolist() == [1, 2, 3]
+    assert split.weights == pytest.approx([0.5, 0.5, 2])
+    assert make_split(split.inputs, split.targets, np.full(3, 7.0)).weights is None
+
+
+def test_the_poisson_loss_is_shown_as_half_the_deviance():
+    counts, means = np.array([[0.0], [3], [5]], np.float32), np.array([0.5, 2, 6])
+    own = float(np.mean(means - counts[:, 0] * np.log(means)))
+
+    shown = own + least_poisson(Split(np.zeros((3, 1), np.float32), counts))
+
+    assert shown == pytest.approx(mean_poisson_deviance(counts[:, 0], means) / 2, rel=1e-6)
