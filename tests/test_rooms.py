@@ -19,7 +19,8 @@ CORE = (
 
 def test_the_tools_are_all_rooms_that_only_commands_need():
     above = {folder for layer in LAYERS[LAYER_OF["callbacks"] + 1 :] for folder in layer}
-    assert set(TOOLS) == {name for name in above if (ROOT / "neuroforge_jax" / name).is_dir()} - {"commands"}
+    rooms = {name for name in above if (ROOT / "neuroforge_jax" / name).is_dir()}
+    assert set(TOOLS) == rooms - {"commands", "estimators"}  # what is called, as run.py is
 
 
 EVERY_MODULE = """

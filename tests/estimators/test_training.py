@@ -54,8 +54,8 @@ def test_blocks_are_many_epochs(monkeypatch):
 
 
 def test_folds_and_refits_of_one_width_make_three_programs(compilations):
-    """One for the rows of 20 folds, one for all rows with another rate, penalty, seed, length and labels, and one that
-    predicts; and one that begins a training, which is the same for all.
+    """One for the rows of 20 folds, one for all rows with another rate, penalty, seed, length and labels, and one
+    that predicts; and one that begins a training, which is the same for all.
     """
     model = nf.MLPClassifier(hidden_layer_sizes=(24,), max_iter=4, learning_rate_init=0.01)
 
