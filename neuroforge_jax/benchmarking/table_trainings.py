@@ -1,7 +1,8 @@
-"""One training of a table, by ours or by scikit-learn's network, and what it scores on the test data."""
+"""One training of a table, by ours or by scikit-learn's network, and what it scores on the test data: accuracy, or
+RMSE in the task's unit.
+"""
 
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,11 @@ import numpy as np
 
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.harness import time_call
+from neuroforge_jax.benchmarking.sides import Outcome
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.splits import choose_share
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.types import Dataset, Split
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Of one training. seconds: of training alone. score: accuracy, or RMSE in the task's unit, on test data."""
-
-    seconds: float
-    score: float
-    epochs: int
 
 
 def split_anew(config: TrainConfig, seed: int) -> Dataset:
@@ -57,7 +50,7 @@ def train_scikit_learn(config: TrainConfig, dataset: Dataset, epochs: int, unit:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     train, held_out = _rows_and_share(config, dataset)
-    prepare = _preparation(dataset)
+    prepare = make_preparation(dataset)
     x = prepare.fit_transform(train.inputs).astype(np.float32)
     settings = {
         "hidden_layer_sizes": config.hidden,
@@ -92,7 +85,7 @@ def _rows_and_share(config: TrainConfig, dataset: Dataset) -> tuple[Split, float
     return Split(inputs, targets), len(validation) / len(inputs)
 
 
-def _preparation(dataset: Dataset) -> Any:
+def make_preparation(dataset: Dataset) -> Any:
     """Of records as they are stored: numbers with NaN, codes of categories behind them; or of pixels."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer

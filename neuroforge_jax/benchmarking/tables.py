@@ -9,19 +9,17 @@ hold the scoring of held-out rows, a few hundredths of them, and ours do not.
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neuroforge_jax.benchmarking.cases import skipped_case
-from neuroforge_jax.benchmarking.harness import beside
 from neuroforge_jax.benchmarking.options import BenchOptions
-from neuroforge_jax.benchmarking.statistics import Spread, paired_ratio
+from neuroforge_jax.benchmarking.sides import Side
+from neuroforge_jax.benchmarking.statistics import paired_ratio
 from neuroforge_jax.benchmarking.table_tasks import SEEDS, TASKS, Task
-from neuroforge_jax.benchmarking.table_trainings import Outcome, split_anew, train_ours, train_scikit_learn
+from neuroforge_jax.benchmarking.table_trainings import split_anew, train_ours, train_scikit_learn
 from neuroforge_jax.data.datasets import data_folder, load_dataset
 from neuroforge_jax.data.types import Dataset
 
@@ -60,31 +58,6 @@ def table_folder(data_dir: Path | None) -> Path:
     return data_folder(data_dir) / "tables"
 
 
-@dataclass
-class Side:
-    """What one of the two did, seed by seed."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    reference_seconds: list[float] = field(default_factory=list)
-
-    def take_turn(self, train: Callable[[], Outcome], reference: Callable[[], float]) -> Outcome:
-        """Train between two turns of the reference."""
-        outcome, reference_seconds = beside(reference, train)
-        self.outcomes.append(outcome)
-        self.reference_seconds.append(reference_seconds)
-        return outcome
-
-    @property
-    def seconds(self) -> list[float]:
-        """Of each training."""
-        return [outcome.seconds for outcome in self.outcomes]
-
-    @property
-    def mean(self) -> float:
-        """Of the scores."""
-        return float(np.mean([outcome.score for outcome in self.outcomes]))
-
-
 def measure_table(
     task: Task, folder: Path, options: BenchOptions, reference: Callable[[], float]
 ) -> list[dict[str, Any]]:
@@ -116,7 +89,7 @@ def _describe(task: Task, dataset: Dataset, ours: Side, theirs: Side) -> list[di
     goal = theirs.mean - WITHIN if task.goal is None else task.goal
     reached = ours.mean >= goal if dataset.classes else ours.mean <= goal
     config = replace(task.config, dataset=task.dataset or task.config.dataset, target=task.target)
-    first = _describe_side(task.names[0], metric, ours)
+    first = ours.describe(task.names[0], metric)
     first |= {
         "goal": goal,
         "goal_is_relative": task.goal is None,
@@ -125,22 +98,7 @@ def _describe(task: Task, dataset: Dataset, ours: Side, theirs: Side) -> list[di
         "inputs": dataset.inputs,
         "config": asdict(replace(config, test=task.test, validation=task.validation)),
     }
-    second = _describe_side(task.names[1], metric, theirs)
+    second = theirs.describe(task.names[1], metric)
     ratio = paired_ratio(ours.seconds[: len(theirs.seconds)], theirs.seconds)
     second |= {"version": sklearn.__version__, "ratio": {"to": first["name"], **ratio.to_json()}}
     return [first, second]
-
-
-def _describe_side(name: str, metric: str, side: Side) -> dict[str, Any]:
-    scores = [outcome.score for outcome in side.outcomes]
-    return {
-        "name": name,
-        "group": "tables",
-        "contender": name.rpartition("/")[2],
-        "axis": {},
-        "seconds": {**Spread.of(side.seconds).to_json(), "mean": float(np.mean(side.seconds))},
-        "reference_seconds": side.reference_seconds,
-        "metric": metric,
-        metric: {"mean": side.mean, "deviation": float(np.std(scores)), "values": list(scores)},
-        "epochs": [outcome.epochs for outcome in side.outcomes],
-    }
