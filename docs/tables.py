@@ -20,7 +20,7 @@ from pathlib import Path
 
 from claims import original
 from figures import FIGURES
-from measured import backends, commands, frameworks, gpus
+from measured import backends, commands, drop_in, frameworks, gpus
 from records import Records
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +41,8 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "tiny": backends.tiny,
     "speedrun": commands.speedrun,
     "tables": commands.own_tables,
+    "drop-in": drop_in.fits,
+    "drop-in-waits": drop_in.waits,
     "lookup": backends.lookup,
     "population": backends.population,
     "scaling": backends.scaling,

@@ -49,11 +49,11 @@ class BenchFlags:
     peer_python: Path | None = None
     """The Python that has the peers: torch and tensorflow (else this one)."""
     seeds: int = SEEDS
-    """Of the suite speedrun; of the suite tables at most so many, which has 5, or 30 of a small table."""
+    """Of the suite speedrun; of tables and sklearn at most so many, which have 5, or 30 of a small table."""
     data_dir: Path | None = None
     """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
     tables: Path | None = None
-    """Folder of the suite tables (else NEUROFORGE_TABLES, else tables in the folder of the datasets)."""
+    """Folder of the tables (else NEUROFORGE_TABLES, else tables in the folder of the datasets)."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -158,6 +158,7 @@ def _bench(args: Sequence[str]) -> None:
 
 def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
     from neuroforge_jax.benchmarking.running import BenchProgress, run_suite
+    from neuroforge_jax.commands.bench_lines import describe_case
     from neuroforge_jax.system.files import check_output
 
     for path, flag in ((flags.report, "--report"), (flags.explain, "--explain")):
@@ -169,7 +170,7 @@ def _measure(flags: BenchFlags, console: "Console") -> dict[str, Any]:
         flags.options,
         BenchProgress(
             console.print,
-            lambda case: console.print(_line(case), soft_wrap=True),
+            lambda case: console.print(describe_case(case), soft_wrap=True),
             # A suite that is cut off leaves what it has measured.
             lambda record: _write(record, output),
         ),
@@ -228,46 +229,6 @@ def _write(record: dict[str, Any], output: Path | None) -> None:
     if output is not None:
         output.parent.mkdir(exist_ok=True)
         write_json(output, record, ConfigError)
-
-
-def _line(case: dict[str, Any]) -> str:
-    """A case in a line of 80 columns."""
-    from neuroforge_jax.report.formats import format_duration, format_speed
-
-    networks = case.get("networks", 1)
-    what = f"{networks:,} at once" if networks > 1 else case["contender"]
-    if case["group"] == "tables":
-        what = case["name"].removeprefix("tables/").replace("/", ", ")
-    candidate = f"  {what:<22}"
-    if "skipped" in case:
-        return f"{candidate} skipped: {case['skipped']}"
-    if "seconds" in case:
-        seconds, reached = case["seconds"], _score(case)
-        times = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
-        duration = f"{format_duration(seconds['median']):>8} {_interval(seconds):<7}"
-        return f"{candidate} {duration}{reached} {times}".rstrip()
-    step = case["seconds_per_step"]
-    share = f"{case['share_of_peak']:>5.0%} of peak" if case.get("share_of_peak") else " " * 13
-    ratio = format_speed(case["ratio"]["median"]) if case.get("ratio") else ""
-    interval = _interval(step) if "interval" in step else ""
-    return f"{candidate} {format_duration(step['median']):>8} a step {interval:<8} {share} {ratio}"
-
-
-def _score(case: dict[str, Any]) -> str:
-    """What trainings reached on average, and whether that was the goal; empty where nothing is scored."""
-    if (rmse := case.get("rmse")) is not None:
-        score, goal = f"   RMSE {rmse['mean']:.4g}", f"{case.get('goal', 0):.4g}"
-    elif (accuracy := case.get("accuracy")) is not None:
-        score, goal = f"   {accuracy['mean']:.2%} on average", f"{case.get('goal', 0):.2%}"
-    else:
-        return ""
-    return score if "goal" not in case else f"{score}, {'reached' if case['reached'] else 'missed'} {goal}"
-
-
-def _interval(spread: dict[str, Any]) -> str:
-    """Half the width of the interval, as a share of the median."""
-    low, high = spread["interval"]
-    return f"± {(high - low) / 2 / spread['median']:.1%}"
 
 
 def _compare(flags: BenchFlags, console: "Console") -> None:

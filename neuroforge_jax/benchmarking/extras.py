@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from neuroforge_jax.benchmarking import claims, fits, speedrun, speedrun_command, startup, tables
+from neuroforge_jax.benchmarking.drop_in import first_fits, predictions, search
+from neuroforge_jax.benchmarking.drop_in import fits as drop_in_fits
 from neuroforge_jax.benchmarking.options import BenchOptions
 
 
@@ -25,6 +27,10 @@ EXTRAS: Mapping[str, Extra] = {
     "speedrun": Extra(speedrun.names, speedrun.cases),
     "speedrun-command": Extra(speedrun_command.names, speedrun_command.cases),
     "tables": Extra(tables.names, tables.cases),
+    "sklearn-fits": Extra(drop_in_fits.names, drop_in_fits.cases),
+    "sklearn-first-fits": Extra(first_fits.names, first_fits.cases),
+    "sklearn-search": Extra(search.names, search.cases),
+    "sklearn-predict": Extra(predictions.names, predictions.cases),
 }
 
 

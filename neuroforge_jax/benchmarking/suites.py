@@ -258,6 +258,11 @@ SUITES: Mapping[str, Suite] = {
         "MNIST to 98.0 % and 98.5 %, over 30 seeds", no_trainings, ("speedrun", "speedrun-command")
     ),
     "tables": Suite("one config on nine tables, scikit-learn beside it", no_trainings, ("tables",)),
+    "sklearn": Suite(
+        "our estimators in the place of scikit-learn's: scores, times",
+        no_trainings,
+        ("sklearn-fits", "sklearn-first-fits", "sklearn-search", "sklearn-predict"),
+    ),
     "regression": Suite(
         "two minutes, for --against: executions, batches, fit, start",
         regression,

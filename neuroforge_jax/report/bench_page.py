@@ -54,6 +54,7 @@ def render_bench_page(record: Mapping[str, Any]) -> str:
             for case in cases
             if case.get("operations")
         ),
+        page.render_section("Goals", _render_goals(cases)),
         page.render_section("Claims", _render_claims(record.get("claims", ()))),
         page.render_section(
             "Not measured", page.render_table(["case", "reason"], skipped, words=True) if skipped else ""
@@ -132,6 +133,8 @@ def _format_ratio(case: Case) -> str:
 def _format_accuracy(case: Case) -> str:
     if case.get("rmse"):
         return f"RMSE {case['rmse']['mean']:.4g}"
+    if case.get("r2"):
+        return f"R² {case['r2']['mean']:.4f}"
     return f"{case['accuracy']['mean']:.2%}" if case.get("accuracy") else ""
 
 
@@ -256,6 +259,22 @@ def _render_operations(operations: Sequence[Mapping[str, Any]]) -> str:
     ]
     lead = page.render_note("The longest operations of a step. Tracing slows them down.")
     return lead + page.render_table(["operation", "source", "time per step", "share"], rows, words=True)
+
+
+def _render_goals(cases: Sequence[Case]) -> str:
+    rows = [
+        (
+            case["name"],
+            goal["what"],
+            goal["wanted"],
+            goal["found"],
+            "reached" if goal["reached"] else "missed",
+        )
+        for case in cases
+        for goal in case.get("goals", ())
+    ]
+    headings = ["case", "what", "wanted", "found", "verdict"]
+    return page.render_table(headings, rows, words=True) if rows else ""
 
 
 def _render_claims(claims: Sequence[Mapping[str, str]]) -> str:

@@ -5,13 +5,14 @@ import json
 import pytest
 
 from neuroforge_jax.backends.table import BACKENDS
-from neuroforge_jax.bench import _line, main
+from neuroforge_jax.bench import main
 from neuroforge_jax.benchmarking import running, startup, suites
 from neuroforge_jax.benchmarking.extras import select_extras
 from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.peaks import Peaks
 from neuroforge_jax.benchmarking.records import read_record
 from neuroforge_jax.benchmarking.suites import SUITES
+from neuroforge_jax.commands.bench_lines import describe_case
 from neuroforge_jax.system import files
 from tests.benchmarking.test_records import case, record
 
@@ -142,11 +143,25 @@ def test_a_line_says_what_a_table_reached_and_whether_that_was_the_goal():
     spread = {"median": 2.0, "interval": [1.9, 2.1]}
     row = {"name": "tables/adult/ours", "group": "tables", "contender": "ours", "seconds": spread}
     ours = row | {"accuracy": {"mean": 0.8541}, "goal": 0.852, "reached": True}
-    assert " ".join(_line(ours).split()) == "adult, ours 2 s ± 5.0% 85.41% on average, reached 85.20%"
+    assert " ".join(describe_case(ours).split()) == "adult, ours 2 s ± 5.0% 85.41% on average, reached 85.20%"
     ours = row | {"rmse": {"mean": 0.52}, "goal": 0.515, "reached": False}
-    assert _line(ours).endswith("RMSE 0.52, missed 0.515")
+    assert describe_case(ours).endswith("RMSE 0.52, missed 0.515")
     theirs = row | {"accuracy": {"mean": 0.85}, "ratio": {"median": 0.25}}
-    assert _line(theirs).endswith("85.00% on average 4 × slower")
+    assert describe_case(theirs).endswith("85.00% on average 4 × slower")
+
+
+def test_beside_scikit_learns_networks_the_goals_stand_below_a_row():
+    spread = {"median": 2.0, "interval": [1.9, 2.1]}
+    row = {"name": "sklearn/adult/ours", "group": "sklearn", "contender": "ours", "seconds": spread}
+    goal = {"what": "time", "wanted": "≥ 3 × as fast", "found": "2.90 ×", "reached": False}
+    lines = describe_case(row | {"r2": {"mean": 0.8}, "goals": [goal]}).splitlines()
+    assert [line.strip() for line in lines] == [
+        "adult, ours",
+        "2 s ± 5.0%    R² 0.8000",
+        "time: ≥ 3 × as fast: 2.90 ×, missed",
+    ]
+    skipped = {"name": "sklearn/adult/ours", "group": "sklearn", "skipped": "it is not there"}
+    assert " ".join(describe_case(skipped).split()) == "adult, ours skipped: it is not there"
 
 
 REFUSED = {
@@ -165,6 +180,7 @@ REFUSED = {
     "--against HEAD --report r.html": "--report has no part in --against; leave one of them out",
     "--against HEAD --compare a.json b.json": "--compare has no part in --against",
     "--against HEAD --tables folder": "--tables has no part in --against; leave one of them out",
+    "--suite sklearn --only cobol": "no case of suite sklearn has such a name: sklearn-fits, digits, sklearn/",
     "--suite tables --only cobol": "no case of suite tables has such a name: tables, titanic, tables/titanic/ours",
     "--against HEAD --fail-margin 0.01": "--fail-margin 0.01: it takes a number from --margin (0.05) to 100",
     "--fail-margin 0.5": "--fail-margin has an effect with --against alone; leave it out",

@@ -96,6 +96,52 @@ def test_what_is_reached_on_tables_stands_beside_its_goal_and_scikit_learn(table
     assert california[2:5] == ["0.520 ± 0.002", "**missed** ≤ 0.515", "0.530 ± 0.002"]
 
 
+def test_beside_scikit_learns_networks_a_goal_that_was_missed_is_said(tables, copy):
+    def case(name, seconds, *goals, **more):
+        values = {"seconds": {"median": seconds, "values": [seconds] * 2}}
+        return {
+            "name": f"sklearn/{name}",
+            "contender": name.partition("/")[2],
+            "goals": goals,
+            **values,
+            **more,
+        }
+
+    def goal(what, reached, **more):
+        return {"what": what, "reached": reached, "wanted": "≤ 4 s more", "found": "+4.50 s", **more}
+
+    scores = {"metric": "accuracy", "accuracy": {"mean": 0.9, "deviation": 0.001}}
+    cases = [
+        case(
+            *("adult/ours", 1.0, goal("score", True, value=-0.001, limit=0.002), goal("time", False)),
+            **scores, training_rows=32_561, inputs=108,
+        ),
+        case("adult/scikit-learn", 2.5, **scores, version="1.9.1"),
+        case("adult/scikit-learn, one thread", 2.0, **scores),
+        case("first fit of digits/ours, nothing kept", 5.0, goal("delay", False)),
+        case("first fit of digits/scikit-learn", 0.5),
+        {"name": "sklearn/mnist/ours", "skipped": "it is not there"},
+    ]  # fmt: skip
+    record = json.loads((copy / "benchmarks" / "bench_quick.json").read_text()) | {"cases": cases}
+    (copy / "benchmarks" / "bench_sklearn.json").write_text(json.dumps(record))
+    fits, waits = (
+        [
+            [cell.strip().replace("\u00a0", " ") for cell in line.split("|")[1:-1]]
+            for line in tables.TABLES[name](tables.Records(copy / "benchmarks")).splitlines()[2:]
+            if line.startswith("|")
+        ]
+        for name in ("drop-in", "drop-in-waits")
+    )
+    (adult,) = fits
+    assert adult[:4] == ["adult", "32,561 × 108", "90.00 ± 0.10 %", "90.00 ± 0.10 %"]
+    assert adult[4:7] == ["-0.10, ± 0.20", "1.00 s", "2.50 s"]
+    assert adult[7].startswith("**missed** 2.50 (")
+    assert adult[8] == "2.00 s"
+    assert waits == [
+        ["first fit of digits, nothing kept", "5.00 s", "500 ms", "≤ 4 s more", "**missed** +4.50 s"]
+    ]
+
+
 def test_a_claim_about_a_gpu_that_a_cpu_answers_says_so(tables):
     """The times of two CPU cores stood as verdicts beside the command of the GPU run."""
     rows = tables.TABLES["original"](tables.Records(ROOT / "benchmarks")).splitlines()

@@ -263,6 +263,7 @@ def test_the_page_of_a_benchmark_shows_every_case_and_what_was_left_out():
         )
     )
     outline = Outline(page)
+    assert "Goals" not in outline.headings
     assert {"Backends", "Scaling batch", "Startup", "Roofline", "Trainings", "Not measured"} <= set(
         outline.headings
     )
@@ -271,6 +272,15 @@ def test_the_page_of_a_benchmark_shows_every_case_and_what_was_left_out():
     assert "not &lt;installed&gt;" in page
     assert "cpu (&lt;P&gt;)" in page
     assert "Note: 2.0 cores were busy." in page
+
+
+def test_the_page_of_a_benchmark_has_a_verdict_on_each_goal():
+    goal = {"what": "time", "wanted": "≥ 3 ×", "found": "3.10 ×", "reached": True}
+    case = started("sklearn/adult/ours") | {"r2": {"mean": 0.8}, "goals": [goal]}
+    outline = Outline(render_bench_page(bench_record(case)))
+    assert "Goals" in outline.headings
+    assert "reached" in outline.words
+    assert "R² 0.8000" in outline.words
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""Tables of our estimators in the place of scikit-learn's: scores, times, and the goals that are missed."""
+
+from collections.abc import Iterator
+
+from records import Case, Records, between, duration, source, table, timed
+
+from neuroforge_jax.benchmarking.statistics import paired_ratio
+
+RECORD = "bench_sklearn.json"
+
+
+def fits(records: Records) -> str:
+    """Each data set: the scores of both and how far they are apart, and the time of a fit."""
+    rows = []
+    for what, ours, others in _groups(records):
+        if "training_rows" in ours:
+            theirs, one_thread = others
+            goals = {goal["what"]: goal for goal in ours["goals"]}
+            ratio = paired_ratio(theirs["seconds"]["values"], ours["seconds"]["values"])
+            speed = f"{ratio.median:.2f} {between(*ratio.interval)}"
+            rows.append(
+                [
+                    what,
+                    f"{ours['training_rows']:,} × {ours['inputs']}",
+                    _score(ours),
+                    _score(theirs),
+                    _missed(goals, "score") + _difference(ours, goals),
+                    duration(ours["seconds"]["median"]),
+                    duration(theirs["seconds"]["median"]),
+                    _missed(goals, "time", "each") + speed,
+                    duration(one_thread["seconds"]["median"]),
+                ]
+            )
+    head = [
+        "data", "rows × inputs", "NeuroForge JAX", "scikit-learn", "difference, noise", "a fit", "scikit-learn's",
+        "times as fast (95 %)", "scikit-learn's, one thread",
+    ]  # fmt: skip
+    return table(head, rows) + source(records, "sklearn", _versions(records), rounds=False)
+
+
+def waits(records: Records) -> str:
+    """First fits, a grid search and predictions: what was wanted, and what was found."""
+    rows = []
+    for what, ours, others in _groups(records):
+        if "training_rows" not in ours:
+            found = "; ".join(_missed({"": goal}, "") + goal["found"] for goal in ours["goals"])
+            wanted = "; ".join(goal["wanted"] for goal in ours["goals"])
+            who = ours["contender"].partition(", ")[2]
+            seconds = [duration(case["seconds"]["median"]) for case in (ours, others[0])]
+            rows.append([f"{what}, {who}" if who else what, *seconds, wanted, found])
+    head = ["what", "NeuroForge JAX", "scikit-learn", "wanted", "found"]
+    return table(head, rows, numbers=(1, 2)) + source(records, "sklearn", _versions(records), rounds=False)
+
+
+def _groups(records: Records) -> Iterator[tuple[str, Case, list[Case]]]:
+    """Each row of ours with what it is of, and scikit-learn's rows of the same."""
+    cases = timed(records(RECORD)["cases"])
+    for ours in cases:
+        _, what, who = ours["name"].split("/")
+        if who.startswith("ours"):
+            beside = [case for case in cases if case["name"].startswith(f"sklearn/{what}/scikit-learn")]
+            yield what, ours, beside
+
+
+def _score(case: Case) -> str:
+    """Mean and deviation over the seeds."""
+    score = case[case["metric"]]
+    if case["metric"] == "accuracy":
+        return f"{100 * score['mean']:.2f} ± {100 * score['deviation']:.2f} %"
+    return f"R² {score['mean']:.4f} ± {score['deviation']:.4f}"
+
+
+def _difference(ours: Case, goals: dict[str, Case]) -> str:
+    """In points of accuracy, or of R² as it is; beside it two standard errors of it."""
+    if "score" not in goals:
+        return "–"
+    scale, digits = (100, 2) if ours["metric"] == "accuracy" else (1, 4)
+    value, limit = scale * goals["score"]["value"], scale * goals["score"]["limit"]
+    return f"{value:+.{digits}f}, ± {limit:.{digits}f}"
+
+
+def _missed(goals: dict[str, Case], *names: str) -> str:
+    return "".join("**missed** " for name in names if name in goals and not goals[name]["reached"])
+
+
+def _versions(records: Records) -> str:
+    """Of scikit-learn, which the record's environment may not name."""
+    versions = {case["version"] for case in records(RECORD)["cases"] if "version" in case}
+    return f"scikit-learn {', '.join(sorted(versions))}." if versions else ""
