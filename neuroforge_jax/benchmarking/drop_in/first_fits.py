@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from neuroforge_jax.benchmarking.drop_in.goals import delay_goal
-from neuroforge_jax.benchmarking.drop_in.networks import MODULES, OURS, THEIRS, TURNS
+from neuroforge_jax.benchmarking.drop_in.networks import MODULES, ONE_THREAD, OURS, THEIRS, TURNS
 from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.sides import Outcome, Side
 from neuroforge_jax.benchmarking.statistics import Spread
@@ -26,6 +26,9 @@ LOADERS = {"digits": "load_digits", "breast-cancer": "load_breast_cancer"}
 NOTHING_KEPT, KEPT = f"{OURS}, nothing kept", f"{OURS}, programs kept"
 MOST_MORE = {NOTHING_KEPT: 4.0, KEPT: 1.5}
 """Seconds that a first fit of ours may take longer."""
+
+ORDER = (NOTHING_KEPT, KEPT, THEIRS, ONE_THREAD)
+THREADS = {ONE_THREAD: {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}}
 
 FIRST_FIT = """
 import json, time
@@ -59,25 +62,25 @@ def names() -> list[str]:
 
 
 def cases(options: BenchOptions, reference: Callable[[], float]) -> Iterator[dict[str, Any]]:
-    """Three rows for each data set. reference: of the harness, which is measured beside each process."""
+    """Four rows for each data set. reference: of the harness, which is measured beside each process."""
     for data in LOADERS:
         if any(map(options.selects, _names(data).values())):
             yield from _measure(data, min(options.seeds, TURNS), reference)
 
 
 def _names(data: str) -> dict[str, str]:
-    return {who: f"sklearn/first fit of {data}/{who}" for who in (NOTHING_KEPT, KEPT, THEIRS)}
+    return {who: f"sklearn/first fit of {data}/{who}" for who in ORDER}
 
 
 def fit_in_process(who: str, data: str, cache: str) -> FirstFit:
     """A process whose cache folder is this one."""
-    module = MODULES[THEIRS if who == THEIRS else OURS]
+    module = MODULES[who if who in MODULES else OURS]
     code = FIRST_FIT.format(loader=LOADERS[data], module=module, max_iter=MAX_ITER)
-    environment = {**os.environ, "XDG_CACHE_HOME": cache, "JAX_ENABLE_COMPILATION_CACHE": "true"}
+    folders = {"XDG_CACHE_HOME": cache, "JAX_ENABLE_COMPILATION_CACHE": "true"}
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        check=True, env=environment, stdout=subprocess.PIPE, text=True,
+        check=True, env={**os.environ, **folders, **THREADS.get(who, {})}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     process = time.perf_counter() - begun
     fit, imports = json.loads(done.stdout.splitlines()[-1])
@@ -94,7 +97,7 @@ def _measure(data: str, turns: int, reference: Callable[[], float]) -> list[dict
         return Outcome(found[who][-1].fit)
 
     for turn in range(turns):
-        order = (THEIRS, NOTHING_KEPT, KEPT) if turn % 2 else (NOTHING_KEPT, KEPT, THEIRS)
+        order = (*ORDER[2:], *ORDER[:2]) if turn % 2 else ORDER
         with tempfile.TemporaryDirectory() as cache:
             for who in order:
                 sides[who].take_turn(partial(take, who, cache), reference)
@@ -103,7 +106,7 @@ def _measure(data: str, turns: int, reference: Callable[[], float]) -> list[dict
         told = sides[who].describe(name)
         told["import_seconds"] = Spread.of([one.imports for one in found[who]]).to_json()
         told["process_seconds"] = Spread.of([one.process for one in found[who]]).to_json()
-        if who != THEIRS:
-            told["goals"] = [delay_goal(sides[who], sides[THEIRS], MOST_MORE[who]).to_json()]
+        if who in MOST_MORE:
+            told["goals"] = [delay_goal(sides, who, MOST_MORE[who]).to_json()]
         rows.append(told)
     return rows

@@ -8,13 +8,12 @@ import numpy as np
 
 from neuroforge_jax.benchmarking.drop_in.goals import Goal, latency_goal, time_goal
 from neuroforge_jax.benchmarking.drop_in.networks import (
-    OURS,
-    THEIRS,
+    SIDES,
     TURNS,
-    bounded,
-    describe_pair,
+    conditions_of,
+    describe_sides,
     make_network,
-    names_of_pair,
+    names_of,
 )
 from neuroforge_jax.benchmarking.drop_in.tasks import draw_classification, read_digits
 from neuroforge_jax.benchmarking.harness import time_call
@@ -31,25 +30,25 @@ MAX_ITER = 5
 
 def names() -> list[str]:
     """Of the rows."""
-    return [name for data in DATA for count in CALLS for name in names_of_pair(_what(count, data))]
+    return [name for data in DATA for count in CALLS for name in names_of(_what(count, data))]
 
 
 def cases(options: BenchOptions, reference: Callable[[], float]) -> Iterator[dict[str, Any]]:
-    """Two rows for each data set and count. reference: of the harness."""
+    """Three rows for each data set and count. reference: of the harness."""
     for data, read in DATA.items():
-        counts = [count for count in CALLS if any(map(options.selects, names_of_pair(_what(count, data))))]
+        counts = [count for count in CALLS if any(map(options.selects, names_of(_what(count, data))))]
         if not counts:
             continue
         rows, networks = read(options), {}
-        for side in (OURS, THEIRS):
-            with bounded():
+        for side in SIDES:
+            with conditions_of(side):
                 networks[side] = make_network(side, max_iter=MAX_ITER, random_state=0).fit(rows.x, rows.y)
         for count in counts:
             x = rows.x[np.arange(count) % len(rows.x)]
             sides = measure(networks, x, min(options.seeds, TURNS), reference)
-            ours, theirs = describe_pair(_what(count, data), sides)
+            ours, *others = describe_sides(_what(count, data), sides)
             ours |= {"rows": count, "inputs": x.shape[1], "goals": [_goal(count, sides).to_json()]}
-            yield from (ours, theirs)
+            yield from (ours, *others)
 
 
 def measure(
@@ -57,7 +56,7 @@ def measure(
 ) -> dict[str, Side]:
     """So many turns of each network, by its name, which has answered these rows once before."""
     sides = {side: Side() for side in networks}
-    works = {side: partial(_predict, network, x) for side, network in networks.items()}
+    works = {side: partial(_predict, side, network, x) for side, network in networks.items()}
     for work in works.values():
         work()
     for turn in range(turns):
@@ -65,13 +64,14 @@ def measure(
     return sides
 
 
-def _predict(network: Any, x: np.ndarray) -> Outcome:
-    calls = [time_call(partial(network.predict, x)) for _ in range(CALLS[len(x)])]
+def _predict(side: str, network: Any, x: np.ndarray) -> Outcome:
+    with conditions_of(side):
+        calls = [time_call(partial(network.predict, x)) for _ in range(CALLS[len(x)])]
     return Outcome(float(np.median(calls)))
 
 
 def _goal(count: int, sides: dict[str, Side]) -> Goal:
-    return latency_goal(sides[OURS], MOST_SECONDS) if count == 1 else time_goal(sides[OURS], sides[THEIRS])
+    return latency_goal(sides, MOST_SECONDS) if count == 1 else time_goal(sides)
 
 
 def _what(count: int, data: str) -> str:

@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 
 from neuroforge_jax.benchmarking import table_tasks
-from neuroforge_jax.benchmarking.drop_in.networks import THEIRS, names_of_pair
+from neuroforge_jax.benchmarking.drop_in.networks import names_of
 from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.table_trainings import make_preparation
 from neuroforge_jax.benchmarking.tables import table_folder
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import load_dataset
-
-ONE_THREAD = f"{THEIRS}, one thread"
-"""scikit-learn's network where its matrix products have one thread, which are faster for some small ones."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,9 @@ class FitTask:
     source: table_tasks.Task | None = None
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> list[str]:
         """Of the rows."""
-        return (*names_of_pair(self.name), f"sklearn/{self.name}/{ONE_THREAD}")
+        return names_of(self.name)
 
     @property
     def metric(self) -> str:
@@ -121,11 +118,11 @@ SMALL = ("score", "each")
 TASKS = (
     FitTask("digits", read_digits, goals=SMALL),
     FitTask("breast-cancer", read_breast_cancer, goals=SMALL),
-    FitTask("adult", read_files(ADULT), {"max_iter": 20}, source=ADULT),
-    FitTask("california", read_files(CALIFORNIA), {"max_iter": 50}, regression=True, source=CALIFORNIA),
-    FitTask("make_classification", draw_classification, {"max_iter": 30}),
-    FitTask("mnist", read_files(MNIST), {"max_iter": 5}, source=MNIST),
+    FitTask("adult", read_files(ADULT), {"max_iter": 15}, source=ADULT),
+    FitTask("california", read_files(CALIFORNIA), {"max_iter": 30}, regression=True, source=CALIFORNIA),
+    FitTask("make_classification", draw_classification, {"max_iter": 20}),
+    FitTask("mnist", read_files(MNIST), {"max_iter": 4}, source=MNIST),
     FitTask(
-        "mnist batch 1024", read_files(MNIST), {"max_iter": 5, "batch_size": 1024}, ("time",), source=MNIST
+        "mnist batch 1024", read_files(MNIST), {"max_iter": 4, "batch_size": 1024}, ("time",), source=MNIST
     ),
 )
