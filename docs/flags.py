@@ -29,7 +29,7 @@ GROUPS = {
         *("quantiles", "label_smoothing"),
     ),
     "Optimization": (
-        *("batch_size", "epochs", "optimizer", "learning_rate", "momentum", "beta1", "beta2"),
+        *("batch_size", "shuffle", "epochs", "optimizer", "learning_rate", "momentum", "beta1", "beta2"),
         *("epsilon", "weight_decay", "rate_factors", "schedule"),
         *("warmup", "clip_norm", "accumulate", "monitor", "patience", "target_accuracy", "seed"),
     ),

@@ -114,7 +114,10 @@ class Replay:
 
     def batch(self, state: TrainState, step: int) -> Batch:
         """The samples of this step."""
-        return batch_of_step(self.job.dataset.weighted_train, state, step, self.job.training.batch_size)
+        training = self.job.training
+        return batch_of_step(
+            self.job.dataset.weighted_train, state, step, training.batch_size, shuffles=training.shuffles
+        )
 
 
 @contextmanager

@@ -39,6 +39,8 @@ class TrainConfig(DataConfig):
     """Share of the target probability spread evenly over all classes."""
     batch_size: int = 8
     """Samples of one optimizer step."""
+    shuffle: bool = True
+    """Another order of the samples in every epoch; without, the order in which they are stored."""
     epochs: int = 10
     """Passes over the training data."""
     optimizer: str = "sgd"

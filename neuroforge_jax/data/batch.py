@@ -73,10 +73,16 @@ def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
     return DeviceData(words, targets, weights, samples, split.inputs.shape[1])
 
 
-def draw_batch(data: DeviceData, key: PRNGKey, step: Integer[Array, ""], batch_size: int) -> Batch:
-    """The samples of a step of a training, counted from 0. key: of the order of samples."""
+def draw_batch(
+    data: DeviceData, key: PRNGKey, step: Integer[Array, ""], batch_size: int, *, shuffles: bool = True
+) -> Batch:
+    """The samples of a step of a training, counted from 0. key: of the order of samples; shuffles: whether they
+    have another one in every epoch, and not the one in which they are stored.
+    """
     per_epoch = steps_per_epoch(data.samples, batch_size)
     positions = positions_of_step(step % per_epoch, batch_size)
+    if not shuffles:
+        return take_stored(data, positions)
     indices = sample_order(key, step // per_epoch, data.samples, positions, order_bits(data.rows))
     return gather(data, indices, (positions < data.samples).astype(jnp.float32))
 
@@ -88,6 +94,14 @@ def gather(data: DeviceData, indices: Integer[Array, " B"], mask: Float[Array, "
         return jnp.take(array, indices, axis=0, mode="clip")
 
     return _batch(data, take, mask)
+
+
+def take_stored(data: DeviceData, positions: Integer[Array, " B"]) -> Batch:
+    """The samples at the positions of a step, in the order in which they are stored."""
+    mask = (positions < data.samples).astype(jnp.float32)
+    if data.rows % len(positions):  # the last batch of an epoch may reach beyond the rows
+        return gather(data, positions, mask)
+    return neighbours(data, positions[0], mask)
 
 
 def neighbours(data: DeviceData, first: Integer[Array, ""], mask: Float[Array, " B"]) -> Batch:

@@ -83,6 +83,11 @@ def order_on_host(
     return indices.astype(np.int64)
 
 
+def stored_order(samples: int, positions: Integer[np.ndarray, " S"]) -> Integer[np.ndarray, " S"]:
+    """The indices of every epoch where nothing is shuffled; those of positions from n on are of some sample."""
+    return np.where(positions < samples, positions, 0)
+
+
 def _walk(keys: Words, bits: int) -> Callable[[Words], Words]:
     """One application of the Feistel network on 2ᵏ numbers, its halves unequal where k is odd."""
     low_bits = bits // 2

@@ -12,7 +12,7 @@ import numpy as np
 
 from neuroforge_jax.data.mapped import MappedRows
 from neuroforge_jax.data.packing import empty_aligned, words_wide
-from neuroforge_jax.data.shuffle import order_on_host
+from neuroforge_jax.data.shuffle import order_on_host, stored_order
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DataError
 from neuroforge_jax.typing import Num, UInt32
@@ -83,9 +83,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArraySource:
-    """The samples of a split, whose arrays may be mapped from files."""
+    """The samples of a split, whose arrays may be mapped from files.
+
+    shuffles: whether they have another order in every epoch, and not the one in which they are stored.
+    """
 
     split: Split
+    shuffles: bool = True
 
     @property
     def like(self) -> Split:
@@ -96,8 +100,11 @@ class ArraySource:
         return len(self.split)
 
     def read(self, epoch: int, keys: UInt32[np.ndarray, " R"], first: int, out: HostBuffer) -> None:
-        """See `Source`; the order is that of `sample_order`."""
-        indices = order_on_host(keys, len(self), np.arange(first, first + len(out)))
+        """See `Source`; the order is that of `sample_order`, or the stored one."""
+        positions, samples = np.arange(first, first + len(out)), len(self)
+        indices = (
+            order_on_host(keys, samples, positions) if self.shuffles else stored_order(samples, positions)
+        )
         inputs = self.split.inputs
         if isinstance(inputs, MappedRows) and not inputs.is_stored:
             out.rows[:] = inputs[indices]

@@ -93,6 +93,8 @@ class Job:
                 f"backend {backend.name!r} ({backend.executor.name} execution) keeps its data on the device; to "
                 "train from a source use --backend async, or --async-ops"
             )
+        if not config.shuffle:
+            check_keeps_order(backend, source)
         model = make_model(config, dataset, backend)
         training = make_training(config, dataset, model.spec, source, skips_non_finite=skips_non_finite)
         return Job(
@@ -198,6 +200,7 @@ class Job:
             placement=Placement(self.device),
             batch_size=self.training.batch_size,
             steps=self.training.steps,
+            shuffles=self.training.shuffles,
             options=self.compile_options,
             source=self.source,
             streaming=self.streaming,
@@ -243,6 +246,20 @@ class Job:
         others = [split for split in (self.dataset.validation, self.dataset.test) if split is not None]
         executor, accumulate = self.backend.executor, self.training.accumulate
         return estimate(self.spec(), executor, self.model.mlp, others, accumulate)
+
+
+def check_keeps_order(backend: Backend, source: Source | None) -> None:
+    """Raises ConfigError where samples cannot be taken in the order in which they are stored."""
+    if source is not None:
+        raise ConfigError(
+            "--no-shuffle is for samples in arrays, and a source has an order of its own: leave it out, and use "
+            "nf.ArraySource(split, shuffles=False) or nf.IteratorSource(..., window=1)"
+        )
+    if not backend.executor.keeps_order:
+        raise ConfigError(
+            f"--no-shuffle: backend {backend.name!r} ({backend.executor.name} execution) always shuffles; leave it "
+            "out, or use --backend optimized"
+        )
 
 
 def training_flops(training: Training, mlp: MLP) -> float:

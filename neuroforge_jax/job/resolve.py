@@ -179,4 +179,5 @@ def make_training(
         smooths=config.label_smoothing > 0,
         accumulate=config.accumulate,
         loss_scale=loss_scale,
+        shuffles=config.shuffle,
     )

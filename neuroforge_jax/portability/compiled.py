@@ -202,7 +202,12 @@ def make_programs(
         model,
         job.training,
         step,
-        segment_program(step, batch_size=config.batch_size, capacity=job.steps_per_epoch),
+        segment_program(
+            step,
+            batch_size=config.batch_size,
+            capacity=job.steps_per_epoch,
+            shuffles=job.training.shuffles,
+        ),
         job.state_like,
         jax.tree.map(_like, job.model.fitted),
         _data_like(dataset.train),

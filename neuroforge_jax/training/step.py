@@ -65,7 +65,8 @@ class Training:
     hyper: the values before the first step. steps: of the whole run. smooths: whether labels are smoothed.
     accumulate: parts in which a batch is computed. loss_scale: before the first step, or None for no scaling.
     shows_penalty: whether the loss of a step's metrics has the penalty of the parameters before it; its gradients
-    are the same with it and without.
+    are the same with it and without. shuffles: whether each epoch has an order of its own, and not the one in which
+    the samples are stored.
     """
 
     optimizer: OptimizerSpec
@@ -76,6 +77,7 @@ class Training:
     accumulate: int = 1
     loss_scale: LossScale | None = None
     shows_penalty: bool = False
+    shuffles: bool = True
 
 
 Step = Callable[[TrainState, Fitted, Batch], tuple[TrainState, StepMetrics]]

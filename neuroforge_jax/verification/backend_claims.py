@@ -17,6 +17,7 @@ from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.checkpoint import files
 from neuroforge_jax.checkpoint.writer import named_leaves
 from neuroforge_jax.errors import UserError
+from neuroforge_jax.job.job import Job
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.verification.bounds import relative_error
 from neuroforge_jax.verification.cases import standard_cases
@@ -69,6 +70,8 @@ def backend_claims(backend: Backend) -> Iterator[Claim]:
     if not trial.follows:
         return  # a wrong step is told once
     yield Claim("weighs samples by their weights", partial(_weighs_samples, trial))
+    if backend.executor.keeps_order:
+        yield Claim("takes samples in the order in which they are stored", partial(_keeps_order, trial))
     if backend.executor.trains_many:
         yield Claim(
             "trains each member of a population as it trains one network", partial(_trains_many, trial)
@@ -234,16 +237,23 @@ def _weighs_samples(trial: Trial) -> Check:
     dataset = draw_dataset()
     weights = np.random.default_rng(2).uniform(0.2, 1.8, SAMPLES).astype(np.float32)
     dataset = replace(dataset, train=replace(dataset.train, weights=weights))
-    job = trial.job_on(dataset)
+    advice = "hand on batch.weight beside batch.mask, as nf.draw_batch does"
+    return _compare_losses(trial, trial.job_on(dataset), "weights", advice)
+
+
+def _keeps_order(trial: Trial) -> Check:
+    job = replace(trial.job, training=replace(trial.job.training, shuffles=False))
+    advice = "give nf.draw_batch shuffles=spec.shuffles, or leave keeps_order out"
+    return _compare_losses(trial, job, "stored order", advice)
+
+
+def _compare_losses(trial: Trial, job: Job, case: str, advice: str) -> Check:
+    """The losses of three steps of a job, beside those of `stepped`."""
     (_, found), (_, wanted) = (each.compile()(each.start(), 0, 3) for each in (job, with_stepped(job)))
-    bound = 3 * trial.bounds.logits
-    check = Check(
-        "metrics", "weights", "loss", relative_error(found.loss, wanted.loss.astype(np.float64)), bound
-    )
+    error = relative_error(found.loss, wanted.loss.astype(np.float64))
+    check = Check("metrics", case, "loss", error, 3 * trial.bounds.logits)
     if not check.passed:
-        raise ClaimError(
-            describe_error(check), "hand on batch.weight beside batch.mask, as nf.draw_batch does", check
-        )
+        raise ClaimError(describe_error(check), advice, check)
     return check
 
 

@@ -163,6 +163,7 @@ def _trainings() -> tuple[Case, ...]:
         _training("sgd, small batches", activation="tanh", batch_size=8),
         _training("sgd, clipped, decayed", activation="gelu", clip_norm=0.5, weight_decay=0.01),
         _training("sgd, accumulated", activation="tanh", batch_size=36, accumulate=4),
+        _training("sgd, stored order", activation="tanh", shuffle=False),
         _training("momentum", activation="gelu", optimizer="momentum", learning_rate=0.05),
         _training(
             "nesterov", activation="silu", optimizer="nesterov", learning_rate=0.05, normalization="layer"

@@ -123,7 +123,7 @@ def walk(problem: Problem, unit: float, order: Order, rates: Sequence[float]) ->
 def _batches(case: Case, train_split: Split, order: Order) -> Iterator[Samples]:
     samples, size = len(train_split), case.config.batch_size
     for epoch in itertools.count():
-        indices = order(case.config.seed, epoch, samples)
+        indices = order(case.config.seed, epoch, samples) if case.config.shuffle else np.arange(samples)
         for first in range(0, samples, size):
             chosen = train_split[indices[first : first + size]]
             mask = np.ones(len(chosen))

@@ -12,10 +12,11 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends import resolve
-from neuroforge_jax.backends.resolve import choose, precision_advice
+from neuroforge_jax.backends.resolve import Choice, choose, precision_advice
 from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError
+from neuroforge_jax.job.job import Job
 
 LARGE, SMALL = 10 * resolve.BF16_MIN_STEP_FLOPS, resolve.BF16_MIN_STEP_FLOPS / 10
 
@@ -84,6 +85,16 @@ def test_a_source_is_for_pipelined_execution_only(blobs, small_config):
         ConfigError, match=r"backend 'optimized' \(scanned execution\) keeps its data on the device"
     ):
         nf.prepare(small_config, model, blobs, source=nf.ArraySource(blobs.train))
+
+
+def test_the_stored_order_is_for_samples_in_arrays_and_executions_that_keep_it(blobs, small_config):
+    config = dataclasses.replace(small_config, backend="async", shuffle=False)
+    model, _ = nf.init(config, blobs)
+    with pytest.raises(ConfigError, match=r"--no-shuffle is for samples in arrays, .* leave it out, and use"):
+        nf.prepare(config, model, blobs, source=nf.ArraySource(blobs.train))
+    own = nf.Backend("own", nf.Execution("own", lambda spec: None), "f32")
+    with pytest.raises(ConfigError, match=r"--no-shuffle: backend 'own' \(own execution\) always shuffles"):
+        Job.build(config, blobs, Choice(own, ""))
 
 
 @pytest.mark.parametrize("name", ["async", "mixed"])

@@ -35,6 +35,7 @@ from tests.recorder import Recorder
         ({"activation": "tanh"}, "--activation relu, and tanh"),
         ({"batch_size": 16}, "--batch-size 32, and 16"),
         ({"seed": 1}, "--seed 0, and 1"),
+        ({"shuffle": False}, "--shuffle True, and False"),
         ({"validation_fraction": 0.2}, "--validation-fraction"),
         ({"epochs": 1}, "has 2 epochs behind it, and --epochs 1 is asked for"),
     ],

@@ -123,7 +123,7 @@ FLAGS = [
     "--optimizer adamw --weight-decay 0.01 --learning-rate 0.001 --normalization rms --dropout 0.1 --residual"
     " --beta2 0.95 --epsilon 1e-6 --rate-factors biases=0.1,norms=6 --initializer lsuv",
     "--optimizer nesterov --momentum 0.8 --schedule warmup-cosine --warmup 0.2 --clip-norm 1 --accumulate 4"
-    " --precision fp16 --loss-scale 1024",
+    " --precision fp16 --loss-scale 1024 --no-shuffle",
     "--loss mse --train-samples 500 --target-accuracy 0.5 --precision tf32 --kernels xla --seed 7 --log-every 5"
     " --on-divergence stop --debug",
     "--precision c=bf16,o=bf16 --normalization layer --residual",

@@ -44,6 +44,13 @@ def test_an_array_is_read_in_the_order_of_every_other_execution(inputs, dtype):
     np.testing.assert_array_equal(out.targets, split.targets[order[5:15]])
 
 
+def test_an_array_that_is_not_shuffled_is_read_as_it_is_stored():
+    split = split_of(23, 7)
+    out = read(ArraySource(split, shuffles=False), 4, 15, 10)
+    np.testing.assert_array_equal(out.rows[:8], split.inputs[15:])
+    np.testing.assert_array_equal(out.targets[:8], split.targets[15:])
+
+
 def test_a_mapped_array_is_read_as_one_in_memory(tmp_path):
     split = split_of(40, 12)
     np.save(tmp_path / "x.npy", split.inputs)

@@ -10,7 +10,7 @@ def prepare(spec):
     def program(state, fitted, data, indices):  # a step for each index, written out: XLA sees no loop
         each = []
         for index in indices:
-            batch = nf.draw_batch(data, state.order_key, index, spec.batch_size)
+            batch = nf.draw_batch(data, state.order_key, index, spec.batch_size, shuffles=spec.shuffles)
             state, metrics = spec.step(state, fitted, batch)
             each.append(metrics)
         return state, each
@@ -30,4 +30,4 @@ def prepare(spec):
     return run
 
 
-backend = nf.Backend("unrolled", nf.Execution("unrolled", prepare), precision="f32")
+backend = nf.Backend("unrolled", nf.Execution("unrolled", prepare, keeps_order=True), precision="f32")

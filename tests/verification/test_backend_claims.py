@@ -26,7 +26,7 @@ def backend_with(mistake, name="planted"):
     def prepare(spec):
         return mistake(spec, right.prepare(spec))
 
-    return nf.Backend(name, nf.Execution(name, prepare, trains_many=right.trains_many), "f32")
+    return nf.Backend(name, replace(right, name=name, prepare=prepare), "f32")
 
 
 def drops_the_last_batch(spec, run):
@@ -156,6 +156,10 @@ def copies_the_first_member(spec, run):
 OF_POPULATIONS = (copies_the_first_member,)
 
 
+def shuffles_all_the_same(spec, run):
+    return STEPPED.prepare(replace(spec, shuffles=True))
+
+
 def never_lowers_the_loss_scale(spec, run):
     def wrong(state, first, last):
         before = jax.tree.map(jnp.copy, state.loss_scale)
@@ -251,6 +255,11 @@ BACKEND_MISTAKES = {
         "nothing may be kept between two runs",
     ),
     "forgets weights": (forgets_weights, "weighs samples by their weights", "hand on batch.weight"),
+    "shuffles all the same": (
+        shuffles_all_the_same,
+        "takes samples in the order in which they are stored",
+        "give nf.draw_batch shuffles=spec.shuffles",
+    ),
     "copies the first member": (
         copies_the_first_member,
         "trains each member of a population as it trains one network",

@@ -60,7 +60,8 @@ class ExecutorSpec:
 
     step: the pure step. state_like: the shapes and dtypes of the state. fitted: what was learnt from the data
     before. train: the samples; source: others in their place, for an execution that takes a source. steps: of the
-    whole run. options: XLA's, `dict(spec.options)` for `jax.jit`. members: of a population, whose state has an axis
+    whole run. shuffles: whether each epoch has an order of its own, and not the one in which samples are stored.
+    options: XLA's, `dict(spec.options)` for `jax.jit`. members: of a population, whose state has an axis
     [P] before all others; None for one network.
     """
 
@@ -71,6 +72,7 @@ class ExecutorSpec:
     placement: Placement
     batch_size: int
     steps: int
+    shuffles: bool = True
     options: CompileOptions = ()
     source: Source | None = None
     streaming: Streaming = field(default_factory=Streaming)
@@ -169,7 +171,8 @@ class Execution:
 
     prepare: compiles what is needed. resident: samples that lie on the device at once, for the estimate of memory.
     takes_source: whether samples may come from a source in the place of arrays. trains_many: whether the state may
-    be that of a population, every leaf [P, …].
+    be that of a population, every leaf [P, …]. keeps_order: whether samples are taken in the order in which they
+    are stored where `spec.shuffles` is False.
     """
 
     name: str
@@ -177,6 +180,7 @@ class Execution:
     resident: Callable[[ExecutorSpec], int] = lambda spec: len(spec.train)
     takes_source: bool = False
     trains_many: bool = False
+    keeps_order: bool = False
 
 
 def check_segment(first_step: int, last_step: int) -> None:

@@ -135,7 +135,7 @@ def prepare(spec: ExecutorSpec) -> Run:
 
 
 def _source(spec: ExecutorSpec) -> Source:
-    return ArraySource(spec.train) if spec.source is None else spec.source
+    return ArraySource(spec.train, spec.shuffles) if spec.source is None else spec.source
 
 
 def _resident(spec: ExecutorSpec) -> int:
@@ -145,7 +145,7 @@ def _resident(spec: ExecutorSpec) -> int:
     )
 
 
-PIPELINED = Execution("pipelined", prepare, resident=_resident, takes_source=True)
+PIPELINED = Execution("pipelined", prepare, resident=_resident, takes_source=True, keeps_order=True)
 
 
 class _Feed:

@@ -20,7 +20,7 @@ from neuroforge_jax.backends.executors.base import (
     SegmentMetrics,
     check_segment,
 )
-from neuroforge_jax.data.batch import DeviceData, gather, to_device
+from neuroforge_jax.data.batch import Batch, DeviceData, gather, take_stored, to_device
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.system.program_cache import by_structure
@@ -36,25 +36,34 @@ Carry = tuple[TrainState, StepMetrics]
 
 
 def segment_program(
-    step: Step, *, batch_size: int, capacity: int
+    step: Step, *, batch_size: int, capacity: int, shuffles: bool = True
 ) -> Callable[[TrainState, Fitted, DeviceData, Array, Array], Carry]:
     """The pure program (state, fitted, data, first, last) → (state, metrics f32 [capacity])."""
 
+    def order_of(state: TrainState, epoch: Array, data: DeviceData) -> Array | None:
+        if not shuffles:
+            return None
+        positions = jnp.arange(steps_per_epoch(data.rows, batch_size) * batch_size, dtype=jnp.int32)
+        return sample_order(state.order_key, epoch, data.samples, positions, order_bits(data.rows))
+
+    def take(data: DeviceData, order: Array | None, in_epoch: Array) -> Batch:
+        positions = positions_of_step(in_epoch, batch_size)
+        if order is None:
+            return take_stored(data, positions)
+        indices = lax.dynamic_slice(order, (in_epoch * batch_size,), (batch_size,))
+        return gather(data, indices, (positions < data.samples).astype(jnp.float32))
+
     def program(state: TrainState, fitted: Fitted, data: DeviceData, first: Array, last: Array) -> Carry:
-        samples, per_epoch = data.samples, steps_per_epoch(data.samples, batch_size)
+        per_epoch = steps_per_epoch(data.samples, batch_size)
 
         def run_epoch(epoch: Array, carry: Carry) -> Carry:
-            positions = jnp.arange(steps_per_epoch(data.rows, batch_size) * batch_size, dtype=jnp.int32)
             with jax.named_scope("data"):
-                order = sample_order(carry[0].order_key, epoch, samples, positions, order_bits(data.rows))
+                order = order_of(carry[0], epoch, data)
 
             def run_step(index: Array, carry: Carry) -> Carry:
                 state, metrics = carry
-                in_epoch = index - epoch * per_epoch
                 with jax.named_scope("data"):
-                    indices = lax.dynamic_slice(order, (in_epoch * batch_size,), (batch_size,))
-                    mask = (positions_of_step(in_epoch, batch_size) < samples).astype(jnp.float32)
-                    batch = gather(data, indices, mask)
+                    batch = take(data, order, index - epoch * per_epoch)
                 state, now = step(state, fitted, batch)
                 return state, jax.tree.map(lambda all_, one: all_.at[index - first].set(one), metrics, now)
 
@@ -70,10 +79,10 @@ def segment_program(
 
 @by_structure
 def _jit_program(
-    step: Step, batch_size: int, capacity: int, options: CompileOptions, many: bool
+    step: Step, batch_size: int, capacity: int, shuffles: bool, options: CompileOptions, many: bool
 ) -> jax.stages.Wrapped:
     """many: networks at once, which share data and steps and meet nowhere else."""
-    program = segment_program(step, batch_size=batch_size, capacity=capacity)
+    program = segment_program(step, batch_size=batch_size, capacity=capacity, shuffles=shuffles)
     if many:
         program = jax.vmap(program, in_axes=(0, None, None, None, None))
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
@@ -83,7 +92,8 @@ def prepare(spec: ExecutorSpec) -> Run:
     """Compile the program for this state and data."""
     data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
     capacity = capacity_of(spec.steps)
-    jitted = _jit_program(spec.step, spec.batch_size, capacity, spec.options, spec.members is not None)
+    many = spec.members is not None
+    jitted = _jit_program(spec.step, spec.batch_size, capacity, spec.shuffles, spec.options, many)
     zero = np.int32(0)
     compiled = start_compiling(jitted, spec.device, spec.state_like, fitted, data, zero, zero).result()
 
@@ -107,4 +117,4 @@ def capacity_of(steps: int) -> int:
     return min(1 << (max(steps, 1) - 1).bit_length(), MAX_CAPACITY)
 
 
-SCANNED = Execution("scanned", prepare, trains_many=True)
+SCANNED = Execution("scanned", prepare, trains_many=True, keeps_order=True)

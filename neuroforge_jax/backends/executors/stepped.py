@@ -30,7 +30,7 @@ from neuroforge_jax.typing import Array, CompileOptions
 def prepare(spec: ExecutorSpec) -> Run:
     """Compile one step for this state and data."""
     data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
-    jitted = _jit_program(spec.step, spec.batch_size, spec.options)
+    jitted = _jit_program(spec.step, spec.batch_size, spec.shuffles, spec.options)
     moving, hyper = _take_hyper(spec.state_like)
     compiled = start_compiling(jitted, spec.device, moving, hyper, fitted, data, np.int32(0)).result()
 
@@ -52,17 +52,17 @@ def _take_hyper(state: TrainState) -> tuple[TrainState, Hyper]:
 
 
 @by_structure
-def _jit_program(step: Step, batch_size: int, options: CompileOptions) -> jax.stages.Wrapped:
+def _jit_program(step: Step, batch_size: int, shuffles: bool, options: CompileOptions) -> jax.stages.Wrapped:
     def program(
         moving: TrainState, hyper: Hyper, fitted: Fitted, data: DeviceData, index: Array
     ) -> tuple[TrainState, StepMetrics]:
         state = replace(moving, hyper=hyper)
         with jax.named_scope("data"):
-            batch = draw_batch(data, state.order_key, index, batch_size)
+            batch = draw_batch(data, state.order_key, index, batch_size, shuffles=shuffles)
         after, metrics = step(state, fitted, batch)
         return _take_hyper(after)[0], metrics
 
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
 
 
-STEPPED = Execution("stepped", prepare)
+STEPPED = Execution("stepped", prepare, keeps_order=True)

@@ -115,7 +115,8 @@ def make_task(config: TrainConfig, dataset: Dataset, steps: int) -> PeerTask:
     orders = []
     for epoch in range(-(-steps // per_epoch)):
         keys = np.asarray(round_keys(state.order_key, epoch))
-        orders.append(order_on_host(keys, len(x), whole).reshape(per_epoch, config.batch_size))
+        order_of_epoch = order_on_host(keys, len(x), whole) if config.shuffle else whole
+        orders.append(order_of_epoch.reshape(per_epoch, config.batch_size))
     order = np.concatenate(orders)[:steps]
     targets = dataset.train.targets.astype(np.int64)
     return PeerTask(x, targets, order, weights, config.learning_rate)
