@@ -146,6 +146,7 @@ def make_config(
         epsilon=float(p["epsilon"]) / factor if adam else None,
         weight_decay=float(p["alpha"]) / total_weight / factor,
         schedule=p["schedule"],
+        shuffle=bool(p["shuffle"]),
         backend=p["backend"],
         precision=p["precision"],
         seed=seed,
