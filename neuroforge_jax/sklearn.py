@@ -27,6 +27,7 @@ from neuroforge_jax.estimators.parameters import (
     REGRESSOR_CONSTRAINTS,
 )
 from neuroforge_jax.estimators.perceptron import Perceptron, trains_in_steps
+from neuroforge_jax.estimators.rows import balance
 from neuroforge_jax.estimators.validation import check_rows_and_targets
 from neuroforge_jax.model.model import FittedModel
 
@@ -193,8 +194,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _activation_of_outputs(self) -> str:
         return self._classes.activation
 
-    def _class_weights(self, y: Any) -> np.ndarray | None:
-        return None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+    def _class_weights(self, y: Any, weights: np.ndarray | None) -> np.ndarray | None:
+        if self.class_weight is None:
+            return None
+        labels = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+        if self.class_weight == "balanced":
+            return balance(labels, weights)
+        return compute_sample_weight(self.class_weight, labels)
 
     def _strata(self, targets: Targets) -> np.ndarray | None:
         if self._classes.several:

@@ -80,7 +80,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
     def _activation_of_outputs(self) -> str:
         """`out_activation_`."""
 
-    def _class_weights(self, y: Any) -> np.ndarray | None:
+    def _class_weights(self, y: Any, weights: np.ndarray | None) -> np.ndarray | None:
         """How much more each row counts in the training by its class."""
         return None
 
@@ -101,7 +101,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
             raise ValueError("partial_fit does not support early_stopping=True")
         rows, targets = self._read_targets(X, y, fresh=fresh, incremental=incremental)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
-        by_class = self._class_weights(y)
+        by_class = self._class_weights(y, weights)
         random = check_random_state(self.random_state)
         target, loss, outputs = self._target()
         widths = (rows.shape[1], *sizes, outputs)

@@ -25,6 +25,21 @@ def make_split(rows: Rows, targets: Targets, weights: np.ndarray | None) -> Spli
     return Split(rows, targets, (weights / weights.mean()).astype(np.float32))
 
 
+def balance(labels: np.ndarray, weights: np.ndarray | None) -> Float64[np.ndarray, " N"]:
+    """Factors by which all classes count alike, and all rows together as much as before.
+
+    labels: [N], or [N, O], of which each column has a factor. weights: [N]; a row that counts twice is two rows.
+    """
+    factors = np.ones(len(labels))
+    for column in labels.reshape(len(labels), -1).T:
+        classes, codes = np.unique(column, return_inverse=True)
+        totals = np.bincount(codes, weights)
+        there = totals > 0
+        each = np.divide(totals.sum(), there.sum() * totals, out=np.zeros(len(classes)), where=there)
+        factors *= each[codes]
+    return factors
+
+
 def merge_rows(
     rows: Rows, targets: Targets, weights: np.ndarray | None
 ) -> tuple[Rows, Targets, Float64[np.ndarray, " M"]]:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_poisson_deviance
+from sklearn.utils.class_weight import compute_sample_weight
 
 from neuroforge_jax.data.types import Split
-from neuroforge_jax.estimators.rows import least_poisson, make_split, merge_rows
+from neuroforge_jax.estimators.rows import balance, least_poisson, make_split, merge_rows
 
 small = st.integers(-2, 2)
 
@@ -56,3 +57,20 @@ def test_the_poisson_loss_is_shown_as_half_the_deviance():
     shown = own + least_poisson(Split(np.zeros((3, 1), np.float32), counts))
 
     assert shown == pytest.approx(mean_poisson_deviance(counts[:, 0], means) / 2, rel=1e-6)
+
+
+def test_classes_that_are_balanced_count_alike_by_the_weights_of_their_rows():
+    """Counted by rows, one that counted twice was another training than the row twice."""
+    labels, weights = np.array(["a", "a", "a", "b", "c"]), np.array([1.0, 1.0, 2.0, 1.0, 0.0])
+
+    factors = balance(labels, weights)
+
+    assert (factors * weights)[labels == "a"].sum() == (factors * weights)[labels == "b"].sum() == 2.5
+    np.testing.assert_array_equal(balance(labels, None), compute_sample_weight("balanced", labels))
+    np.testing.assert_array_equal(balance(labels[[0, 1, 2, 2, 3]], None), factors[[0, 1, 2, 2, 3]])
+
+
+def test_each_of_several_labels_is_balanced():
+    labels = np.array([[0, 1], [0, 1], [1, 1], [0, 0]])
+
+    np.testing.assert_allclose(balance(labels, None), compute_sample_weight("balanced", labels))
