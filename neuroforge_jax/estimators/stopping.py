@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +38,42 @@ class Curve:
     rows: int = 0
 
 
-class StoppingRule(Callback):
+class Rule(Callback):
+    """What decides when a call of `fit` has trained enough.
+
+    epochs: seen so far. over: whether there was no progress for too long. best: the epoch whose weights are kept;
+    without weights where it is the last. selection: how it is found; None without rows held out.
+    """
+
+    epochs: int
+    over: bool
+    best: BestEpoch
+    selection: Selection | None
+
+    @property
+    def looks_at_every_epoch(self) -> bool:
+        """Whether something may have to happen between any two epochs."""
+        raise NotImplementedError
+
+    @property
+    def epochs_until_it_can_stop(self) -> int | None:
+        """How many epochs there are at least before one can be the last by this rule; None where none can."""
+        raise NotImplementedError
+
+    def see(self, loss: Any) -> None:
+        """Take note of an epoch. loss: this engine's mean of it; of an ensemble f64 [P]."""
+        raise NotImplementedError
+
+    def is_over(self) -> bool:
+        """By progress, by the time or by Ctrl-C."""
+        raise NotImplementedError
+
+    def should_stop(self, progress: TrainProgress) -> bool:
+        """After the epochs so far."""
+        return self.is_over()
+
+
+class StoppingRule(Rule):
     """Follows the epochs of one call of `fit`.
 
     curve: goes on with that of the calls before. scale, offset: the loss that is shown is this engine's, times the
@@ -151,10 +187,6 @@ class StoppingRule(Callback):
         self.see(math.nan if loss is None else float(loss), score)
         if self._policy != "constant":
             trainer.state = with_rate(trainer.state, self.rate * self._factor)
-
-    def should_stop(self, progress: TrainProgress) -> bool:
-        """After the epochs so far."""
-        return self.is_over()
 
 
 def with_rate(state: TrainState, rate: float) -> TrainState:
