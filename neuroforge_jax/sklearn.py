@@ -20,14 +20,16 @@ from sklearn.utils.validation import column_or_1d
 
 from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.data.targets import Target, Targets
+from neuroforge_jax.data.types import Split
+from neuroforge_jax.estimators.calibration import fit_temperature, hold_out
 from neuroforge_jax.estimators.classes import Classes
 from neuroforge_jax.estimators.parameters import (
     CLASSIFIER_CONSTRAINTS,
     REGRESSION_LOSSES,
     REGRESSOR_CONSTRAINTS,
 )
-from neuroforge_jax.estimators.perceptron import Perceptron, trains_in_steps
-from neuroforge_jax.estimators.rows import balance
+from neuroforge_jax.estimators.perceptron import Perceptron, is_an_ensemble, trains_in_steps
+from neuroforge_jax.estimators.rows import Part, balance
 from neuroforge_jax.estimators.validation import check_rows_and_targets
 from neuroforge_jax.model.model import FittedModel
 
@@ -40,6 +42,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CLASSIFIER_CONSTRAINTS
     classes_: np.ndarray
+    temperature_: float
 
     def __init__(
         self,
@@ -143,13 +146,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each row [N], or of several labels 0 and 1 [N, O]."""
-        outputs = self._outputs(X)
-        return self._classes.decode(outputs)
+        return self._classes.decode(self._pool(self._outputs(X)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class [N, C] in the order of `classes_`, or of each label."""
-        outputs = self._outputs(X)
-        return self._classes.probabilities(outputs).astype(self._dtype, copy=False)
+        return self._classes.probabilities(self._logits(X)).astype(self._dtype, copy=False)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """The logarithms of `predict_proba`."""
@@ -160,8 +161,39 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """What the probabilities are made of: logits [N, C] before the softmax, of two classes [N] of the second,
         of labels [N, O].
         """
-        outputs = self._outputs(X).astype(self._dtype, copy=False)
+        outputs = self._logits(X).astype(self._dtype, copy=False)
         return outputs[:, 0] if self._classes.kind == "binary" else outputs
+
+    @available_if(is_an_ensemble)  # type: ignore[untyped-decorator]
+    def predict_std(self, X: Any) -> np.ndarray:
+        """How far the members of an ensemble are apart: the standard deviation over them of the probability of each
+        class [N, C], or of each label, before any calibration.
+        """
+        each = [self._classes.probabilities(outputs) for outputs in self._outputs(X)]
+        return np.std(each, axis=0).astype(self._dtype, copy=False)
+
+    def _logits(self, X: Any) -> np.ndarray:
+        """What the probabilities are made of [N, C]: outputs divided by the temperature, where there is one."""
+        outputs = self._pool(self._outputs(X))
+        return outputs / self.temperature_ if hasattr(self, "temperature_") else outputs
+
+    def _pool(self, outputs: np.ndarray) -> np.ndarray:
+        """What the network says [N, C], or all networks of an ensemble together, of what each says [P, N, C]."""
+        return outputs[0] if len(outputs) == 1 else self._classes.pool(outputs)
+
+    def _hold_out_for_calibration(
+        self, part: Part, held_out: Split | None, random: np.random.RandomState
+    ) -> tuple[Part, Split | None]:
+        self.__dict__.pop("temperature_", None)
+        if self.calibrate is None or len(self.classes_) < 2:
+            return part, None
+        return (part, held_out) if held_out else hold_out(part, random, self._strata(part[1]))
+
+    def _calibrate(self, judges: Split | None) -> None:
+        if judges is None:
+            return
+        outputs = self._pool(self._ask(judges.inputs))
+        self.temperature_ = fit_temperature(self._classes, outputs, judges.targets, judges.weights)
 
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
         X, y = check_rows_and_targets(self, X, y, reset=fresh, numeric=False)
@@ -325,9 +357,23 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def predict(self, X: Any) -> np.ndarray:
         """The number of each row [N], or its numbers [N, O]."""
+        return self._shape(self._numbers(X).mean(axis=0))
+
+    @available_if(is_an_ensemble)  # type: ignore[untyped-decorator]
+    def predict_std(self, X: Any) -> np.ndarray:
+        """How far the members of an ensemble are apart: the standard deviation over them of what they predict, [N]
+        or [N, O].
+        """
+        return self._shape(self._numbers(X).std(axis=0))
+
+    def _numbers(self, X: Any) -> np.ndarray:
+        """What each network predicts, f64 [P, N, O]."""
         outputs = self._outputs(X)
-        numbers = self._network.model.read_outputs(outputs).astype(self._dtype, copy=False)
-        return numbers[:, 0] if numbers.shape[1] == 1 else numbers
+        return np.stack([self._network.model.read_outputs(each) for each in outputs])
+
+    def _shape(self, numbers: np.ndarray) -> np.ndarray:
+        shown = numbers.astype(self._dtype, copy=False)
+        return shown[:, 0] if shown.shape[1] == 1 else shown
 
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
         X, y = check_rows_and_targets(self, X, y, reset=fresh, numeric=True)

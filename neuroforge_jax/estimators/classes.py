@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
@@ -97,3 +98,20 @@ class Classes:
         if self.several:
             return true
         return np.ones((len(wide), 1)) if len(self.values) == 1 else np.concatenate([1 - true, true], axis=1)
+
+    def log_likelihoods(self, outputs: np.ndarray, targets: Targets) -> np.ndarray:
+        """f64 [N]: the logarithm of the probability of what is true of each row; the sum over its labels."""
+        wide = np.asarray(outputs, np.float64)
+        if self.kind == "multiclass":
+            own = np.take_along_axis(wide, targets[:, None].astype(np.int64), axis=1)[:, 0]
+            return own - logsumexp(wide, axis=1)
+        return -np.logaddexp(0, np.where(targets > 0, -wide, wide)).sum(axis=1)
+
+    def pool(self, outputs: np.ndarray) -> np.ndarray:
+        """What one network would have to say, f64 [N, C], so that its probabilities are the mean of those of
+        several, whose outputs are [P, N, C].
+        """
+        wide = np.asarray(outputs, np.float64)
+        if self.kind == "multiclass":
+            return logsumexp(wide - logsumexp(wide, axis=2, keepdims=True), axis=0) - np.log(len(wide))
+        return logsumexp(-np.logaddexp(0, -wide), axis=0) - logsumexp(-np.logaddexp(0, wide), axis=0)

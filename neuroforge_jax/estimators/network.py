@@ -2,6 +2,7 @@
 
 import weakref
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -17,19 +18,32 @@ from neuroforge_jax.typing import Params
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A fitted model and its parameters f32, without anything of a device or a process."""
+    """A fitted model and its parameters f32, without anything of a device or a process. members: of an ensemble,
+    whose parameters are [P, …]; None for one network.
+    """
 
     spec: Model
     fitted: Fitted
     target: Target
     params: Params
     schema: Schema | None = None
+    members: int | None = None
 
     @staticmethod
-    def of(model: FittedModel, params: Any) -> "Network":
+    def of(model: FittedModel, params: Any, members: int | None = None) -> "Network":
         """Of what a training came to."""
         host = jax.tree.map(np.asarray, jax.device_get(params))
-        return Network(model.spec, model.fitted, model.target, host, model.schema)
+        return Network(model.spec, model.fitted, model.target, host, model.schema, members)
+
+    @cached_property
+    def each(self) -> "tuple[Network, ...]":
+        """The networks of an ensemble, one by one; a single one is its own only member."""
+        if self.members is None:
+            return (self,)
+        return tuple(
+            replace(self, params=jax.tree.map(lambda leaf, at=at: leaf[at], self.params), members=None)
+            for at in range(self.members)
+        )
 
     @property
     def model(self) -> FittedModel:
@@ -37,7 +51,7 @@ class Network:
         return FittedModel(self.spec, self.fitted, self.target, self.schema)
 
     def outputs(self, rows: np.ndarray) -> np.ndarray:
-        """What the network says of rows as it stores them, f32 [N, C]."""
+        """What one network says of rows as it stores them, f32 [N, C]."""
         predictor = _PREDICTORS.get(self)
         if predictor is None:
             params, fitted = jax.device_put((self.params, self.fitted))

@@ -2,7 +2,9 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -15,8 +17,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.estimators.combinations import check_combinations
+from neuroforge_jax.estimators.ensemble import hyper_of_members, make_rules, stack_members
+from neuroforge_jax.estimators.errors import in_terms_of_parameters
 from neuroforge_jax.estimators.interrupt import noting_interrupts
 from neuroforge_jax.estimators.lbfgs import minimize
+from neuroforge_jax.estimators.monitors import make_monitor
 from neuroforge_jax.estimators.network import Network
 from neuroforge_jax.estimators.parameters import (
     AUTO_BATCH,
@@ -26,6 +32,7 @@ from neuroforge_jax.estimators.parameters import (
     make_config,
 )
 from neuroforge_jax.estimators.rows import (
+    Part,
     Rows,
     as_float32,
     least_poisson,
@@ -33,7 +40,7 @@ from neuroforge_jax.estimators.rows import (
     make_split,
     merge_rows,
 )
-from neuroforge_jax.estimators.stopping import Curve, StoppingRule
+from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule
 from neuroforge_jax.estimators.threads import follow_thread_limit
 from neuroforge_jax.estimators.training import Outcome, build_job, train
 from neuroforge_jax.estimators.validation import check_rows
@@ -55,6 +62,13 @@ def trains_in_steps(estimator: "Perceptron") -> bool:
         raise AttributeError(
             f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
         )
+    return True
+
+
+def is_an_ensemble(estimator: "Perceptron") -> bool:
+    """Whether it has several networks. Raises AttributeError where it has one."""
+    if estimator.n_ensemble < 2:
+        raise AttributeError("predict_std is the spread of an ensemble: set n_ensemble to 2 or more")
     return True
 
 
@@ -97,8 +111,11 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         follow_thread_limit()
         sizes = hidden_sizes(self.hidden_layer_sizes)
         fresh = not hasattr(self, "_network") or not (self.warm_start or incremental)
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+        parameters = self.get_params(deep=False)
+        check_combinations(
+            parameters, steps=self._trains_in_steps, held_out=validation is not None, incremental=incremental,
+            members=None if fresh else self._network.members or 1,
+        )  # fmt: skip
         rows, targets = self._read_targets(X, y, fresh=fresh, incremental=incremental)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows)
         by_class = self._class_weights(y, weights)
@@ -107,31 +124,58 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         widths = (rows.shape[1], *sizes, outputs)
         dtype = np.dtype(np.float32 if rows.dtype == np.float32 else np.float64)
         if fresh:
-            matrices, vectors = draw_weights(random, widths, self.activation)
+            drawn = [draw_weights(random, widths, self.activation)]
             self._begin(len(widths), outputs, dtype)
         rows = as_float32(rows)
         train_part, held_out = self._split(rows, targets, weights, by_class, validation, random)
+        train_part, judges = self._hold_out_for_calibration(train_part, held_out, random)
         dataset, total, batch = self._make_dataset(train_part, held_out, target)
         seen = len(train_part[0])
-        parameters = self.get_params(deep=False)
         if batch == len(dataset.train):  # all at once: their order would only round otherwise
             parameters["shuffle"] = False
-        config = make_config(
-            parameters, loss=loss, outputs=outputs, batch_size=batch, total_weight=total,
-            seed=int(random.randint(2**31 - 1)),
-        )  # fmt: skip
-        job = build_job(config, dataset)
-        first = to_params(job.model.mlp, matrices, vectors) if fresh else self._kept().params
-        if self.solver == "lbfgs" and self.optimizer is None:
-            self._search(job, first, loss, total, dtype)
-        else:
-            self._train_in_steps(job, first, dtype, seen, incremental=incremental)
-        if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
+        seeds = [int(random.randint(2**31 - 1))]
+        for _ in range(self.n_ensemble - 1):
+            if fresh:
+                drawn.append(draw_weights(random, widths, self.activation))
+            seeds.append(int(random.randint(2**31 - 1)))
+        with in_terms_of_parameters():
+            config = make_config(
+                parameters, loss=loss, outputs=outputs, batch_size=batch, total_weight=total, seed=seeds[0]
+            )
+            job = build_job(config, dataset, seeds if self._trains_in_steps else seeds[:1])
+            mlp = job.model.mlp
+            first = stack_members([to_params(mlp, *each) for each in drawn]) if fresh else self._kept().params
+            if self._trains_in_steps:
+                self._train_in_steps(job, first, dtype, seen, incremental=incremental)
+            else:
+                self._search(job, first, loss, total, dtype)
+        arrays = (*self.coefs_, *self.intercepts_)
+        if self._has_frozen_members() or not all(np.isfinite(array).all() for array in arrays):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to "
                 "be preprocessed."
             )
+        self._calibrate(judges)
         return self
+
+    def _has_frozen_members(self) -> bool:
+        """Whether a network of an ensemble diverged: it stayed as it was before."""
+        frozen = None if self._state is None else self._state.frozen
+        return frozen is not None and bool(np.any(frozen))
+
+    @property
+    def _trains_in_steps(self) -> bool:
+        """Rather than by L-BFGS."""
+        return self.solver != "lbfgs" or self.optimizer is not None
+
+    def _hold_out_for_calibration(
+        self, part: Part, held_out: Split | None, random: np.random.RandomState
+    ) -> tuple[Part, Split | None]:
+        """The rows to train on, and those to calibrate by."""
+        return part, None
+
+    def _calibrate(self, judges: Split | None) -> None:
+        """Make what is said of rows true of these on average."""
 
     def _begin(self, layers: int, outputs: int, dtype: np.dtype) -> None:
         """Forget what was learnt before."""
@@ -150,7 +194,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         by_class: np.ndarray | None,
         validation: tuple[Any, Any] | None,
         random: np.random.RandomState,
-    ) -> tuple[tuple[Rows, Targets, np.ndarray | None], Split | None]:
+    ) -> tuple[Part, Split | None]:
         """The rows to train on, counted by their class too, and those to select by."""
         counts = weights
         if by_class is not None:
@@ -158,7 +202,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         if validation is not None:
             own_rows, own_targets = self._read_targets(*validation, fresh=False, incremental=True)
             return (rows, targets, counts), Split(as_float32(own_rows), own_targets)
-        if not self.early_stopping:
+        if not (self.early_stopping and self._trains_in_steps):
             return (rows, targets, counts), None
         stay, held = train_test_split(
             np.arange(len(rows)),
@@ -178,9 +222,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         """What is to be as frequent among held-out rows as among the others."""
         return None
 
-    def _make_dataset(
-        self, part: tuple[Rows, Targets, np.ndarray | None], held_out: Split | None, target: Target
-    ) -> tuple[Dataset, float, int]:
+    def _make_dataset(self, part: Part, held_out: Split | None, target: Target) -> tuple[Dataset, float, int]:
         """The dataset, what the rows of a step count together, and how many they are."""
         rows, targets, weights = part
         samples = len(rows)
@@ -211,8 +253,8 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
             selection = Selection(self._monitor(job))
             job = replace(job, selection=selection)
         with noting_interrupts() as interrupted:
-            rule = StoppingRule(
-                self._curve,
+            make_rule = partial(
+                StoppingRule,
                 tol=self.tol,
                 patience=self.n_iter_no_change,
                 rows=seen,
@@ -223,10 +265,10 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
                 power=self.power_t,
                 factor=gradient_factor(loss, outputs) if self.solver == "sgd" else 1.0,
                 selection=selection,
-                tells=bool(self.verbose),
                 seconds=self.max_time,
                 interrupted=interrupted,
             )
+            rule = make_rules(self._curve, make_rule, self.n_ensemble, tells=bool(self.verbose))
             epochs = 1 if incremental else self.max_iter
             outcome = train(
                 job,
@@ -256,33 +298,41 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         device = job.device
         return replace(
             jax.device_put(self._state, device), params=jax.device_put(first, device),
-            hyper=jax.device_put(job.training.hyper, device),
+            hyper=jax.device_put(hyper_of_members(job), device),
         )  # fmt: skip
 
-    def _keep(self, outcome: Outcome, rule: StoppingRule, dtype: np.dtype) -> None:
+    def _keep(self, outcome: Outcome, rule: Rule, dtype: np.dtype) -> None:
         """What the training came to, as attributes."""
-        curve = self._curve
-        self._set_network(Network.of(outcome.model, outcome.params), dtype)
+        members = self.n_ensemble if self.n_ensemble > 1 else None
+        self._set_network(Network.of(outcome.model, outcome.params, members), dtype)
         self._state = replace(jax.device_get(outcome.state), params=self._network.params)
         self._run = (outcome.history, outcome.figures)
-        self.n_iter_, self.t_, self.loss_ = rule.epochs, curve.rows, curve.losses[-1]
-        self.loss_curve_ = curve.losses
+        self.n_iter_ = rule.epochs
+        self._show_curve(self._curve, selects=rule.selection is not None)
+
+    def _show_curve(self, curve: Curve, *, selects: bool) -> None:
+        """What was seen of the training, as attributes."""
+        self.t_, self.loss_, self.loss_curve_ = curve.rows, curve.losses[-1], curve.losses
         self._no_improvement_count = curve.stale
-        selects = rule.selection is not None
         self.best_loss_ = None if selects else curve.best_loss
         self.validation_scores_ = curve.scores if selects else None
         self.best_validation_score_ = curve.best_score if selects else None
 
     def _search(self, job: Job, first: Params, loss: str, total: float, dtype: np.dtype) -> None:
-        """Train by L-BFGS."""
-        found = minimize(
-            job, first, factor=gradient_factor(loss, job.model.mlp.outputs), alpha=self.alpha, total_weight=total,
-            max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol,
-        )  # fmt: skip
-        params = jax.tree.map(lambda leaf: leaf.astype(np.float32), found.params)
-        self._set_network(Network.of(job.model, params), dtype)
+        """Train by L-BFGS, the members of an ensemble one after the other."""
+        members = Network.of(job.model, first, self.n_ensemble if self.n_ensemble > 1 else None)
+        found = [
+            minimize(
+                job, each.params, factor=gradient_factor(loss, job.model.mlp.outputs), alpha=self.alpha,
+                total_weight=total, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol,
+            )
+            for each in members.each
+        ]  # fmt: skip
+        params = [jax.tree.map(lambda leaf: leaf.astype(np.float32), each.params) for each in found]
+        self._set_network(members.with_params(stack_members(params)), dtype)
         self._state = None
-        self.n_iter_, self.loss_ = found.iterations, found.loss
+        self.n_iter_ = max(each.iterations for each in found)
+        self.loss_ = float(np.mean([each.loss for each in found]))
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
@@ -306,6 +356,8 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
     def _monitor(self, job: Job) -> Monitor:
         """What an epoch is judged by on rows held out: what `score` says, unless a monitor is named."""
         model = job.model
+        if self.monitor is not None:
+            return make_monitor(self.monitor, model, getattr(self, "_classes", None))
 
         def compute(targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None) -> float:
             return self._score_outputs(model, targets, outputs, weights)
@@ -319,10 +371,31 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
 
     # --- prediction
     def _outputs(self, X: Any) -> np.ndarray:
-        """What the network says of rows, f32 [N, C]."""
+        """What each network says of rows, f32 [P, N, C]; one that is alone is its only member."""
         check_is_fitted(self)
         follow_thread_limit()
-        return self._kept().outputs(as_float32(check_rows(self, X)))
+        return self._ask(as_float32(check_rows(self, X)))
+
+    def _ask(self, rows: Any) -> np.ndarray:
+        return np.stack([network.outputs(rows) for network in self._kept().each])
+
+    @property
+    def members_(self) -> list[Self]:
+        """The networks of an ensemble as estimators of one network each, uncalibrated; else the estimator alone."""
+        if not hasattr(self, "_network"):
+            raise AttributeError("members_ is there once the estimator is fitted")
+        each = self._kept().each
+        return [self] if len(each) == 1 else [self._member(at, network) for at, network in enumerate(each)]
+
+    def _member(self, index: int, network: Network) -> Self:
+        one = copy(self)
+        one.n_ensemble, one._state = 1, None
+        one._set_network(network, self._dtype)
+        one.__dict__.pop("temperature_", None)
+        if self._curve.members:
+            one._curve = self._curve.members[index]
+            one._show_curve(one._curve, selects=self.validation_scores_ is not None)
+        return one
 
     @property
     def result_(self) -> Result:
@@ -330,6 +403,10 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         if not hasattr(self, "_network"):
             raise AttributeError("result_ is there once the estimator is fitted")
         network = self._kept()
+        if network.members is not None:
+            raise AttributeError(
+                "an ensemble has no one result_: its networks are members_, and each has one"
+            )
         history, figures = self._run
         return Result(network.model, network.params, history, figures)
 

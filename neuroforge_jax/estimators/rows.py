@@ -12,6 +12,9 @@ from neuroforge_jax.data.types import Dataset, Split
 
 Rows = Float32[np.ndarray, "N I"]
 
+Part = tuple[Rows, Targets, np.ndarray | None]
+"""Rows, targets and how much each row counts, None where all count alike."""
+
 
 def make_split(rows: Rows, targets: Targets, weights: np.ndarray | None) -> Split:
     """Rows that all count alike have no weights; those that count for nothing are left out, and the mean is 1."""

@@ -13,10 +13,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.training.best import BestEpoch, Selection
+from neuroforge_jax.training.evaluate import Evaluation
+from neuroforge_jax.training.monitor import LOSS
 from neuroforge_jax.training.progress import Record, TrainProgress
 from neuroforge_jax.training.state import TrainState
 
@@ -27,7 +30,8 @@ SMALLEST_RATE = 1e-6
 class Curve:
     """What an estimator has seen of its training, over all calls that went on with it.
 
-    losses, scores: of each epoch. stale: epochs since the last progress. rows: seen, t.
+    losses, scores: of each epoch, means over the members of an ensemble. stale: epochs since the last progress.
+    rows: seen, t. members: of an ensemble, what each has seen.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -36,6 +40,7 @@ class Curve:
     best_score: float = -math.inf
     stale: int = 0
     rows: int = 0
+    members: list["Curve"] = field(default_factory=list)
 
 
 class Rule(Callback):
@@ -77,10 +82,9 @@ class StoppingRule(Rule):
     """Follows the epochs of one call of `fit`.
 
     curve: goes on with that of the calls before. scale, offset: the loss that is shown is this engine's, times the
-    one and plus the other. rate:
-    the learning rate as the parameters say it; policy: constant, adaptive or invscaling; factor: of the engine's
-    rate. selection: how the best epoch on rows held out is found; None without such. tells: whether each epoch is
-    printed.
+    one and plus the other. rate: the learning rate as the parameters say it; policy: constant, adaptive or
+    invscaling; factor: of the engine's rate. selection: how the best epoch on rows held out is found; None without
+    such. tells: whether each epoch is printed.
     """
 
     def __init__(
@@ -116,7 +120,7 @@ class StoppingRule(Rule):
     @property
     def looks_at_every_epoch(self) -> bool:
         """Whether something may have to happen between any two epochs."""
-        return self.selection is not None or self._policy != "constant"
+        return self.selection is not None or self.changes_rate
 
     @property
     def epochs_until_it_can_stop(self) -> int | None:
@@ -129,7 +133,7 @@ class StoppingRule(Rule):
         curve = self.curve
         self.epochs += 1
         curve.rows += self._rows
-        curve.losses.append(loss * self._scale + self._offset)
+        curve.losses.append(self.show_loss(loss))
         if self._tells:
             print(f"Iteration {self.epochs}, loss = {curve.losses[-1]:.8f}")
         if self.selection is None:
@@ -146,6 +150,15 @@ class StoppingRule(Rule):
             self.rate = self._first_rate / (curve.rows + 1) ** self._power
         if curve.stale > self._patience:
             self._end()
+
+    def show_loss(self, loss: float) -> float:
+        """As scikit-learn has it."""
+        return loss * self._scale + self._offset
+
+    @property
+    def changes_rate(self) -> bool:
+        """Whether an epoch may have another learning rate than the one before, beside the schedule."""
+        return self._policy != "constant"
 
     def _count(self, now: float, best: float) -> None:
         """now, best: what is to be as high as can be; NaN is no progress."""
@@ -172,24 +185,42 @@ class StoppingRule(Rule):
 
     def is_over(self) -> bool:
         """By progress, by the time or by Ctrl-C."""
-        return self.over or self.interrupted() or time.monotonic() >= self._until
+        return self.over or self.is_cut_short()
+
+    def is_cut_short(self) -> bool:
+        """By the time or by Ctrl-C."""
+        return self.interrupted() or time.monotonic() >= self._until
+
+    @property
+    def engine_rate(self) -> float:
+        """The learning rate of the next epoch, as this engine has it."""
+        return self.rate * self._factor
+
+    def read_score(self, evaluation: Evaluation) -> float:
+        """What is to be as high as can be. The loss of rows held out is shown as that of the training is."""
+        assert self.selection is not None
+        monitor = self.selection.monitor
+        number = float(evaluation.numbers[monitor.name])
+        if monitor is LOSS:
+            number = self.show_loss(number)
+        return number if monitor.higher_is_better else -number
 
     def epoch(self, trainer: Trainer, record: Record) -> None:
         """See an epoch of a training that stops after each, and set the rate of the next."""
         score = None
         if self.selection is not None:
             evaluation = trainer.evaluations["validation"]
-            score = float(evaluation.numbers[self.selection.monitor.name])
-            score = score if self.selection.monitor.higher_is_better else -score
+            score = self.read_score(evaluation)
             epoch = trainer.progress.epoch - 1
             self.best = self.selection.better_of(self.best, evaluation, epoch, trainer.state.params)
         loss = record["train_loss"]
         self.see(math.nan if loss is None else float(loss), score)
-        if self._policy != "constant":
-            trainer.state = with_rate(trainer.state, self.rate * self._factor)
+        if self.changes_rate:
+            trainer.state = with_rate(trainer.state, self.engine_rate)
 
 
-def with_rate(state: TrainState, rate: float) -> TrainState:
-    """The state that goes on with another learning rate."""
+def with_rate(state: TrainState, rate: ArrayLike) -> TrainState:
+    """The state that goes on with another learning rate; of an ensemble with one [P] for each member."""
     device = next(iter(state.step.devices()))
-    return replace(state, hyper=replace(state.hyper, learning_rate=jax.device_put(np.float32(rate), device)))
+    placed = jax.device_put(np.asarray(rate, np.float32), device)
+    return replace(state, hyper=replace(state.hyper, learning_rate=placed))

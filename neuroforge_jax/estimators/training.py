@@ -1,7 +1,7 @@
 """The training of an estimator: the project's job and loop."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +14,12 @@ from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.batch import bucket
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.estimators.blocks import BlockTrainer
+from neuroforge_jax.estimators.ensemble import EnsembleTrainer
 from neuroforge_jax.estimators.stopping import Rule
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.summary import final_figures
 from neuroforge_jax.model.model import FittedModel
+from neuroforge_jax.population import build_population
 from neuroforge_jax.training.progress import TrainProgress
 from neuroforge_jax.training.state import TrainState
 
@@ -25,11 +27,12 @@ METRICS_HELD = 4096
 """Steps whose metrics a dispatch holds, whatever the length of the training: one program for all lengths."""
 
 
-def build_job(config: TrainConfig, dataset: Dataset) -> Job:
-    """The job of an estimator: another number of rows is the same program. A batch of all rows is padded to a
-    bucket.
+def build_job(config: TrainConfig, dataset: Dataset, seeds: Sequence[int]) -> Job:
+    """The job of an estimator, with a network for each seed: another number of rows is the same program. A batch of
+    all rows is padded to a bucket.
     """
-    job = Job.build(replace(config, batch_size=min(config.batch_size, len(dataset.train))), dataset)
+    config = replace(config, batch_size=min(config.batch_size, len(dataset.train)))
+    job = Job.build(config, dataset) if len(seeds) == 1 else build_population(config, dataset, seeds)
     training = replace(job.training, steps=METRICS_HELD, shows_penalty=config.weight_decay > 0)
     if training.batch_size == len(dataset.train):
         training = replace(training, batch_size=bucket(len(dataset.train)))
@@ -72,8 +75,10 @@ def train(
         begun = time.perf_counter()
         team.start(job, TrainProgress())
         validation = job.dataset.validation
-        evaluators = {} if validation is None else {"validation": job.evaluator(validation)}
-        trainer = BlockTrainer(
+        alone = job.seeds is None
+        prepare: Any = job.evaluator if alone else job.evaluator_of_members
+        evaluators = {} if validation is None else {"validation": prepare(validation)}
+        trainer = (BlockTrainer if alone else EnsembleTrainer)(
             job, job.compile(), start(), evaluators, epochs=epochs, first_epoch=first_epoch
         )
         compile_seconds = time.perf_counter() - begun

@@ -35,7 +35,12 @@ from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.best import Selection
 from neuroforge_jax.training.compiling import Compiling, start_compiling
-from neuroforge_jax.training.evaluate import Evaluator, prepare_evaluation
+from neuroforge_jax.training.evaluate import (
+    Evaluator,
+    EvaluatorOfMembers,
+    prepare_evaluation,
+    prepare_evaluation_of_members,
+)
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.state import TrainState, copy_params, params_key, state_around
@@ -238,6 +243,13 @@ class Job:
         monitor = self.selection.monitor
         return prepare_evaluation(
             self.model, split, self.device, self.compile_options, params_like, monitor=monitor
+        )
+
+    def evaluator_of_members(self, split: Split) -> EvaluatorOfMembers:
+        """A function of a population's parameters [P, …] that evaluates a split for each network, all at once."""
+        monitor = self.selection.monitor
+        return prepare_evaluation_of_members(
+            self.model, split, self.device, self.compile_options, monitor=monitor
         )
 
     @cached_property

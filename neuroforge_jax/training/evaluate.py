@@ -76,21 +76,67 @@ def prepare_evaluation(
     params_like: their shapes and dtypes, so that the compiler can begin now, in a thread of its own. monitor: a
     number more; where the host computes it, the outputs of all samples are brought there.
     """
-    metric = None if monitor is None or monitor.compute is None else monitor
+    metric = _computed_by_host(monitor)
     data, fitted = to_device(split, device), jax.device_put(model.fitted, device)
-    weight = split.total_weight or math.nan
     program = _evaluation(model.spec.without_names, options, metric is not None)
     evaluate = program if params_like is None else start_compiling(program, device, params_like, fitted, data)
 
     def run(params: Params) -> Evaluation:
         totals, chunks = jax.device_get(evaluate(params, fitted, data))
-        numbers = {name: float(total) / weight for name, total in totals.items()}
-        if metric is not None:
-            outputs = _in_rows(chunks, len(split))
-            numbers[metric.name] = metric.measure(split.targets, outputs, split.weights)
-        return Evaluation(numbers, len(split))
+        return _read_totals(split, totals, chunks, metric)
 
     return run
+
+
+EvaluatorOfMembers = Callable[[Params], list[Evaluation]]
+
+
+def prepare_evaluation_of_members(
+    model: FittedModel,
+    split: Split,
+    device: jax.Device,
+    options: CompileOptions = (),
+    *,
+    monitor: Monitor | None = None,
+) -> EvaluatorOfMembers:
+    """The same of all networks of a population at once, from their parameters [P, …]."""
+    metric = _computed_by_host(monitor)
+    data, fitted = to_device(split, device), jax.device_put(model.fitted, device)
+    program = _evaluation(model.spec.without_names, options, metric is not None, many=True)
+
+    def run(params: Params) -> list[Evaluation]:
+        totals, chunks = jax.device_get(program(params, fitted, data))
+        members = len(totals["loss"])
+        return [
+            _read_totals(
+                split,
+                {name: total[index] for name, total in totals.items()},
+                None if chunks is None else chunks[index],
+                metric,
+            )
+            for index in range(members)
+        ]
+
+    return run
+
+
+def _computed_by_host(monitor: Monitor | None) -> Monitor | None:
+    return None if monitor is None or monitor.compute is None else monitor
+
+
+def _read_totals(
+    split: Split,
+    totals: Mapping[str, np.ndarray],
+    chunks: Float[np.ndarray, "K B C"] | None,
+    metric: Monitor | None,
+) -> Evaluation:
+    """chunks: the outputs, of which the metric is computed where there is one."""
+    weight = split.total_weight or math.nan
+    numbers = {name: float(total) / weight for name, total in totals.items()}
+    if metric is not None and chunks is not None:
+        outputs = _in_rows(chunks, len(split))
+        numbers[metric.name] = metric.measure(split.targets, outputs, split.weights)
+    return Evaluation(numbers, len(split))
 
 
 def _in_rows(chunks: Float[np.ndarray, "K B C"], samples: int) -> Float[np.ndarray, "N C"]:
@@ -98,8 +144,12 @@ def _in_rows(chunks: Float[np.ndarray, "K B C"], samples: int) -> Float[np.ndarr
 
 
 @by_structure
-def _evaluation(model: Model, options: CompileOptions, keeps_outputs: bool) -> jax.stages.Wrapped:
-    """A program that gives the totals of a split and, where they are kept, the outputs f32 [K, B, C]."""
+def _evaluation(
+    model: Model, options: CompileOptions, keeps_outputs: bool, many: bool = False
+) -> jax.stages.Wrapped:
+    """A program that gives the totals of a split and, where they are kept, the outputs f32 [K, B, C]. many: of the
+    networks of a population, with an axis [P] before all others.
+    """
 
     def program(params: Params, fitted: Fitted, data: DeviceData) -> tuple[dict[str, Array], Array | None]:
         chunk = min(CHUNK, data.rows)
@@ -121,7 +171,8 @@ def _evaluation(model: Model, options: CompileOptions, keeps_outputs: bool) -> j
         kept = jnp.zeros((-(-data.rows // chunk), chunk, model.mlp.outputs)) if keeps_outputs else None
         return lax.fori_loop(0, -(-data.samples // chunk), add_chunk, (totals, kept))
 
-    return jax.jit(program, compiler_options=dict(options) or None)
+    every = jax.vmap(program, in_axes=(0, None, None)) if many else program
+    return jax.jit(every, compiler_options=dict(options) or None)
 
 
 def judge_samples(
