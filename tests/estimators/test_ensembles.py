@@ -82,6 +82,7 @@ def test_numbers_are_averaged_in_their_own_units():
     assert model.predict_std(X).shape == (160, 2)
 
 
+@pytest.mark.sklearn
 def test_each_member_keeps_its_own_best_epoch_and_training_ends_with_the_last():
     model = regressor(
         n_ensemble=3, early_stopping=True, max_iter=400, n_iter_no_change=3, learning_rate_init=0.02
@@ -104,6 +105,7 @@ def test_without_rows_held_out_each_stops_by_its_own_loss_and_all_train_on_until
     assert model.n_iter_ == len(model.loss_curve_) == max(lengths) < 400
 
 
+@pytest.mark.sklearn
 def test_each_member_has_a_learning_rate_of_its_own():
     model = regressor(
         n_ensemble=3, solver="sgd", learning_rate="adaptive", max_iter=400, tol=0.02, n_iter_no_change=2
@@ -127,6 +129,7 @@ def test_passes_more_and_warm_starts_go_on_with_every_member():
         warm.set_params(n_ensemble=3).fit(X, Y)
 
 
+@pytest.mark.sklearn
 def test_a_search_is_made_for_one_member_after_the_other():
     model = regressor(n_ensemble=2, solver="lbfgs", max_iter=200).fit(X, Y)
     one = regressor(solver="lbfgs", max_iter=200).fit(X, Y)
@@ -134,6 +137,7 @@ def test_a_search_is_made_for_one_member_after_the_other():
     assert model.loss_ < 0.1
 
 
+@pytest.mark.sklearn
 def test_several_labels_and_classes_are_pooled():
     several = np.stack([Y > 0, X[:, 0] > 0, X[:, 1] > 1], axis=1).astype(int)
     for targets in (several, several.sum(axis=1)):

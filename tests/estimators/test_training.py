@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 
 import neuroforge_jax as nf
-from neuroforge_jax.estimators.training import _BlockTrainer
+from neuroforge_jax.estimators.blocks import BlockTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -44,8 +44,8 @@ def test_epochs_in_blocks_are_the_same_bits_as_one_by_one(settings):
 
 def test_blocks_are_many_epochs(monkeypatch):
     calls = []
-    see = _BlockTrainer._see
-    monkeypatch.setattr(_BlockTrainer, "_see", lambda self, *a: calls.append(a[2]) or see(self, *a))
+    see = BlockTrainer._see
+    monkeypatch.setattr(BlockTrainer, "_see", lambda self, *a: calls.append(a[2]) or see(self, *a))
 
     model = nf.MLPClassifier(hidden_layer_sizes=(16,), max_iter=100, random_state=0).fit(X[:100], y[:100])
 
