@@ -23,6 +23,7 @@ from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.estimators.calibration import fit_temperature, hold_out
 from neuroforge_jax.estimators.classes import Classes
+from neuroforge_jax.estimators.network import Network
 from neuroforge_jax.estimators.parameters import (
     CLASSIFIER_CONSTRAINTS,
     REGRESSION_LOSSES,
@@ -225,6 +226,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _activation_of_outputs(self) -> str:
         return self._classes.activation
+
+    def _with_answers(self) -> Network:
+        network = self._kept()
+        return network.with_classes(self._classes.names) if self._classes.kind == "binary" else network
 
     def _class_weights(self, y: Any, weights: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from neuroforge_jax.data.targets import Target, Targets
+from neuroforge_jax.data.values import write_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,18 @@ class Classes:
         return "softmax" if self.kind == "multiclass" else "logistic"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes, numbers as they stand in tables: 1 and not 1.0."""
+        is_float = self.values.dtype.kind == "f"
+        return tuple(map(write_number if is_float else str, self.values.tolist()))
+
+    @property
     def target(self) -> Target:
         """As the training has it."""
-        names = tuple(map(str, self.values.tolist()))
         if self.kind == "multiclass":
-            return Target("classification", ("y",), names)
-        return Target("multilabel", names if self.several else ("y",), names if self.several else names[-1:])
+            return Target("classification", ("y",), self.names)
+        names = self.names if self.several else ("y",)
+        return Target("multilabel", names, self.names if self.several else self.names[-1:])
 
     def encode(self, y: np.ndarray) -> Targets:
         """i32 [N] indices of classes; f32 [N, O] whether each label is true, or the second of two classes is.

@@ -15,6 +15,9 @@ from neuroforge_jax.job.predictor import Predictor
 from neuroforge_jax.model.model import FittedModel, Model
 from neuroforge_jax.typing import Params
 
+OF_OUTPUTS = ("kernel", "bias")
+"""Leaves of the last layer that have a number for each output."""
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -62,6 +65,36 @@ class Network:
     def with_params(self, params: Params) -> "Network":
         """The same with other parameters."""
         return replace(self, params=params)
+
+    def with_classes(self, classes: tuple[str, ...]) -> "Network":
+        """Of a network whose one output tells two classes apart: the equal one with an output for each, 0 for the
+        first, whose softmax are their probabilities. Of a single class it is the same output.
+        """
+        last: dict[str, Any] = dict(self.params["output"])
+        if len(classes) == 2:
+            last |= {name: np.concatenate([0 * last[name], last[name]], axis=-1) for name in OF_OUTPUTS}
+        return self._rebuild(
+            Target("classification", self.target.names, classes),
+            last,
+            outputs=len(classes),
+            loss="cross-entropy",
+        )
+
+    def with_one_output(self, target: Target) -> "Network":
+        """The inverse of `with_classes`. target: that of the one output."""
+        last: dict[str, Any] = dict(self.params["output"])
+        if len(self.target.classes) == 2:
+            last |= {name: last[name][..., 1:] - last[name][..., :1] for name in OF_OUTPUTS}
+        return self._rebuild(target, last, outputs=1, loss="binary-cross-entropy")
+
+    def _rebuild(self, target: Target, last: dict[str, Any], *, outputs: int, loss: str) -> "Network":
+        spec = replace(
+            self.spec, mlp=replace(self.spec.mlp, outputs=outputs), loss=loss,
+            classes=target.classes if target.task == "classification" else (),
+        )  # fmt: skip
+        schema = None if self.schema is None else replace(self.schema, target=target)
+        params = {**self.params, "output": last}
+        return replace(self, spec=spec, target=target, params=params, schema=schema)
 
 
 _PREDICTORS: "weakref.WeakKeyDictionary[Network, Predictor]" = weakref.WeakKeyDictionary()

@@ -20,6 +20,7 @@ from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.estimators.combinations import check_combinations
 from neuroforge_jax.estimators.ensemble import hyper_of_members, make_rules, stack_members
 from neuroforge_jax.estimators.errors import in_terms_of_parameters
+from neuroforge_jax.estimators.figures import describe_end
 from neuroforge_jax.estimators.interrupt import noting_interrupts
 from neuroforge_jax.estimators.lbfgs import minimize
 from neuroforge_jax.estimators.monitors import make_monitor
@@ -48,6 +49,7 @@ from neuroforge_jax.estimators.weights import draw_weights, from_params, to_para
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.run import Result
+from neuroforge_jax.system.provenance import device_name
 from neuroforge_jax.training.best import Selection
 from neuroforge_jax.training.monitor import Monitor
 from neuroforge_jax.training.state import TrainState
@@ -333,6 +335,13 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         self._state = None
         self.n_iter_ = max(each.iterations for each in found)
         self.loss_ = float(np.mean([each.loss for each in found]))
+        self._run = describe_end(
+            job.model,
+            loss=self.loss_,
+            iterations=self.n_iter_,
+            made_by="lbfgs",
+            device=device_name(job.device),
+        )
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
@@ -352,6 +361,10 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
             for layer, leaves in self._network.params.items()
         }
         return self._network.with_params(params)
+
+    def _with_answers(self) -> Network:
+        """The network whose outputs any reader of a model understands, as it is saved."""
+        return self._kept()
 
     def _monitor(self, job: Job) -> Monitor:
         """What an epoch is judged by on rows held out: what `score` says, unless a monitor is named."""
@@ -399,14 +412,14 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
 
     @property
     def result_(self) -> Result:
-        """The run, as `nf.fit` returns one."""
+        """The run, as `nf.fit` returns one; of two classes the model has an output for each."""
         if not hasattr(self, "_network"):
             raise AttributeError("result_ is there once the estimator is fitted")
-        network = self._kept()
-        if network.members is not None:
+        if self._network.members is not None:
             raise AttributeError(
                 "an ensemble has no one result_: its networks are members_, and each has one"
             )
+        network = self._with_answers()
         history, figures = self._run
         return Result(network.model, network.params, history, figures)
 
