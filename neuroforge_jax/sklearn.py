@@ -23,6 +23,7 @@ from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.estimators.calibration import fit_temperature, hold_out
 from neuroforge_jax.estimators.classes import Classes
+from neuroforge_jax.estimators.inputs import read_rows_and_targets
 from neuroforge_jax.estimators.network import Network
 from neuroforge_jax.estimators.parameters import (
     CLASSIFIER_CONSTRAINTS,
@@ -31,7 +32,6 @@ from neuroforge_jax.estimators.parameters import (
 )
 from neuroforge_jax.estimators.perceptron import Perceptron, is_an_ensemble, trains_in_steps
 from neuroforge_jax.estimators.rows import Part, balance
-from neuroforge_jax.estimators.validation import check_rows_and_targets
 from neuroforge_jax.model.model import FittedModel
 
 
@@ -197,7 +197,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         self.temperature_ = fit_temperature(self._classes, outputs, judges.targets, judges.weights)
 
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
-        X, y = check_rows_and_targets(self, X, y, reset=fresh, numeric=False)
+        X, y = read_rows_and_targets(self, X, y, reset=fresh, numeric=False)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "_classes") or (fresh and not incremental):
@@ -381,7 +381,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return shown[:, 0] if shown.shape[1] == 1 else shown
 
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
-        X, y = check_rows_and_targets(self, X, y, reset=fresh, numeric=True)
+        X, y = read_rows_and_targets(self, X, y, reset=fresh, numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if self.loss == "poisson" and (y < 0).any():

@@ -15,12 +15,15 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.estimators.combinations import check_combinations
 from neuroforge_jax.estimators.ensemble import hyper_of_members, make_rules, stack_members
 from neuroforge_jax.estimators.errors import in_terms_of_parameters
 from neuroforge_jax.estimators.figures import describe_end
+from neuroforge_jax.estimators.inputs import add_target, read_rows
 from neuroforge_jax.estimators.interrupt import noting_interrupts
 from neuroforge_jax.estimators.lbfgs import minimize
 from neuroforge_jax.estimators.monitors import make_monitor
@@ -44,7 +47,6 @@ from neuroforge_jax.estimators.rows import (
 from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule
 from neuroforge_jax.estimators.threads import follow_thread_limit
 from neuroforge_jax.estimators.training import Outcome, build_job, train
-from neuroforge_jax.estimators.validation import check_rows
 from neuroforge_jax.estimators.weights import draw_weights, from_params, to_params
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import FittedModel
@@ -75,7 +77,12 @@ def is_an_ensemble(estimator: "Perceptron") -> bool:
 
 
 class Perceptron(BaseEstimator, metaclass=ABCMeta):
-    """What both estimators share. The network's outputs are read by the estimators themselves."""
+    """What both estimators share. The network's outputs are read by the estimators themselves.
+
+    schema_: what was made of the columns of a data frame; None of arrays, and of a frame of plain numbers.
+    """
+
+    schema_: Schema | None
 
     # --- what differs between the two
     @abstractmethod
@@ -123,15 +130,19 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         by_class = self._class_weights(y, weights)
         random = check_random_state(self.random_state)
         target, loss, outputs = self._target()
-        widths = (rows.shape[1], *sizes, outputs)
-        dtype = np.dtype(np.float32 if rows.dtype == np.float32 else np.float64)
+        width, dtype = rows.shape[1], np.dtype(np.float32 if rows.dtype == np.float32 else np.float64)
+        if self.schema_ is not None:
+            self.schema_, target = add_target(self.schema_, y, target)
+            width, dtype = self.schema_.plan().width, np.dtype(np.float64)
+        widths = (width, *sizes, outputs)
         if fresh:
             drawn = [draw_weights(random, widths, self.activation)]
             self._begin(len(widths), outputs, dtype)
         rows = as_float32(rows)
         train_part, held_out = self._split(rows, targets, weights, by_class, validation, random)
         train_part, judges = self._hold_out_for_calibration(train_part, held_out, random)
-        dataset, total, batch = self._make_dataset(train_part, held_out, target)
+        fitted = None if fresh else self._network.fitted
+        dataset, total, batch = self._make_dataset(train_part, held_out, target, fitted)
         seen = len(train_part[0])
         if batch == len(dataset.train):  # all at once: their order would only round otherwise
             parameters["shuffle"] = False
@@ -224,8 +235,10 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         """What is to be as frequent among held-out rows as among the others."""
         return None
 
-    def _make_dataset(self, part: Part, held_out: Split | None, target: Target) -> tuple[Dataset, float, int]:
-        """The dataset, what the rows of a step count together, and how many they are."""
+    def _make_dataset(
+        self, part: Part, held_out: Split | None, target: Target, fitted: Fitted | None
+    ) -> tuple[Dataset, float, int]:
+        """The dataset, what the rows of a step count together, and how many they are. fitted: of earlier rows."""
         rows, targets, weights = part
         samples = len(rows)
         wanted = AUTO_BATCH if self.batch_size == "auto" else int(self.batch_size)
@@ -243,7 +256,10 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         else:
             total = float(batch)
         train_split = make_split(rows, targets, weights)
-        return make_dataset(train_split, held_out, target, scales=self.scale), total, batch
+        dataset = make_dataset(
+            train_split, held_out, target, scales=self.scale, schema=self.schema_, fitted=fitted
+        )
+        return dataset, total, batch
 
     def _train_in_steps(
         self, job: Job, first: Params, dtype: np.dtype, seen: int, *, incremental: bool
@@ -387,7 +403,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         """What each network says of rows, f32 [P, N, C]; one that is alone is its only member."""
         check_is_fitted(self)
         follow_thread_limit()
-        return self._ask(as_float32(check_rows(self, X)))
+        return self._ask(as_float32(read_rows(self, X)))
 
     def _ask(self, rows: Any) -> np.ndarray:
         return np.stack([network.outputs(rows) for network in self._kept().each])

@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from scipy.special import xlogy
 
-from neuroforge_jax.data.preprocess import Fitted, Preprocessor, fit_inputs, fit_targets
+from neuroforge_jax.data.preprocess import Fitted, Preprocessor
+from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.targets import Target, Targets
-from neuroforge_jax.data.types import Dataset, Split
+from neuroforge_jax.data.types import Dataset, Split, fit
 
 Rows = Float32[np.ndarray, "N I"]
 
@@ -67,19 +68,31 @@ def merge_rows(
     return rows[there][first], targets[there][first], merged
 
 
-def make_dataset(train: Split, validation: Split | None, target: Target, *, scales: bool) -> Dataset:
-    """A dataset of arrays. scales: whether inputs, and the targets of a regression, are brought to mean 0 and
-    deviation 1 within the model.
+def make_dataset(
+    train: Split,
+    validation: Split | None,
+    target: Target,
+    *,
+    scales: bool,
+    schema: Schema | None = None,
+    fitted: Fitted | None = None,
+) -> Dataset:
+    """A dataset of arrays, or of records of a schema.
+
+    scales: whether the inputs of arrays, and the targets of a regression, are brought to mean 0 and deviation 1
+    within the model; those of a schema are scaled in any case. fitted: what was learnt from rows of an earlier
+    training, which this one goes on with.
     """
     width = train.inputs.shape[1]
-    plan = Preprocessor(width, scaling="standard" if scales else "none")
-    if scales:
-        fitted = fit_inputs(plan, train.inputs)
-        if target.task == "regression":
-            fitted = fit_targets(fitted, train.targets, train.weights)
+    if schema is None:
+        name, plan = "arrays", Preprocessor(width, scaling="standard" if scales else "none")
     else:
+        name, plan = "frame", schema.plan("robust")
+    if fitted is None and (scales or schema is not None):
+        fitted = fit(plan, target, train)
+    elif fitted is None:
         fitted = Fitted(np.zeros(width, np.float32), np.ones(width, np.float32))
-    return Dataset("arrays", train, None, target, (width,), plan, fitted, validation=validation)
+    return Dataset(name, train, None, target, (width,), plan, fitted, schema, validation=validation)
 
 
 def as_float32(rows: Any) -> Rows:
