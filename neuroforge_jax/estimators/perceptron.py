@@ -5,6 +5,7 @@ from abc import ABCMeta, abstractmethod
 from copy import copy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -44,6 +45,7 @@ from neuroforge_jax.estimators.rows import (
     make_split,
     merge_rows,
 )
+from neuroforge_jax.estimators.saving import check_alone, load_estimator, save_estimator
 from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule
 from neuroforge_jax.estimators.threads import follow_thread_limit
 from neuroforge_jax.estimators.training import Outcome, build_job, train
@@ -438,6 +440,26 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         network = self._with_answers()
         history, figures = self._run
         return Result(network.model, network.params, history, figures)
+
+    # --- on disk
+    def save(self, path: str | Path) -> None:
+        """Write a folder from which `load` gives back the estimator, and `nf.load` its network; no pickle.
+
+        Parameters that JSON does not hold, such as callbacks, are left at their defaults, with a warning; so is the
+        optimizer's state. Raises ValueError for an ensemble, CheckpointError where it cannot be written.
+        """
+        check_is_fitted(self)
+        check_alone(self, "save")
+        save_estimator(self, self._with_answers(), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The estimator that `save` wrote; nothing in its files is executed.
+
+        Raises CheckpointError, in one line, for a file that is missing or damaged, and for another estimator's.
+        """
+        estimator: Self = load_estimator(cls, path)
+        return estimator
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
