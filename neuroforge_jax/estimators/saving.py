@@ -44,7 +44,7 @@ def check_alone(estimator: Any, call: str) -> None:
 
 
 def save_estimator(estimator: Any, network: Network, path: str | Path) -> None:
-    """Write the folder. network: as others read it. Warns of parameters that JSON does not hold, which are left out.
+    """Write the folder. network: as others read it. Warns of parameters that JSON does not hold: they are left out.
 
     Raises CheckpointError where the folder cannot be written.
     """

@@ -173,7 +173,7 @@ def test_another_estimators_folder_and_no_estimators_are_told(saved, tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no estimator.json"):
         nf.MLPClassifier.load(tmp_path)
     (tmp_path / "estimator.json").write_text((saved / "estimator.json").read_text())
-    with pytest.raises(CheckpointError, match="model.json"):
+    with pytest.raises(CheckpointError, match=r"model\.json"):
         nf.MLPClassifier.load(tmp_path)
 
 

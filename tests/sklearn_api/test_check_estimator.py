@@ -1,4 +1,4 @@
-"""scikit-learn's checks of an estimator: each is run and passes, for settings that take each way through the code."""
+"""scikit-learn's checks of an estimator: each is run and passes, for settings that take each way of the code."""
 
 from unittest import SkipTest
 
