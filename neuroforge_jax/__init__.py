@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from neuroforge_jax.profiling.step_parts import StepParts, step_parts
     from neuroforge_jax.report.callback import Report
     from neuroforge_jax.run import Result, fit
-    from neuroforge_jax.sklearn import MLPClassifier, MLPRegressor
+    from neuroforge_jax.sklearn import MLPClassifier, MLPRegressor, from_sklearn
     from neuroforge_jax.system.spans import PerformanceMonitor
     from neuroforge_jax.verification.checks import verify_backend
     from neuroforge_jax.verification.conformance import verify_plugin
@@ -77,6 +77,7 @@ _HOMES = {
     "evaluate": "job.pieces",
     "fit": "run",
     "fit_population": "population",
+    "from_sklearn": "sklearn",
     "init": "job.pieces",
     "load": "model.io",
     "load_dataset": "data.datasets",
@@ -106,6 +107,7 @@ __all__ = [  # noqa: RUF022 (in the order of a reader's interest)
     "Report",
     "MLPClassifier",
     "MLPRegressor",
+    "from_sklearn",
     "fit_population",
     "PopulationResult",
     "init",

@@ -11,18 +11,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn import neural_network
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.estimators.calibration import fit_temperature, hold_out
 from neuroforge_jax.estimators.classes import Classes
+from neuroforge_jax.estimators.exchange import hand_over, take_over
 from neuroforge_jax.estimators.inputs import read_rows_and_targets
 from neuroforge_jax.estimators.network import Network
 from neuroforge_jax.estimators.parameters import (
@@ -254,6 +256,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         said = outputs.argmax(axis=1) if classes.kind == "multiclass" else outputs > 0
         return float(accuracy_score(wanted, said, sample_weight=weights))
 
+    def to_sklearn(self) -> Any:  # noqa: D102
+        check_is_fitted(self)
+        return hand_over(neural_network.MLPClassifier, self)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
@@ -406,7 +412,32 @@ class MLPRegressor(RegressorMixin, Perceptron):
     ) -> float:
         return float(r2_score(targets, model.read_outputs(outputs), sample_weight=weights))
 
+    def to_sklearn(self) -> Any:  # noqa: D102
+        check_is_fitted(self)
+        return hand_over(neural_network.MLPRegressor, self)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def from_sklearn(fitted: Any) -> MLPClassifier | MLPRegressor:
+    """The estimator of this engine that a fitted MLPClassifier or MLPRegressor of scikit-learn is.
+
+    It has its parameters, weights, classes and attributes, predicts the same within float32's rounding, and goes on
+    by `partial_fit` or `warm_start` with a new state of the optimizer. Raises TypeError for anything else, and
+    scikit-learn's NotFittedError.
+    """
+    for theirs, kind in (
+        (neural_network.MLPClassifier, MLPClassifier),
+        (neural_network.MLPRegressor, MLPRegressor),
+    ):
+        if isinstance(fitted, theirs):
+            check_is_fitted(fitted)
+            taken: MLPClassifier | MLPRegressor = take_over(kind, fitted)
+            return taken
+    raise TypeError(
+        f"from_sklearn takes a fitted MLPClassifier or MLPRegressor of scikit-learn, and this is a "
+        f"{type(fitted).__name__}"
+    )

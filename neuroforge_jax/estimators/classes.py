@@ -27,7 +27,7 @@ class Classes:
     def of(y: Any) -> "Classes":
         """Those that occur. Raises ValueError for targets that are no classes."""
         check_classification_targets(y)
-        if type_of_target(y, raise_unknown=True).startswith("multilabel"):
+        if type_of_target(y).startswith("multilabel"):
             return Classes(np.arange(y.shape[1]), several=True)
         return Classes(unique_labels(y))
 

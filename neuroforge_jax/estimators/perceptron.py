@@ -461,6 +461,14 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
         estimator: Self = load_estimator(cls, path)
         return estimator
 
+    @abstractmethod
+    def to_sklearn(self) -> Any:
+        """scikit-learn's estimator of the same kind, fitted: it predicts the same, and goes on by itself.
+
+        What concerns the training here alone, such as dropout, stays behind. Raises ValueError for a network that
+        scikit-learn's cannot be: another activation, normalization, a frame's columns, an ensemble.
+        """
+
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "_network" in state:
