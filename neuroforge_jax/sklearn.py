@@ -231,6 +231,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _with_answers(self) -> Network:
         network = self._kept()
+        if hasattr(self, "temperature_"):
+            network = network.with_scaled_outputs(1 / self.temperature_)
         return network.with_classes(self._classes.names) if self._classes.kind == "binary" else network
 
     def _class_weights(self, y: Any, weights: np.ndarray | None) -> np.ndarray | None:

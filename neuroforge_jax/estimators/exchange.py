@@ -90,7 +90,7 @@ def hand_over(kind: type, estimator: Any) -> Any:
 def _check_expressible(estimator: Any, known: list[str]) -> None:
     network, loss = estimator._network, getattr(estimator, "loss", "squared_error")
     reasons = {
-        f"n_ensemble={estimator.n_ensemble}": estimator.n_ensemble > 1,
+        f"n_ensemble={network.members}": network.members is not None,
         "the columns of a data frame with texts, times or gaps": network.schema is not None,
         "scale=True": network.schema is None and network.spec.plan.scaling != "none",
         f"normalization={network.spec.mlp.normalization!r}": network.spec.mlp.normalization != "none",

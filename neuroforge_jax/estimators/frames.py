@@ -7,6 +7,8 @@ A schema is that of the first rows: what comes later, to be trained on or predic
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -69,10 +71,8 @@ def read_by_name(schema: Schema, X: Any, owner: str) -> Rows:
             f"Found array with 0 sample(s) (shape=(0, {len(table.columns)})) while a minimum of 1 is required by "
             f"{owner}."
         )
-    try:
+    with _raising_value_errors():
         return schema.encode(read_as(schema, table, wanted), WHERE)
-    except UserError as error:
-        raise ValueError(str(error)) from error
 
 
 def _name_columns(schema: Schema, X: Any) -> dict[str, np.ndarray]:
@@ -102,10 +102,17 @@ def _categories(X: Any) -> list[str]:
 
 
 def _read(X: Any, *, empty: bool = False) -> Table:
-    try:
+    with _raising_value_errors():
         return table_of(X, WHERE, empty=empty)
+
+
+@contextmanager
+def _raising_value_errors() -> Iterator[None]:
+    """What is wrong with a frame, as scikit-learn's users expect it, without the flags of a command."""
+    try:
+        yield
     except UserError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error).replace("leave it out by --drop", "leave it out: drop")) from error
 
 
 def _tell_left_out(schema: Schema) -> None:

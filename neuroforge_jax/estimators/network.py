@@ -87,6 +87,14 @@ class Network:
             last |= {name: last[name][..., 1:] - last[name][..., :1] for name in OF_OUTPUTS}
         return self._rebuild(target, last, outputs=1, loss="binary-cross-entropy")
 
+    def with_scaled_outputs(self, factor: float) -> "Network":
+        """The network whose outputs are so many times those of this one."""
+        last = {
+            name: (leaf * factor).astype(leaf.dtype) if name in OF_OUTPUTS else leaf
+            for name, leaf in self.params["output"].items()
+        }
+        return self.with_params({**self.params, "output": last})
+
     def _rebuild(self, target: Target, last: dict[str, Any], *, outputs: int, loss: str) -> "Network":
         spec = replace(
             self.spec, mlp=replace(self.spec.mlp, outputs=outputs), loss=loss,

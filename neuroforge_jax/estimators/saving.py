@@ -33,14 +33,17 @@ KINDS = ("classifier", "regressor")
 ATTRIBUTES = (
     "n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_", "loss_",
     "best_loss_", "validation_scores_", "best_validation_score_", "_no_improvement_count", "_passes", "_columns",
+    "temperature_",
 )  # fmt: skip
 """Of a fitted estimator, as far as it has them: plain values, beside its network, classes and curve."""
 
 
 def check_alone(estimator: Any, call: str) -> None:
     """Raises ValueError for an ensemble, whose networks are many. call: that is for one network."""
-    if estimator.n_ensemble > 1:
-        raise ValueError(f"{call} is for one network, and this is an ensemble of {estimator.n_ensemble}")
+    if (members := estimator._network.members) is not None:
+        raise ValueError(
+            f"{call} is for one network, and this is an ensemble of {members}: take each of members_"
+        )
 
 
 def save_estimator(estimator: Any, network: Network, path: str | Path) -> None:
@@ -135,6 +138,8 @@ def _restore(estimator: Any, network: Network, described: Mapping[str, Any]) -> 
     for name, value in _decode_each(described["attributes"]).items():
         if name in ATTRIBUTES:
             setattr(estimator, name, value)
+    if hasattr(estimator, "temperature_"):
+        network = network.with_scaled_outputs(estimator.temperature_)
     schema = network.schema
     columns = None if schema is None else [column for column in schema.columns if column.role != "target"]
     width = network.spec.plan.record if columns is None else len(columns)

@@ -142,6 +142,7 @@ def test_what_is_taken_over_is_a_copy():
         ({"normalization": "layer"}, "no place for normalization='layer'"),
         ({"scale": True}, "no place for scale=True"),
         ({"loss": "huber"}, "no place for loss='huber'"),
+        ({"n_ensemble": 2}, "no place for n_ensemble=2"),
         ({"scale": True, "loss": "huber"}, "scale=True, loss='huber'; save keeps all of it"),
     ],
 )

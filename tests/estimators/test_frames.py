@@ -153,6 +153,12 @@ def test_a_frame_that_says_nothing_is_one_value_error():
         classifier().fit(X, [0, 1, 1] * 3)
 
 
+def test_a_frame_that_cannot_be_read_is_one_value_error():
+    X = pd.DataFrame({"number": [1.0, 2.0, np.nan], "list": [[1], [2], [3]]})
+    with pytest.raises(ValueError, match=r"column 'list' holds .* leave it out: drop 'list'"):
+        classifier().fit(X, [0, 1, 1])
+
+
 @pytest.mark.parametrize(
     "parameters",
     [{"early_stopping": True}, {"class_weight": "balanced"}, {"solver": "lbfgs", "max_iter": 10}],

@@ -177,6 +177,27 @@ def test_another_estimators_folder_and_no_estimators_are_told(saved, tmp_path):
         nf.MLPClassifier.load(tmp_path)
 
 
+@pytest.mark.parametrize("y", [LABELS["texts"], LABELS["numbers"]], ids=["two", "three"])
+def test_calibrated_probabilities_are_saved(y, tmp_path):
+    model = classifier(calibrate="temperature").fit(X, y)
+    model.save(tmp_path)
+    again = nf.MLPClassifier.load(tmp_path)
+    assert again.temperature_ == model.temperature_ != 1
+    np.testing.assert_allclose(again.predict_proba(X), model.predict_proba(X), atol=1e-6)
+    fitted, params = nf.load(tmp_path)
+    np.testing.assert_allclose(nf.predict_proba(fitted, params, X), model.predict_proba(X), atol=1e-6)
+
+
+def test_of_an_ensemble_each_member_is_saved(tmp_path):
+    model = regressor(n_ensemble=2).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="an ensemble of 2: take each of members_"):
+        model.save(tmp_path)
+    for at, member in enumerate(model.members_):
+        member.save(tmp_path / str(at))
+    members = [nf.MLPRegressor.load(tmp_path / str(at)) for at in range(2)]
+    np.testing.assert_allclose(np.mean([each.predict(X) for each in members], axis=0), model.predict(X))
+
+
 def test_what_cannot_be_saved_says_so(tmp_path):
     with pytest.raises(NotFittedError):
         classifier().save(tmp_path)
