@@ -87,10 +87,11 @@ def test_too_few_rows_are_told_and_all_are_trained_on():
     assert told[0].filename == __file__
     assert model.t_ == 3 * 49
     assert not hasattr(model, "temperature_")
-    assert not hasattr(
-        overfitted(max_iter=1).fit(X[:60], NOISY[:60]).set_params(calibrate=None).fit(X, NOISY),
-        "temperature_",
-    )
+
+
+def test_a_fit_without_it_forgets_the_temperature_before():
+    model = overfitted(max_iter=3).fit(X, NOISY)
+    assert not hasattr(model.set_params(calibrate=None).fit(X, NOISY), "temperature_")
 
 
 def test_a_single_class_has_nothing_to_calibrate():
