@@ -40,7 +40,43 @@ from neuroforge_jax.model.model import FittedModel
 class MLPClassifier(ClassifierMixin, Perceptron):
     """A multilayer perceptron for classes, or for several labels a row.
 
-    Parameters beside scikit-learn's: TODO
+    Parameters as scikit-learn has them:
+
+    hidden_layer_sizes: widths of the hidden layers. activation: of these: relu, tanh, logistic, identity, or
+    gelu, silu, elu, leaky-relu. solver: adam, sgd, or lbfgs for all rows at once. alpha: strength of the L2
+    penalty. batch_size: rows of a step, "auto" for min(200, N). learning_rate: of sgd: constant, invscaling
+    or adaptive. learning_rate_init: the rate at first. power_t: exponent of invscaling. max_iter: epochs at
+    most, or iterations of lbfgs. shuffle: draw an order of the rows for each epoch. random_state: first
+    weights, split and order of rows. tol: the least that counts as progress. verbose: print each epoch.
+    warm_start: fit goes on with what is there. momentum: of sgd. nesterovs_momentum: look ahead with it.
+    early_stopping: hold rows out, stop by their score, and keep the best epoch. validation_fraction: their
+    share. beta_1, beta_2, epsilon: of adam. n_iter_no_change: epochs without progress before the end.
+    max_fun: evaluations of lbfgs at most.
+
+    And of this engine:
+
+    dropout: probability of dropping a hidden unit in a step. normalization: none, layer or rms, before each
+    hidden activation. optimizer: adam, adamw, lion, muon, sgd, momentum or nesterov, in the place of the
+    solver's. schedule: of the learning rate over max_iter epochs: constant, cosine, one-cycle, warmup-cosine
+    or exponential. monitor: what epochs are compared by on rows held out, in the place of `score`: loss,
+    accuracy, balanced-accuracy, macro-f1, log-loss, roc-auc, average-precision, brier, calibration-error; of
+    labels label-accuracy, label-macro-f1, label-roc-auc. callbacks: told of the training as it goes
+    (`nf.Callback`). max_time: seconds after which the epoch under way is the last. backend: a row of the
+    backend table. precision: f32, tf32, bf16 or fp16, with float32 weights. scale: bring inputs to mean 0 and
+    deviation 1 within the model. n_ensemble: networks that are trained together, each from its own first
+    weights and in its own order, and asked together. class_weight: how much classes count in the training, or
+    "balanced". calibrate: "temperature" divides the outputs by one number, fitted on the rows held out, or
+    else on a tenth held out for it, so that probabilities are what they say.
+
+    After fit there are scikit-learn's attributes: classes_, loss_, best_loss_, loss_curve_,
+    validation_scores_ and best_validation_score_ (of a monitor that is better where it is lower, its
+    negative), t_, coefs_, intercepts_, n_iter_, n_layers_, n_outputs_, n_features_in_, feature_names_in_,
+    out_activation_. Beside them: `result_`, as `nf.fit` returns it; `members_`, the networks of an ensemble
+    as estimators; `temperature_`, where it calibrates; of an ensemble, coefs_ and intercepts_ are arrays [P,
+    I, O] and [P, O] of each layer, and losses and scores means over its members.
+
+    Ctrl-C ends a fit after the epoch under way, with a warning. What cannot be trained is a ValueError, and a
+    device that is not there or has too little memory a RuntimeError.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CLASSIFIER_CONSTRAINTS
@@ -271,7 +307,42 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 class MLPRegressor(RegressorMixin, Perceptron):
     """A multilayer perceptron for one number a row, or several.
 
-    Parameters beside scikit-learn's: TODO
+    Parameters as scikit-learn has them:
+
+    loss: squared_error, poisson for counts; and here absolute_error, huber or quantile. hidden_layer_sizes:
+    widths of the hidden layers. activation: of these: relu, tanh, logistic, identity, or gelu, silu, elu,
+    leaky-relu. solver: adam, sgd, or lbfgs for all rows at once. alpha: strength of the L2 penalty.
+    batch_size: rows of a step, "auto" for min(200, N). learning_rate: of sgd: constant, invscaling or
+    adaptive. learning_rate_init: the rate at first. power_t: exponent of invscaling. max_iter: epochs at
+    most, or iterations of lbfgs. shuffle: draw an order of the rows for each epoch. random_state: first
+    weights, split and order of rows. tol: the least that counts as progress. verbose: print each epoch.
+    warm_start: fit goes on with what is there. momentum: of sgd. nesterovs_momentum: look ahead with it.
+    early_stopping: hold rows out, stop by their score, and keep the best epoch. validation_fraction: their
+    share. beta_1, beta_2, epsilon: of adam. n_iter_no_change: epochs without progress before the end.
+    max_fun: evaluations of lbfgs at most.
+
+    And of this engine:
+
+    dropout: probability of dropping a hidden unit in a step. normalization: none, layer or rms, before each
+    hidden activation. optimizer: adam, adamw, lion, muon, sgd, momentum or nesterov, in the place of the
+    solver's. schedule: of the learning rate over max_iter epochs: constant, cosine, one-cycle, warmup-cosine
+    or exponential. monitor: what epochs are compared by on rows held out, in the place of `score`: loss,
+    rmse, mae, r2, and pinball of quantiles. callbacks: told of the training as it goes (`nf.Callback`).
+    max_time: seconds after which the epoch under way is the last. backend: a row of the backend table.
+    precision: f32, tf32, bf16 or fp16, with float32 weights. scale: bring inputs and targets to mean 0 and
+    deviation 1 within the model. n_ensemble: networks that are trained together, each from its own first
+    weights and in its own order, and asked together. quantiles: that loss="quantile" predicts, from low to
+    high.
+
+    After fit there are scikit-learn's attributes: loss_, best_loss_, loss_curve_, validation_scores_ and
+    best_validation_score_ (of a monitor that is better where it is lower, its negative), t_, coefs_,
+    intercepts_, n_iter_, n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_. Beside
+    them: `result_`, as `nf.fit` returns it; `members_`, the networks of an ensemble as estimators; of an
+    ensemble, coefs_ and intercepts_ are arrays [P, I, O] and [P, O] of each layer, and losses and scores
+    means over its members.
+
+    Ctrl-C ends a fit after the epoch under way, with a warning. What cannot be trained is a ValueError, and a
+    device that is not there or has too little memory a RuntimeError.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = REGRESSOR_CONSTRAINTS

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+OF_STEPS = {"monitor": None, "dropout": 0, "schedule": "constant", "callbacks": None, "max_time": None}
+"""Parameters for a training in steps, and at what they ask for nothing."""
+
 
 def check_combinations(
     parameters: Mapping[str, Any], *, steps: bool, held_out: bool, incremental: bool, members: int | None
@@ -16,8 +19,12 @@ def check_combinations(
     refused = {"early_stopping=True": early, "calibrate": parameters.get("calibrate"), "monitor": monitor}
     if incremental and any(refused.values()):
         raise ValueError(f"partial_fit does not support {next(name for name, on in refused.items() if on)}")
-    if monitor and not steps:
-        raise ValueError("monitor selects among epochs, and solver='lbfgs' has none: use 'adam' or 'sgd'")
+    idle = [name for name, usual in OF_STEPS.items() if parameters[name] != usual]
+    if idle and not steps:
+        raise ValueError(
+            f"{' and '.join(idle)} would change nothing, for solver='lbfgs' has no steps and no epochs: use 'adam' or "
+            "'sgd'"
+        )
     if monitor and not (held_out or early):
         raise ValueError(
             f"monitor={monitor!r} is measured on rows held out: set early_stopping=True, or give X_val and y_val"

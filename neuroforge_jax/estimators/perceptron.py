@@ -283,7 +283,7 @@ class Perceptron(BaseEstimator, metaclass=ABCMeta):
                 rate=float(self.learning_rate_init),
                 policy=self.learning_rate if self.solver == "sgd" else "constant",
                 power=self.power_t,
-                factor=gradient_factor(loss, outputs) if self.solver == "sgd" else 1.0,
+                factor=job.config.learning_rate / float(self.learning_rate_init),
                 selection=selection,
                 seconds=self.max_time,
                 interrupted=interrupted,

@@ -86,7 +86,7 @@ def test_a_monitor_needs_rows_that_are_held_out():
         classifier("roc-auc").fit(X, LABELS)
     with pytest.raises(ValueError, match="partial_fit does not support monitor"):
         classifier("roc-auc").partial_fit(X, LABELS, classes=["a", "b"])
-    with pytest.raises(ValueError, match="solver='lbfgs' has none"):
+    with pytest.raises(ValueError, match="monitor would change nothing, for solver='lbfgs'"):
         best_of(classifier("roc-auc", solver="lbfgs"))
 
 

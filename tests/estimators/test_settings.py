@@ -108,3 +108,9 @@ def test_the_engines_console_can_look_on(capfd):
     shown = "".join(capfd.readouterr())
     assert "4-8-1" in shown
     assert "time to train" in shown
+
+
+def test_what_a_search_has_no_use_for_is_told():
+    for given in ({"dropout": 0.1}, {"schedule": "cosine"}, {"callbacks": [nf.Callback()]}, {"max_time": 1}):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} would change nothing, for solver='lbfgs'"):
+            regressor(solver="lbfgs", **given).fit(X, Y)
