@@ -22,8 +22,8 @@ def check_combinations(
     idle = [name for name, usual in OF_STEPS.items() if parameters[name] != usual]
     if idle and not steps:
         raise ValueError(
-            f"{' and '.join(idle)} would change nothing, for solver='lbfgs' has no steps and no epochs: use 'adam' or "
-            "'sgd'"
+            f"{' and '.join(idle)} would change nothing, for solver='lbfgs' has no steps and no epochs: use "
+            "solver='adam' or 'sgd'"
         )
     if monitor and not (held_out or early):
         raise ValueError(

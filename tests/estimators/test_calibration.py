@@ -111,3 +111,17 @@ def test_an_ensemble_is_calibrated_as_a_whole():
 def test_single_passes_have_no_rows_for_it():
     with pytest.raises(ValueError, match="partial_fit does not support calibrate"):
         overfitted().partial_fit(X, NOISY, classes=[0, 1])
+
+
+@pytest.mark.parametrize("labels", [NOISY, THREE])
+def test_what_others_read_of_it_is_calibrated_too(tmp_path, labels):
+    model = overfitted(max_iter=20).fit(X, labels)
+    result, rows = model.result_, X.astype(np.float32)
+    np.testing.assert_allclose(
+        nf.predict_proba(result.model, result.params, rows), model.predict_proba(X), atol=1e-5
+    )
+    model.save(tmp_path)
+    again = nf.MLPClassifier.load(tmp_path)
+    assert again.temperature_ == model.temperature_
+    np.testing.assert_allclose(again.predict_proba(X), model.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(again.coefs_[1], model.coefs_[1], rtol=1e-6)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax.population import build_population, member
 from tests.conftest import make_blobs
 
 
@@ -35,3 +36,17 @@ def test_samples_count_by_their_weights(small_config, blobs, monkeypatch):
     assert weighted.samples == len(test)
     assert weighted.numbers == pytest.approx(repeated.numbers, rel=1e-5)
     assert weighted.loss != pytest.approx(nf.evaluate(model, state.params, test).loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("monitor", ["loss", "roc-auc"])
+def test_networks_that_are_evaluated_at_once_are_evaluated_as_each_alone(small_config, blobs, monitor):
+    config = replace(small_config, monitor=monitor, validation_fraction=0.2)
+    job = build_population(config, blobs, seeds=[1, 2, 3])
+    params, alone = job.start().params, job.evaluator(blobs.test)
+    each = job.evaluator_of_members(blobs.test)(params)
+    assert len(each) == 3
+    for index, evaluation in enumerate(each):
+        wanted = alone(member(params, index))
+        assert evaluation.samples == wanted.samples == len(blobs.test)
+        assert set(evaluation.numbers) == {"loss", "accuracy", monitor}
+        assert evaluation.numbers == pytest.approx(wanted.numbers, rel=1e-5)
