@@ -73,6 +73,7 @@ def test_what_an_ensemble_has_not_is_no_attribute(three):
     assert alone.members_ == [alone]
 
 
+@pytest.mark.sklearn
 def test_numbers_are_averaged_in_their_own_units():
     counts = rng.poisson(np.exp(X[:, :2] / 2))
     model = regressor(loss="poisson", n_ensemble=2).fit(X, counts)
@@ -99,6 +100,7 @@ def test_each_member_keeps_its_own_best_epoch_and_training_ends_with_the_last():
     assert model.validation_scores_[0] == pytest.approx(np.mean(firsts))
 
 
+@pytest.mark.sklearn
 def test_without_rows_held_out_each_stops_by_its_own_loss_and_all_train_on_until_then():
     model = regressor(n_ensemble=3, max_iter=400, tol=1e-2, n_iter_no_change=2).fit(X, Y)
     lengths = [len(member.loss_curve_) for member in model.members_]

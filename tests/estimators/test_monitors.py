@@ -54,6 +54,7 @@ def test_more_classes_and_labels_and_numbers_have_metrics_of_their_own():
     assert regressor.best_validation_score_ == pytest.approx(error, rel=1e-5)
 
 
+@pytest.mark.sklearn
 def test_the_loss_of_rows_held_out_is_shown_as_that_of_the_training_is():
     regressor = nf.MLPRegressor(hidden_layer_sizes=(8,), random_state=0, max_iter=4, monitor="loss", alpha=0)
     best_of(regressor, Y)

@@ -56,6 +56,7 @@ def test_a_schedule_counts_the_rows_that_are_trained_on():
     assert doubled.total == 6 * 2
 
 
+@pytest.mark.sklearn
 @pytest.mark.parametrize("optimizer", ["lion", "muon", "adamw"])
 def test_an_optimizer_is_taken_in_the_place_of_the_solver(optimizer):
     usual = regressor().fit(X, Y)
@@ -65,12 +66,14 @@ def test_an_optimizer_is_taken_in_the_place_of_the_solver(optimizer):
     assert other.loss_curve_[-1] < other.loss_curve_[0]
 
 
+@pytest.mark.sklearn
 def test_dropout_is_of_the_training_alone():
     model = regressor(dropout=0.5, max_iter=1).fit(X, Y)
     np.testing.assert_array_equal(model.predict(X), model.predict(X))
     assert model.loss_curve_ != regressor(max_iter=1).fit(X, Y).loss_curve_
 
 
+@pytest.mark.sklearn
 @pytest.mark.parametrize("normalization", ["layer", "rms"])
 def test_a_normalization_makes_a_network_blind_to_the_scale_of_its_layers(normalization):
     model = regressor(normalization=normalization, max_iter=1).fit(X, Y)
