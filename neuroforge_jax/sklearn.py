@@ -16,7 +16,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from neuroforge_jax.callbacks.base import Callback
@@ -25,6 +25,7 @@ from neuroforge_jax.data.types import Split
 from neuroforge_jax.estimators.calibration import fit_temperature, hold_out
 from neuroforge_jax.estimators.classes import Classes
 from neuroforge_jax.estimators.exchange import hand_over, take_over
+from neuroforge_jax.estimators.fitted import is_an_ensemble
 from neuroforge_jax.estimators.inputs import read_rows_and_targets
 from neuroforge_jax.estimators.network import Network
 from neuroforge_jax.estimators.parameters import (
@@ -32,7 +33,7 @@ from neuroforge_jax.estimators.parameters import (
     REGRESSION_LOSSES,
     REGRESSOR_CONSTRAINTS,
 )
-from neuroforge_jax.estimators.perceptron import Perceptron, is_an_ensemble, trains_in_steps
+from neuroforge_jax.estimators.perceptron import Perceptron, trains_in_steps
 from neuroforge_jax.estimators.rows import Part, balance
 from neuroforge_jax.model.model import FittedModel
 
@@ -177,10 +178,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if not hasattr(self, "_classes"):
             self._validate_params()
         if _check_partial_fit_first_call(self, classes):
-            self._classes = (
-                Classes.of(y) if np.ndim(y) == 2 and np.shape(y)[1] > 1 else Classes(self.classes_)
-            )
-            self._is_new = True
+            several = type_of_target(y).startswith("multilabel")
+            self._classes = Classes.of(y) if several else Classes(self.classes_)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> np.ndarray:

@@ -119,4 +119,4 @@ def _tell_left_out(schema: Schema) -> None:
     left = [f"{column.name!r} ({column.said})" for column in schema.columns if column.role == "left out"]
     if left:
         shown = ", ".join(left[:6]) + (f" and {len(left) - 6} more" if len(left) > 6 else "")
-        warnings.warn(f"columns that are left out, as schema_ says: {shown}", UserWarning, stacklevel=7)
+        warnings.warn(f"columns that are left out, as schema_ says: {shown}", UserWarning, stacklevel=8)

@@ -1,10 +1,12 @@
 """Rows of an estimator as a dataset: arrays as they are, without any scaling of their own unless asked for."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
 from scipy.special import xlogy
+from sklearn.model_selection import train_test_split
 
 from neuroforge_jax.data.preprocess import Fitted, Preprocessor
 from neuroforge_jax.data.schema import Schema
@@ -15,6 +17,60 @@ Rows = Float32[np.ndarray, "N I"]
 
 Part = tuple[Rows, Targets, np.ndarray | None]
 """Rows, targets and how much each row counts, None where all count alike."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a fit was given. weights: f64 [N], how much each row counts. by_class: f64 [N], how much more in the
+    training, for its class. None where all count alike.
+    """
+
+    rows: Rows
+    targets: Targets
+    weights: np.ndarray | None
+    by_class: np.ndarray | None
+
+    @property
+    def part(self) -> Part:
+        """All of it to train on."""
+        if self.by_class is None or self.weights is None:
+            return self.rows, self.targets, self.weights if self.by_class is None else self.by_class
+        return self.rows, self.targets, self.by_class * self.weights
+
+    def hold_out(
+        self, share: float, random: np.random.RandomState, strata: np.ndarray | None
+    ) -> tuple[Part, Split]:
+        """The rows to train on, and a share of them to select by. strata: what is to be as frequent in both."""
+        indices = np.arange(len(self.rows))
+        stay, held = train_test_split(indices, random_state=random, test_size=share, stratify=strata)
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        rows, targets, counts = self.part
+        own = None if self.weights is None else self.weights[held].astype(np.float32)
+        kept = rows[stay], targets[stay], None if counts is None else counts[stay]
+        return kept, Split(rows[held], targets[held], own)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The rows of a training and how it takes them. size: rows of a step. weight: what they count together. full:
+    whether a step has all rows.
+    """
+
+    train: Split
+    size: int
+    weight: float
+    full: bool
+
+
+def make_batches(part: Part, size: int, *, all_at_once: bool) -> Batches:
+    """Rows to train on in steps of so many, or all at once: equal ones are merged then."""
+    if size < len(part[0]) and not all_at_once:
+        return Batches(make_split(*part), size, float(size), full=False)
+    rows, targets, counts = merge_rows(*part)
+    return Batches(make_split(rows, targets, counts), len(rows), float(counts.sum()), full=True)
 
 
 def make_split(rows: Rows, targets: Targets, weights: np.ndarray | None) -> Split:
