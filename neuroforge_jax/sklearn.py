@@ -184,11 +184,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each row [N], or of several labels 0 and 1 [N, O]."""
-        return self._classes.decode(self._pool(self._outputs(X)))
+        outputs = self._pool(self._outputs(X))
+        return self._classes.decode(outputs)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class [N, C] in the order of `classes_`, or of each label."""
-        return self._classes.probabilities(self._logits(X)).astype(self._dtype, copy=False)
+        logits = self._logits(X)
+        return self._classes.probabilities(logits).astype(self._dtype, copy=False)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """The logarithms of `predict_proba`."""
