@@ -17,7 +17,7 @@ pytestmark = [
 
 FEW = {"max_iter": 20, "learning_rate_init": 0.05, "random_state": 0}
 ADAM = {"max_iter": 100}
-SGD = {"solver": "sgd", "learning_rate": "adaptive", "nesterovs_momentum": False, "learning_rate_init": 0.005}
+SGD = {"solver": "sgd", "learning_rate": "adaptive", "nesterovs_momentum": False, "learning_rate_init": 0.002}
 LBFGS = {"solver": "lbfgs", "max_iter": 20, "random_state": 0}
 ADDED = {"dropout": 0.1, "normalization": "layer", "scale": True, "hidden_layer_sizes": (16, 8), **FEW}
 ENSEMBLE = {"n_ensemble": 2, "activation": "tanh", **FEW}
