@@ -1,7 +1,8 @@
 """What both learn: data sets, the parameters of a fit that are no defaults, and what is to be reached.
 
 Inputs are float64 on both sides, as scikit-learn's own scalers and encoders give them, and its networks compute in
-it: numbers standardised, categories one-hot. Two tasks are in float32, in which its networks are faster. max_iter is bounded where scikit-learn's networks take long, so that the whole suite lasts some minutes.
+it: numbers standardised, categories one-hot. Two tasks are in float32, in which its networks are faster. max_iter is
+bounded where scikit-learn's networks take long, so that the whole suite lasts some minutes.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from neuroforge_jax.data.datasets import load_dataset
 
 @dataclass(frozen=True)
 class Rows:
-    """x f64 or f32 [N, I], y i [N] of classes or f64 [N] of numbers, to fit to; x_test [T, I], y_test [T] to score on."""
+    """x [N, I], y [N] of classes or numbers, to fit to; x_test [T, I], y_test [T] to score on."""
 
     x: np.ndarray
     y: np.ndarray
