@@ -56,7 +56,7 @@ AGAINST_ROWS_HELD_OUT = {
     "check_sample_weight_equivalence": "is not equivalent to fitting with removed or repeated data points",
     "check_sample_weight_equivalence_on_dense_data": "is not equivalent to fitting with removed or repeated data",
     "check_sample_weight_equivalence_on_sparse_data": "is not equivalent to fitting with removed or repeated data",
-    "check_class_weight_classifiers": "",
+    "check_class_weight_classifiers": None,
 }
 """What early stopping contradicts, in scikit-learn's networks too, and what is said then. Single passes cannot hold
 rows out; of a row that is there twice one may be held out; and rows held out are scored as they are, whatever their

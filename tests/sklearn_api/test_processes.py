@@ -1,0 +1,74 @@
+"""Estimators that fit at the same time, in threads and in processes: they end, and each is what it is alone."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+
+import neuroforge_jax as nf
+from neuroforge_jax.system.cpu import usable_cores
+
+pytestmark = [
+    pytest.mark.sklearn,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+SECONDS = 120
+X, y = load_iris(return_X_y=True)
+SETTINGS = {"hidden_layer_sizes": 8, "max_iter": 30, "learning_rate_init": 0.02, "batch_size": 50}
+MODELS = [
+    nf.MLPClassifier(random_state=0, **SETTINGS),
+    nf.MLPClassifier(random_state=1, early_stopping=True, **SETTINGS),
+    nf.MLPRegressor(random_state=2, **SETTINGS),
+    nf.MLPClassifier(random_state=3, **SETTINGS),
+]
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted by /proc")
+
+
+def fit_and_predict(model):
+    return clone(model).fit(X, y).predict(X)
+
+
+def count_threads_of_xla(model):
+    """After a fit: XLA's threads of this process, by the names that it gives them."""
+    fit_and_predict(model)
+    names = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    return os.getpid(), Counter(name for name in names if name.startswith("tf_XLA"))
+
+
+def in_parallel(backend, function):
+    """Of each model by two workers. Raises TimeoutError where they do not end."""
+    with joblib.parallel_config(backend, n_jobs=2):
+        return joblib.Parallel(timeout=SECONDS)(joblib.delayed(function)(model) for model in MODELS)
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_fits_at_the_same_time_end_and_are_what_each_is_alone(backend):
+    for found, model in zip(in_parallel(backend, fit_and_predict), MODELS, strict=True):
+        # Another number of threads, and in these tests another effort of the compiler, rounds otherwise.
+        np.testing.assert_allclose(found, fit_and_predict(model), atol=1e-4)
+
+
+@on_linux
+def test_processes_share_the_cores():
+    """Each has as many threads that compute as joblib grants it, which is its part of the cores."""
+    granted = max(1, usable_cores() // 2)
+    counted = in_parallel("loky", count_threads_of_xla)
+    assert os.getpid() not in {process for process, _ in counted}
+    for _, threads in counted:
+        assert 1 <= threads["tf_XLAEigen"] <= granted
+        assert 1 <= threads["tf_XLAExecute"] <= granted
+
+
+@on_linux
+def test_threads_share_the_threads_of_one_process():
+    before = count_threads_of_xla(MODELS[0])[1]
+    in_parallel("threading", fit_and_predict)
+    assert count_threads_of_xla(MODELS[0])[1] == before
+    assert before["tf_XLAEigen"] <= usable_cores()
