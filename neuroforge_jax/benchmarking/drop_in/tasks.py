@@ -1,7 +1,7 @@
 """What both learn: data sets, the parameters of a fit that are no defaults, and what is to be reached.
 
 Inputs are float64 on both sides, as scikit-learn's own scalers and encoders give them, and its networks compute in
-it: numbers standardised, categories one-hot. Two tasks are in float32, in which its networks are faster. max_iter is
+it: numbers standardised, categories one-hot. Two tasks are in float32, where they are faster. max_iter is
 bounded where scikit-learn's networks take long, so that the whole suite lasts some minutes.
 """
 
