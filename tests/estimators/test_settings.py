@@ -59,8 +59,8 @@ def test_a_schedule_counts_the_rows_that_are_trained_on():
 @pytest.mark.sklearn
 @pytest.mark.parametrize("optimizer", ["lion", "muon", "adamw"])
 def test_an_optimizer_is_taken_in_the_place_of_the_solver(optimizer):
-    usual = regressor().fit(X, Y)
-    other = regressor(optimizer=optimizer, solver="lbfgs").fit(X, Y)
+    usual = regressor(alpha=1).fit(X, Y)
+    other = regressor(alpha=1, optimizer=optimizer, solver="lbfgs").fit(X, Y)
     assert len(other.loss_curve_) == 6
     assert not np.allclose(other.coefs_[0], usual.coefs_[0])
     assert other.loss_curve_[-1] < other.loss_curve_[0]
