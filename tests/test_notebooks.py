@@ -12,6 +12,14 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
+TIERS = {"sklearn": pytest.mark.docs}
+"""Of notebooks that are not slow."""
+
+each_notebook_in_its_tier = pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=TIERS.get(path.stem, pytest.mark.slow)) for path in NOTEBOOKS],
+)
+
 
 def check_ladder(printed):
     """A compiled step is faster than its operations one by one, and uses its memory again."""
@@ -43,11 +51,27 @@ def check_table(printed):
     assert re.findall(r"^the same (?:kinds|rows): (\w+)$", printed, re.M) == ["True", "True"]
 
 
-CHECKS = {"ladder": check_ladder, "precision": check_precision, "table": check_table}
+def check_sklearn(printed):
+    """A network is the same saved and on the other side; a temperature mends the sureness of an ensemble."""
+    assert re.findall(r"^the same .+: (\w+)$", printed, re.M) == ["True", "True"]
+    differences = re.findall(r"differ by at most (\S+)$", printed, re.M)
+    assert len(differences) == 2
+    assert max(map(float, differences)) < 1e-5
+    before, after = map(float, re.search(r"^log loss ([\d.]+), calibrated ([\d.]+)$", printed, re.M).groups())
+    assert after < before
+    together, alone = map(float, re.search(r"^accuracy ([\d.]+), .+ alone ([\d.]+)$", printed, re.M).groups())
+    assert together > alone
 
 
-@pytest.mark.slow
-@each_notebook
+CHECKS = {
+    "ladder": check_ladder,
+    "precision": check_precision,
+    "sklearn": check_sklearn,
+    "table": check_table,
+}
+
+
+@each_notebook_in_its_tier
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv(
