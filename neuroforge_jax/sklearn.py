@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Split
-from neuroforge_jax.estimators.calibration import fit_temperature, hold_out
+from neuroforge_jax.estimators.calibration import SHARE, fit_temperature, hold_out
 from neuroforge_jax.estimators.classes import Classes
 from neuroforge_jax.estimators.exchange import hand_over, take_over
 from neuroforge_jax.estimators.fitted import is_an_ensemble
@@ -201,6 +201,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """What the probabilities are made of: logits [N, C] before the softmax, of two classes [N] of the second,
         of labels [N, O].
         """
+        check_is_fitted(self)
         outputs = self._logits(X).astype(self._dtype, copy=False)
         return outputs[:, 0] if self._classes.kind == "binary" else outputs
 
@@ -227,7 +228,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         self.__dict__.pop("temperature_", None)
         if self.calibrate is None or len(self.classes_) < 2:
             return part, None
-        return (part, held_out) if held_out else hold_out(part, random, self._strata(part[1]))
+        return (part, held_out) if held_out else hold_out(part, random, self._strata(part[1], SHARE))
 
     def _calibrate(self, judges: Split | None) -> None:
         if judges is None:
@@ -280,12 +281,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return balance(labels, weights)
         return compute_sample_weight(self.class_weight, labels)
 
-    def _strata(self, targets: Targets) -> np.ndarray | None:
+    def _strata(self, targets: Targets, share: float) -> np.ndarray | None:
         if self._classes.several:
             return None
         if targets.ndim == 2:
             return targets.astype(bool)
-        return targets if np.bincount(targets).min() > 1 else None
+        held = int(np.ceil(share * len(targets)))
+        has_place = len(self.classes_) <= min(held, len(targets) - held)
+        return targets if has_place and np.bincount(targets).min() > 1 else None
 
     def _score_outputs(
         self, model: FittedModel, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
