@@ -173,8 +173,12 @@ class EnsembleRule(Rule):
             self._keep(said, trainer)
         self.see(trainer.losses, scores)
         if self.members[0].changes_rate:
-            rates = np.array([rule.engine_rate for rule in self.members])
-            trainer.state = with_rate(trainer.state, rates)
+            trainer.state = with_rate(trainer.state, self.engine_rate)
+
+    @property
+    def engine_rate(self) -> np.ndarray:
+        """The learning rate of each member's next epoch [P], as this engine has it."""
+        return np.array([rule.engine_rate for rule in self.members])
 
     def _keep(self, said: Sequence[Evaluation], trainer: Trainer) -> None:
         assert self.selection is not None

@@ -201,6 +201,16 @@ class Perceptron(FittedEstimator):
         self.n_layers_, self.n_outputs_ = layers, outputs
         self.out_activation_ = self._activation_of_outputs()
 
+    def _check_network(self, widths: tuple[int, ...]) -> None:
+        """Raises ValueError where the network whose training goes on is of other layers than are asked for."""
+        there = (*(matrix.shape[-2] for matrix in self.coefs_), self.coefs_[-1].shape[-1])
+        kinds = self._network.spec.mlp.normalization, self.normalization
+        if there != widths or kinds[0] != kinds[1]:
+            raise ValueError(
+                f"the training of a network of layers {there} with normalization={kinds[0]!r} goes on, and "
+                f"{widths} with {kinds[1]!r} is asked for: its layers stay; fit anew for others"
+            )
+
     def _split(
         self, given: Given, validation: tuple[Any, Any] | None, random: np.random.RandomState
     ) -> tuple[Part, Split | None]:
@@ -251,12 +261,13 @@ class Perceptron(FittedEstimator):
                 selection=selection,
                 seconds=self.max_time,
                 interrupted=interrupted,
+                continues=incremental and self._state is not None,
             )
             rule = make_rules(self._curve, make_rule, self.n_ensemble, tells=bool(self.verbose))
             epochs = 1 if incremental else self.max_iter
             outcome = train(
                 job,
-                lambda: self._start(job, first, incremental=incremental),
+                lambda: self._start(job, first, rule, incremental=incremental),
                 rule,
                 epochs=epochs,
                 first_epoch=self._passes if incremental else 0,
@@ -275,15 +286,17 @@ class Perceptron(FittedEstimator):
                 stacklevel=4,
             )
 
-    def _start(self, job: Job, first: Params, *, incremental: bool) -> TrainState:
-        """The state that the training begins with: of a pass more, the one after the last."""
-        if not incremental or self._state is None:
-            return job.start(first)
-        device = job.device
-        return replace(
-            jax.device_put(self._state, device), params=jax.device_put(first, device),
-            hyper=jax.device_put(hyper_of_members(job), device),
-        )  # fmt: skip
+    def _start(self, job: Job, first: Params, rule: Rule, *, incremental: bool) -> TrainState:
+        """The state that the training begins with: of a pass more, the one after the last, with the optimizer's
+        state for as long as it is of the same optimizer.
+        """
+        begun = job.start(first)
+        last = self._state
+        if not incremental or last is None or jax.tree.structure(last) != jax.tree.structure(begun):
+            return begun
+        hyper = replace(hyper_of_members(job), learning_rate=last.hyper.learning_rate)
+        placed = jax.device_put(replace(last, params=begun.params, hyper=hyper), job.device)
+        return with_rate(placed, rule.engine_rate)
 
     def _keep(self, outcome: Outcome, rule: Rule, dtype: np.dtype) -> None:
         """What the training came to, as attributes."""

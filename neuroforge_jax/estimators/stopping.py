@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from neuroforge_jax.callbacks.base import Callback
@@ -31,7 +32,7 @@ class Curve:
     """What an estimator has seen of its training, over all calls that went on with it.
 
     losses, scores: of each epoch, means over the members of an ensemble. stale: epochs since the last progress.
-    rows: seen, t. members: of an ensemble, what each has seen.
+    rows: seen, t. decay: the learning rate over the first one. members: of an ensemble, what each has seen.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Curve:
     best_score: float = -math.inf
     stale: int = 0
     rows: int = 0
+    decay: float = 1.0
     members: list["Curve"] = field(default_factory=list)
 
 
@@ -67,6 +69,11 @@ class Rule(Callback):
 
     def see(self, loss: Any) -> None:
         """Take note of an epoch. loss: this engine's mean of it; of an ensemble f64 [P]."""
+        raise NotImplementedError
+
+    @property
+    def engine_rate(self) -> ArrayLike:
+        """The learning rate of the next epoch, as this engine has it; of an ensemble [P]."""
         raise NotImplementedError
 
     def is_over(self) -> bool:
@@ -104,11 +111,12 @@ class StoppingRule(Rule):
         tells: bool = False,
         seconds: float | None = None,
         interrupted: Callable[[], bool] = lambda: False,
+        continues: bool = False,
     ) -> None:
         self.curve, self.selection = curve, selection
         self.epochs = 0
         self.best = BestEpoch()
-        self.rate = rate
+        self.rate = rate * curve.decay if continues else rate
         self.over = False
         self.interrupted = interrupted
         self._tol, self._patience, self._rows = tol, patience, rows
@@ -150,6 +158,7 @@ class StoppingRule(Rule):
             self.rate = self._first_rate / (curve.rows + 1) ** self._power
         if curve.stale > self._patience:
             self._end()
+        curve.decay = self.rate / self._first_rate
 
     def show_loss(self, loss: float) -> float:
         """As scikit-learn has it."""
@@ -220,7 +229,31 @@ class StoppingRule(Rule):
 
 
 def with_rate(state: TrainState, rate: ArrayLike) -> TrainState:
-    """The state that goes on with another learning rate; of an ensemble with one [P] for each member."""
+    """The state that goes on with another learning rate; of an ensemble with one [P] for each member.
+
+    The velocity stays, as scikit-learn's does: optax's momentum is the sum before it is multiplied by the rate.
+    """
     device = next(iter(state.step.devices()))
     placed = jax.device_put(np.asarray(rate, np.float32), device)
-    return replace(state, hyper=replace(state.hyper, learning_rate=placed))
+    return replace(
+        state,
+        opt_state=_scale_momentum(state.opt_state, state.hyper.learning_rate / placed),
+        hyper=replace(state.hyper, learning_rate=placed),
+    )
+
+
+@jax.jit
+def _scale_momentum(opt_state: Any, factor: jax.Array) -> Any:
+    def scale(node: Any) -> Any:
+        if not _is_momentum(node):
+            return node
+        sums = jax.tree.map(
+            lambda leaf: leaf * factor.reshape(*factor.shape, *(1,) * (leaf.ndim - factor.ndim)), node.trace
+        )
+        return node._replace(trace=sums)
+
+    return jax.tree.map(scale, opt_state, is_leaf=_is_momentum)
+
+
+def _is_momentum(node: Any) -> bool:
+    return isinstance(node, optax.TraceState)

@@ -69,3 +69,14 @@ def test_an_inversely_scaled_rate_falls_with_the_rows_that_were_seen():
     assert rule.rate == pytest.approx(0.1 / 11**0.5)
     rule.see(0.5)
     assert rule.rate == pytest.approx(0.1 / 21**0.5)
+
+
+@pytest.mark.parametrize("policy", ["adaptive", "invscaling"])
+def test_a_pass_more_goes_on_with_the_rate_of_the_last_and_a_fit_begins_anew(policy):
+    curve = Curve()
+    first = make_rule(curve, policy=policy)
+    see(first, [1.0] * 5)
+
+    assert first.rate < 0.05
+    assert make_rule(curve, policy=policy, continues=True).rate == pytest.approx(first.rate)
+    assert make_rule(curve, policy=policy).rate == 0.1

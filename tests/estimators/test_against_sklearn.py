@@ -1,0 +1,92 @@
+"""The same numbers as scikit-learn's networks, where both take the rows in the same order."""
+
+import numpy as np
+import pytest
+from sklearn import neural_network
+from sklearn.exceptions import NotFittedError
+
+import neuroforge_jax as nf
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+rng = np.random.default_rng(5)
+X = rng.normal(size=(60, 5))
+Y = 2 * X[:, 0] + X[:, 1]
+TEN = np.arange(60) % 10
+SGD = {
+    "hidden_layer_sizes": (8,), "solver": "sgd", "batch_size": 20, "shuffle": False, "max_iter": 12,
+    "learning_rate_init": 0.03, "tol": 0.3, "n_iter_no_change": 1, "random_state": 3,
+}  # fmt: skip
+
+
+@pytest.fixture
+def make_both():
+    """A regressor of theirs, and ours of the same parameters."""
+    return lambda **given: [kind.MLPRegressor(**SGD | given) for kind in (neural_network, nf)]
+
+
+@pytest.mark.parametrize("policy", ["invscaling", "adaptive"])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_momentum_keeps_its_velocity_when_the_rate_changes(make_both, policy, nesterov):
+    theirs, ours = (
+        each.fit(X, Y).loss_curve_ for each in make_both(learning_rate=policy, nesterovs_momentum=nesterov)
+    )
+
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["constant", "invscaling", "adaptive"])
+def test_the_rate_of_single_passes_falls_as_that_of_a_fit(make_both, policy):
+    theirs, ours = make_both(learning_rate=policy)
+    for _ in range(8):
+        theirs.partial_fit(X, Y)
+        ours.partial_fit(X, Y)
+
+    assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-4)
+
+
+def test_the_members_of_an_ensemble_go_on_each_with_its_rate(make_both):
+    theirs, ours = make_both(learning_rate="adaptive")
+    ours.set_params(n_ensemble=2)
+    for _ in range(8):
+        theirs.partial_fit(X, Y)
+        ours.partial_fit(X, Y)
+
+    assert ours.members_[0].loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"solver": "adam"}, {"momentum": 0}, {"alpha": 0}, {"schedule": "cosine"}]
+)
+def test_a_pass_with_another_optimizer_begins_its_state_anew(make_both, changed):
+    ours = make_both()[1].partial_fit(X, Y)
+
+    ours.set_params(**changed).partial_fit(X, Y)
+
+    assert ours.loss_curve_[1] < ours.loss_curve_[0]
+
+
+@pytest.mark.parametrize("changed", [{"hidden_layer_sizes": (9,)}, {"normalization": "layer"}])
+def test_a_network_that_goes_on_cannot_become_another(make_both, changed):
+    ours = make_both()[1].partial_fit(X, Y)
+
+    with pytest.raises(ValueError, match=r"layers \(5, 8, 1\) with normalization='none' goes on"):
+        ours.set_params(**changed).partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("held", [{"early_stopping": True}, {"calibrate": "temperature"}])
+def test_fewer_rows_than_classes_can_be_held_out(held):
+    model = nf.MLPClassifier(hidden_layer_sizes=(8,), max_iter=2, **held).fit(X, TEN)
+
+    assert model.predict_proba(X).shape == (60, 10)
+
+
+@pytest.mark.parametrize("asked", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
+def test_a_classifier_that_is_not_fitted_says_so(asked):
+    model = nf.MLPClassifier()
+    with pytest.raises(NotFittedError):
+        getattr(model, asked)(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.partial_fit(X * np.nan, TEN, classes=np.arange(10))
+    with pytest.raises(NotFittedError):
+        getattr(model, asked)(X)
