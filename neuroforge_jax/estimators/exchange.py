@@ -61,7 +61,6 @@ def take_over(kind: type, fitted: Any) -> Any:
     )
     estimator._set_network(network, estimator._dtype)
     estimator.coefs_, estimator.intercepts_ = matrices, vectors
-    estimator._weights_of_network = (*matrices, *vectors)
     return estimator
 
 

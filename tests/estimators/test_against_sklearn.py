@@ -90,3 +90,31 @@ def test_a_classifier_that_is_not_fitted_says_so(asked):
         model.partial_fit(X * np.nan, TEN, classes=np.arange(10))
     with pytest.raises(NotFittedError):
         getattr(model, asked)(X)
+
+
+def test_weights_that_are_changed_in_place_are_those_that_predict(make_both):
+    ours = make_both()[1].fit(X, Y)
+
+    ours.coefs_[-1][...] = 0
+    ours.intercepts_[-1][...] = 7
+
+    assert (ours.predict(X) == 7).all()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 100])
+def test_alpha_is_divided_by_what_the_rows_of_a_step_count(make_both, scale):
+    theirs, ours = (
+        each.set_params(alpha=0.5, max_iter=3).fit(X, Y, np.full(60, scale)).loss_curve_
+        for each in make_both()
+    )
+
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_lbfgs_shows_half_the_poisson_deviance(make_both):
+    counts = rng.poisson(np.exp(X[:, 0] / 2))
+    given = {"solver": "lbfgs", "loss": "poisson", "max_iter": 3}
+    theirs, ours = (each.set_params(**given).fit(X, counts) for each in make_both())
+
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-4)
+    assert ours.t_ == theirs.t_ == 0
