@@ -321,7 +321,9 @@ class Perceptron(FittedEstimator):
         self._set_network(members.with_params(stack_members(params)), dtype)
         self._state = None
         self.n_iter_ = max(each.iterations for each in found)
-        self.loss_ = float(np.mean([each.loss for each in found]))
+        offset = least_poisson(job.dataset.train) if loss == "poisson" else 0.0
+        self.loss_ = float(np.mean([each.loss for each in found])) + offset
+        self.t_ = self._curve.rows
         self._run = describe_end(
             job.model,
             loss=self.loss_,
