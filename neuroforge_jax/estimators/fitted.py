@@ -5,6 +5,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
+import jax
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -41,19 +42,16 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
     def _set_network(self, network: Network, dtype: np.dtype) -> None:
         self._network = network
         self.coefs_, self.intercepts_ = from_params(network.spec.mlp, network.params, dtype)
-        self._weights_of_network = (*self.coefs_, *self.intercepts_)
 
     def _kept(self) -> Network:
-        """The network, with the weights that `coefs_` and `intercepts_` have now."""
-        given = (*self.coefs_, *self.intercepts_)
-        if all(now is then for now, then in zip(given, self._weights_of_network, strict=True)):
-            return self._network
+        """The network, with the weights that `coefs_` and `intercepts_` have now, replaced or changed in place."""
         own = to_params(self._network.spec.mlp, self.coefs_, self.intercepts_)
         params = {
             layer: {**leaves, "kernel": own[layer]["kernel"], "bias": own[layer]["bias"]}
             for layer, leaves in self._network.params.items()
         }
-        return self._network.with_params(params)
+        same = jax.tree.all(jax.tree.map(np.array_equal, params, self._network.params))
+        return self._network if same else self._network.with_params(params)
 
     def _with_answers(self) -> Network:
         """The network whose outputs any reader of a model understands, as it is saved."""
@@ -134,14 +132,11 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
         scikit-learn's cannot be: another activation, normalization, a frame's columns, an ensemble.
         """
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_network")
+
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "_network" in state:
             state["_network"] = self._kept()
-            del state["_weights_of_network"]
         return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "_network" in state:
-            self._weights_of_network = (*self.coefs_, *self.intercepts_)

@@ -40,7 +40,7 @@ from neuroforge_jax.estimators.rows import (
     make_batches,
     make_dataset,
 )
-from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule
+from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule, with_rate
 from neuroforge_jax.estimators.threads import follow_thread_limit
 from neuroforge_jax.estimators.training import Outcome, build_job, train
 from neuroforge_jax.estimators.weights import draw_weights, to_params
@@ -113,10 +113,13 @@ class Perceptron(FittedEstimator):
         if self.schema_ is not None:
             self.schema_, target = add_target(self.schema_, y, target)
             width = self.schema_.plan().width
-        draw = partial(draw_weights, random, (width, *sizes, outputs), self.activation)
+        widths = (width, *sizes, outputs)
+        draw = partial(draw_weights, random, widths, self.activation)
         drawn = [draw()] if fresh else []
         if fresh:
-            self._begin(len(sizes) + 2, outputs, dtype)
+            self._begin(len(widths), outputs, dtype)
+        else:
+            self._check_network(widths)
         part, held_out = self._split(given, validation, random)
         part, judges = self._hold_out_for_calibration(part, held_out, random)
         batches = make_batches(part, self._wanted_batch(len(part[0])), all_at_once=not self._trains_in_steps)
@@ -220,7 +223,8 @@ class Perceptron(FittedEstimator):
             return given.part, Split(as_float32(rows), targets)
         if not (self.early_stopping and self._trains_in_steps):
             return given.part, None
-        return given.hold_out(self.validation_fraction, random, self._strata(given.targets))
+        share = self.validation_fraction
+        return given.hold_out(share, random, self._strata(given.targets, share))
 
     def _wanted_batch(self, rows: int) -> int:
         """Rows of a step, of so many that there are."""
@@ -233,8 +237,8 @@ class Perceptron(FittedEstimator):
             )
         return min(int(self.batch_size), rows)
 
-    def _strata(self, targets: Targets) -> np.ndarray | None:
-        """What is to be as frequent among held-out rows as among the others."""
+    def _strata(self, targets: Targets, share: float) -> np.ndarray | None:
+        """What is to be as frequent among held-out rows as among the others. share: of the rows, held out."""
         return None
 
     def _train_in_steps(

@@ -68,7 +68,9 @@ class Batches:
 def make_batches(part: Part, size: int, *, all_at_once: bool) -> Batches:
     """Rows to train on in steps of so many, or all at once: equal ones are merged then."""
     if size < len(part[0]) and not all_at_once:
-        return Batches(make_split(*part), size, float(size), full=False)
+        counts = part[2]
+        weight = float(size) if counts is None else size * float(counts.mean())
+        return Batches(make_split(*part), size, weight, full=False)
     rows, targets, counts = merge_rows(*part)
     return Batches(make_split(rows, targets, counts), len(rows), float(counts.sum()), full=True)
 
