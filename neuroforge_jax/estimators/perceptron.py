@@ -294,12 +294,11 @@ class Perceptron(FittedEstimator):
         """The state that the training begins with: of a pass more, the one after the last, with the optimizer's
         state for as long as it is of the same optimizer.
         """
-        begun = job.start(first)
         last = self._state
-        if not incremental or last is None or jax.tree.structure(last) != jax.tree.structure(begun):
-            return begun
+        if not incremental or last is None or jax.tree.structure(last) != jax.tree.structure(job.state_like):
+            return job.start(first)
         hyper = replace(hyper_of_members(job), learning_rate=last.hyper.learning_rate)
-        placed = jax.device_put(replace(last, params=begun.params, hyper=hyper), job.device)
+        placed = jax.device_put(replace(last, params=first, hyper=hyper), job.device)
         return with_rate(placed, rule.engine_rate)
 
     def _keep(self, outcome: Outcome, rule: Rule, dtype: np.dtype) -> None:

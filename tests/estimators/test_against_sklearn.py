@@ -118,3 +118,8 @@ def test_lbfgs_shows_half_the_poisson_deviance(make_both):
 
     assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-4)
     assert ours.t_ == theirs.t_ == 0
+
+
+def test_rows_that_count_less_than_nothing_are_refused(make_both):
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        make_both()[1].fit(X, Y, np.where(X[:, 0] > 0, 1, -1))
