@@ -69,12 +69,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     "balanced". calibrate: "temperature" divides the outputs by one number, fitted on the rows held out, or
     else on a tenth held out for it, so that probabilities are what they say.
 
-    After fit there are scikit-learn's attributes: classes_, loss_, best_loss_, loss_curve_,
-    validation_scores_ and best_validation_score_ (of a monitor that is better where it is lower, its
-    negative), t_, coefs_, intercepts_, n_iter_, n_layers_, n_outputs_, n_features_in_, feature_names_in_,
-    out_activation_. Beside them: `result_`, as `nf.fit` returns it; `members_`, the networks of an ensemble
-    as estimators; `temperature_`, where it calibrates; of an ensemble, coefs_ and intercepts_ are arrays [P,
-    I, O] and [P, O] of each layer, and losses and scores means over its members.
+    After fit there are scikit-learn's attributes: `classes_`, `loss_`, `best_loss_`, `loss_curve_`,
+    `validation_scores_` and `best_validation_score_` (of a monitor that is better where it is lower, its
+    negative), `t_`, `coefs_`, `intercepts_`, `n_iter_`, `n_layers_`, `n_outputs_`, `n_features_in_`,
+    `feature_names_in_`, `out_activation_`. Beside them: `result_`, as `nf.fit` returns it; `members_`, the
+    networks of an ensemble as estimators; `temperature_`, where it calibrates; of an ensemble, `coefs_` and
+    `intercepts_` are arrays [P, I, O] and [P, O] of each layer, and losses and scores means over its members.
 
     Ctrl-C ends a fit after the epoch under way, with a warning. What cannot be trained is a ValueError, and a
     device that is not there or has too little memory a RuntimeError.
@@ -338,12 +338,12 @@ class MLPRegressor(RegressorMixin, Perceptron):
     weights and in its own order, and asked together. quantiles: that loss="quantile" predicts, from low to
     high.
 
-    After fit there are scikit-learn's attributes: loss_, best_loss_, loss_curve_, validation_scores_ and
-    best_validation_score_ (of a monitor that is better where it is lower, its negative), t_, coefs_,
-    intercepts_, n_iter_, n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_. Beside
-    them: `result_`, as `nf.fit` returns it; `members_`, the networks of an ensemble as estimators; of an
-    ensemble, coefs_ and intercepts_ are arrays [P, I, O] and [P, O] of each layer, and losses and scores
-    means over its members.
+    After fit there are scikit-learn's attributes: `loss_`, `best_loss_`, `loss_curve_`, `validation_scores_`
+    and `best_validation_score_` (of a monitor that is better where it is lower, its negative), `t_`,
+    `coefs_`, `intercepts_`, `n_iter_`, `n_layers_`, `n_outputs_`, `n_features_in_`, `feature_names_in_`,
+    `out_activation_`. Beside them: `result_`, as `nf.fit` returns it; `members_`, the networks of an ensemble
+    as estimators; of an ensemble, `coefs_` and `intercepts_` are arrays [P, I, O] and [P, O] of each layer,
+    and losses and scores means over its members.
 
     Ctrl-C ends a fit after the epoch under way, with a warning. What cannot be trained is a ValueError, and a
     device that is not there or has too little memory a RuntimeError.
