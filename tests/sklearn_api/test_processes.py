@@ -57,13 +57,13 @@ def test_fits_at_the_same_time_end_and_are_what_each_is_alone(backend):
 
 @on_linux
 def test_processes_share_the_cores():
-    """Each has as many threads that compute as joblib grants it, which is its part of the cores."""
+    """None has more threads of one kind (XLA compiles and computes in several) than its part of the cores."""
     granted = max(1, usable_cores() // 2)
     counted = in_parallel("loky", count_threads_of_xla)
     assert os.getpid() not in {process for process, _ in counted}
     for _, threads in counted:
-        assert 1 <= threads["tf_XLAEigen"] <= granted
-        assert 1 <= threads["tf_XLAExecute"] <= granted
+        assert threads["tf_XLAEigen"] >= 1
+        assert max(threads.values()) <= granted, threads
 
 
 @on_linux
