@@ -228,7 +228,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         self.__dict__.pop("temperature_", None)
         if self.calibrate is None or len(self.classes_) < 2:
             return part, None
-        return (part, held_out) if held_out else hold_out(part, random, self._strata(part[1], SHARE))
+        if held_out:
+            return part, held_out
+        rare = part[1].ndim == 2 and min((part[1] > 0).sum(), (part[1] == 0).sum()) < 2
+        return hold_out(part, random, None if rare else self._strata(part[1], SHARE))
 
     def _calibrate(self, judges: Split | None) -> None:
         if judges is None:
@@ -279,7 +282,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         labels = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
         if self.class_weight == "balanced":
             return balance(labels, weights)
-        return compute_sample_weight(self.class_weight, labels)
+        factors = compute_sample_weight(self.class_weight, labels)
+        if (factors < 0).any():
+            raise ValueError("class_weight holds weights below 0.")
+        return factors
 
     def _strata(self, targets: Targets, share: float) -> np.ndarray | None:
         if self._classes.several:

@@ -153,6 +153,8 @@ class Perceptron(FittedEstimator):
             raise ValueError("Negative values in data passed to `sample_weight`.")
         plain = rows.dtype == np.float32 and self.schema_ is None
         given = Given(as_float32(rows), targets, weights, self._class_weights(y, weights))
+        if (counts := given.part[2]) is not None and not counts.any():
+            raise ValueError("No row counts: sample_weight and class_weight are 0 for each.")
         return given, np.dtype(np.float32 if plain else np.float64)
 
     def _build_job(
@@ -220,6 +222,8 @@ class Perceptron(FittedEstimator):
         """The rows to train on, counted by their class too, and those to select by."""
         if validation is not None:
             rows, targets = self._read_targets(*validation, fresh=False, incremental=True)
+            if targets.shape[1:] != given.targets.shape[1:]:
+                raise ValueError(f"y_val has shape {targets.shape}, and y has {given.targets.shape}.")
             return given.part, Split(as_float32(rows), targets)
         if not (self.early_stopping and self._trains_in_steps):
             return given.part, None

@@ -123,3 +123,16 @@ def test_lbfgs_shows_half_the_poisson_deviance(make_both):
 def test_rows_that_count_less_than_nothing_are_refused(make_both):
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         make_both()[1].fit(X, Y, np.where(X[:, 0] > 0, 1, -1))
+
+
+def test_weights_of_classes_that_leave_nothing_are_refused():
+    network = nf.MLPClassifier(class_weight={0: 0, 1: 0})
+    with pytest.raises(ValueError, match="No row counts"):
+        network.fit(X, X[:, 0] > 0)
+    with pytest.raises(ValueError, match="below 0"):
+        network.set_params(class_weight={0: -1}).fit(X, X[:, 0] > 0)
+
+
+def test_rows_to_select_by_have_as_many_numbers():
+    with pytest.raises(ValueError, match=r"y_val has shape \(\d+, 2\)"):
+        nf.MLPRegressor().fit(X, Y, X_val=X, y_val=np.stack([Y, Y], axis=1))
