@@ -72,6 +72,10 @@ def estimate(
     )
 
 
+ALWAYS_THERE = 64 << 20
+"""Bytes for which nobody is asked: to read what is free takes longer than a small training's epoch."""
+
+
 def available_bytes(device: jax.Device) -> int | None:
     """Memory that is free on the device; of a CPU, the host's. None where it is not told."""
     stats = device.memory_stats()
@@ -86,6 +90,8 @@ def available_bytes(device: jax.Device) -> int | None:
 
 def check_fits(needed: Estimate, device: jax.Device) -> None:
     """Raises DeviceError where the device has not got the memory, with a batch size that fits."""
+    if needed.total < ALWAYS_THERE:
+        return
     available = available_bytes(device)
     if available is not None and needed.total > available:
         raise DeviceError(

@@ -1,5 +1,6 @@
 """The loop of an estimator: many epochs in one dispatch where nothing has to happen between two."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from neuroforge_jax.backends.executors.base import Run, SegmentMetrics
 from neuroforge_jax.estimators.stopping import Rule
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Observers, Trainer
-from neuroforge_jax.training.progress import EpochSums, TrainProgress
+from neuroforge_jax.training.progress import TrainProgress
 from neuroforge_jax.training.state import TrainState
 
 BLOCK_SECONDS = 0.2
@@ -82,11 +83,11 @@ class BlockTrainer(Trainer):
         """Take note of an epoch of a block, by the metrics of its steps f64 [S]; its mean loss, NaN where a step
         has none.
         """
-        sums = EpochSums()
-        sums.add(losses, correct, samples, 0, seconds)
-        loss = sums.mean_loss if np.isfinite(losses).all() else None
-        self.note_epoch(loss, float(samples.sum()), sums.correct, losses.shape[-1], seconds)
-        return np.nan if loss is None else loss
+        counted = float(samples.sum())
+        loss = float((losses * samples).sum()) / counted
+        shown = loss if math.isfinite(loss) else None
+        self.note_epoch(shown, counted, float(correct.sum()), losses.shape[-1], seconds)
+        return loss
 
     def note_epoch(
         self, loss: float | None, counted: float, correct: float, steps: int, seconds: float

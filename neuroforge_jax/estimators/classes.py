@@ -26,10 +26,12 @@ class Classes:
     @staticmethod
     def of(y: Any) -> "Classes":
         """Those that occur. Raises ValueError for targets that are no classes."""
-        check_classification_targets(y)
-        if type_of_target(y).startswith("multilabel"):
+        kind = type_of_target(y)
+        if kind == "multilabel-indicator":
             return Classes(np.arange(y.shape[1]), several=True)
-        return Classes(unique_labels(y))
+        if kind not in ("binary", "multiclass"):
+            check_classification_targets(y)
+        return Classes(np.unique(y) if kind in ("binary", "multiclass") else unique_labels(y))
 
     @property
     def kind(self) -> str:

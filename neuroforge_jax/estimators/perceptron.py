@@ -102,8 +102,9 @@ class Perceptron(FittedEstimator):
         follow_thread_limit()
         sizes = hidden_sizes(self.hidden_layer_sizes)
         fresh = not hasattr(self, "_network") or not (self.warm_start or incremental)
+        parameters = self.get_params(deep=False)
         check_combinations(
-            self.get_params(deep=False), steps=self._trains_in_steps, held_out=validation is not None,
+            parameters, steps=self._trains_in_steps, held_out=validation is not None,
             incremental=incremental, members=None if fresh else self._network.members or 1,
         )  # fmt: skip
         given, dtype = self._read(X, y, sample_weight, fresh=fresh, incremental=incremental)
@@ -132,7 +133,7 @@ class Perceptron(FittedEstimator):
             drawn += [draw()] if fresh else []
             seeds.append(int(random.randint(2**31 - 1)))
         with in_terms_of_parameters():
-            job = self._build_job(dataset, batches, loss, outputs, seeds)
+            job = self._build_job(parameters, dataset, batches, loss, outputs, seeds)
             mlp = job.model.mlp
             first = stack_members([to_params(mlp, *each) for each in drawn]) if fresh else self._kept().params
             if self._trains_in_steps:
@@ -158,11 +159,16 @@ class Perceptron(FittedEstimator):
         return given, np.dtype(np.float32 if plain else np.float64)
 
     def _build_job(
-        self, dataset: Dataset, batches: Batches, loss: str, outputs: int, seeds: list[int]
+        self,
+        given: dict[str, Any],
+        dataset: Dataset,
+        batches: Batches,
+        loss: str,
+        outputs: int,
+        seeds: list[int],
     ) -> Job:
-        parameters = self.get_params(deep=False)
-        if batches.full:  # their order would only round otherwise
-            parameters["shuffle"] = False
+        """given: the parameters of the estimator. Of a batch of all rows the order would only round otherwise."""
+        parameters = {**given, "shuffle": given["shuffle"] and not batches.full}
         config = make_config(
             parameters, loss=loss, outputs=outputs, batch_size=batches.size, total_weight=batches.weight,
             seed=seeds[0],

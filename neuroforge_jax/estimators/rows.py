@@ -1,5 +1,6 @@
 """Rows of an estimator as a dataset: arrays as they are, without any scaling of their own unless asked for."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Dataset, Split, fit
 
 Rows = Float32[np.ndarray, "N I"]
+
+ROWS_OF_A_BLOCK = 1 << 15
+"""Rows that are asked of a network at once: few enough for the memory of one block to be used for the next."""
 
 Part = tuple[Rows, Targets, np.ndarray | None]
 """Rows, targets and how much each row counts, None where all count alike."""
@@ -158,6 +162,12 @@ def as_float32(rows: Any) -> Rows:
     dense = rows.toarray() if hasattr(rows, "toarray") else rows
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(dense, np.float32)
+
+
+def in_blocks(rows: Any) -> Iterator[Rows]:
+    """Checked rows, dense or sparse, some thousands at a time: one block where there are none."""
+    for first in range(0, max(rows.shape[0], 1), ROWS_OF_A_BLOCK):
+        yield as_float32(rows[first : first + ROWS_OF_A_BLOCK])
 
 
 def least_poisson(split: Split) -> float:
