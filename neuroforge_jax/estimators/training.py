@@ -28,12 +28,16 @@ METRICS_HELD = 4096
 
 
 def build_job(config: TrainConfig, dataset: Dataset, seeds: Sequence[int]) -> Job:
-    """The job of an estimator, with a network for each seed: another number of rows is the same program. A batch of
-    all rows is padded to a bucket.
+    """The job of an estimator, with a network for each seed: another number of rows is the same program. A batch
+    of all rows is padded to a bucket. Adam adds its epsilon where scikit-learn's does, so that a unit whose
+    gradient is the penalty alone, as small as that, moves as there.
     """
     config = replace(config, batch_size=min(config.batch_size, len(dataset.train)))
     job = Job.build(config, dataset) if len(seeds) == 1 else build_population(config, dataset, seeds)
-    training = replace(job.training, steps=METRICS_HELD, shows_penalty=config.weight_decay > 0)
+    optimizer = replace(job.training.optimizer, adds_epsilon_first=config.optimizer == "adam")
+    training = replace(
+        job.training, optimizer=optimizer, steps=METRICS_HELD, shows_penalty=config.weight_decay > 0
+    )
     if training.batch_size == len(dataset.train):
         training = replace(training, batch_size=bucket(len(dataset.train)))
     fitted = job.model.fitted

@@ -34,7 +34,7 @@ class OptimizerSpec:
 
     mlp: whose parameters are updated. decays, clips, by_group: whether there is weight decay, a limit of the norm,
     and a learning rate of its own for each group of parameters. epsilon: the smallest divisor, of one of
-    EPSILONS; its own unless given.
+    EPSILONS; its own unless given. adds_epsilon_first: whether Adam adds it before it corrects its moments.
     Raises ConfigError for a name that no table knows, and for an epsilon of an optimizer without it.
     """
 
@@ -45,6 +45,7 @@ class OptimizerSpec:
     clips: bool = False
     by_group: bool = False
     epsilon: float | None = None
+    adds_epsilon_first: bool = False
 
     def __post_init__(self) -> None:
         lookup(OPTIMIZERS, self.name, "optimizer")
@@ -113,11 +114,30 @@ def _by_leaf(mlp: MLP, value: Callable[..., object]) -> dict[str, dict[str, obje
     }
 
 
+def adam_of_raw_moments(
+    rate: Rate, beta1: Array, beta2: Array, epsilon: float
+) -> optax.GradientTransformation:
+    """Adam in the form with which section 2 of its paper ends, where epsilon is added to √v before v is corrected:
+    for the first steps it is larger, as if divided by √(1 − β₂ᵗ). Its state is that of Adam.
+    """
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        larger = epsilon / jnp.sqrt(1 - beta2 ** (state.count + 1))
+        return optax.scale_by_adam(beta1, beta2, larger).update(gradients, state, params)
+
+    scale = optax.GradientTransformation(optax.scale_by_adam(beta1, beta2).init, update)
+    return optax.chain(scale, optax.scale_by_learning_rate(rate))
+
+
 OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.GradientTransformation]] = {
     "sgd": lambda spec, hyper, rate, decay: optax.sgd(rate),
     "momentum": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum),
     "nesterov": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum, nesterov=True),
-    "adam": lambda spec, hyper, rate, decay: optax.adam(rate, hyper.beta1, hyper.beta2, spec.divisor),
+    "adam": lambda spec, hyper, rate, decay: (
+        adam_of_raw_moments(rate, hyper.beta1, hyper.beta2, spec.divisor)
+        if spec.adds_epsilon_first
+        else optax.adam(rate, hyper.beta1, hyper.beta2, spec.divisor)
+    ),
     "adamw": lambda spec, hyper, rate, decay: optax.adamw(
         rate, hyper.beta1, hyper.beta2, spec.divisor, weight_decay=decay, mask=spec.decay_mask()
     ),

@@ -111,6 +111,17 @@ def test_alpha_is_divided_by_what_the_rows_of_a_step_count(make_both, scale):
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-2])
+def test_adam_adds_epsilon_where_theirs_does(make_both, epsilon):
+    """It was added to the corrected root: units that were dead, which the penalty alone moves, went another way."""
+    given = {"solver": "adam", "epsilon": epsilon, "max_iter": 60, "tol": 0, "n_iter_no_change": 60}
+    theirs, ours = (each.set_params(**given).fit(X - 1, Y) for each in make_both())
+
+    assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-4)
+    for own, wanted in zip(ours.coefs_, theirs.coefs_, strict=True):
+        np.testing.assert_allclose(own, wanted, atol=1e-4)
+
+
 def test_lbfgs_shows_half_the_poisson_deviance(make_both):
     counts = rng.poisson(np.exp(X[:, 0] / 2))
     given = {"solver": "lbfgs", "loss": "poisson", "max_iter": 3}

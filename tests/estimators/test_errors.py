@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn.exceptions import NotFittedError
 
 import neuroforge_jax as nf
 from neuroforge_jax.errors import DeviceError
@@ -60,9 +59,3 @@ def test_a_device_that_is_not_there_is_a_runtime_error():
 def test_other_errors_are_as_they_are():
     with pytest.raises(KeyError), in_terms_of_parameters():
         raise KeyError("name")
-
-
-@pytest.mark.parametrize("ask", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
-def test_a_classifier_that_is_not_fitted_says_so(ask):
-    with pytest.raises(NotFittedError, match="This MLPClassifier instance is not fitted yet"):
-        getattr(nf.MLPClassifier(), ask)(X)

@@ -23,7 +23,7 @@ GRADS = [jax.tree.map(lambda leaf: RNG.normal(size=leaf.shape), PARAMS) for _ in
 RATE = 0.05
 
 
-def make_optimizer(name, learning_rate, mlp=LINEAR, **options):
+def make_optimizer(name, learning_rate, mlp=LINEAR, *, adds_epsilon_first=False, **options):
     """The chain that a training with these fields of a config has."""
     config = TrainConfig(optimizer=name, learning_rate=learning_rate, **options)
     spec = OptimizerSpec(
@@ -33,6 +33,7 @@ def make_optimizer(name, learning_rate, mlp=LINEAR, **options):
         decays=config.weight_decay > 0,
         clips=config.clip_norm is not None,
         by_group=config.rate_factors is not None,
+        adds_epsilon_first=adds_epsilon_first,
     )
     return spec.build(jax.tree.map(jnp.asarray, make_hyper(config, 10)))
 
@@ -143,6 +144,22 @@ def test_epsilon_is_added_to_what_is_divided_by_and_is_no_part_of_the_state(name
     for leaf in expected:
         np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-4, atol=1e-5)
     states = (make_optimizer(name, RATE, epsilon=epsilon).init(GRADS[0]) for epsilon in (None, 0.5))
+    assert len(set(map(jax.tree.structure, states))) == 1
+
+
+def test_epsilon_that_is_added_first_is_larger_in_the_first_steps():
+    def rule(w, g, memory, step):
+        memory["m"] = 0.9 * memory["m"] + 0.1 * g
+        memory["v"] = 0.999 * memory["v"] + 0.001 * g**2
+        rate = RATE * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        return -rate * memory["m"] / (np.sqrt(memory["v"]) + 0.5)
+
+    found, expected = updated("adam", epsilon=0.5, adds_epsilon_first=True), by_rule(rule)
+    for leaf in expected:
+        np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-4, atol=1e-5)
+    states = (
+        make_optimizer("adam", RATE, adds_epsilon_first=first).init(GRADS[0]) for first in (False, True)
+    )
     assert len(set(map(jax.tree.structure, states))) == 1
 
 
