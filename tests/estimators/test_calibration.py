@@ -6,7 +6,10 @@ import neuroforge_jax as nf
 from neuroforge_jax.estimators.calibration import fit_temperature
 from neuroforge_jax.estimators.classes import Classes
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.sklearn,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 rng = np.random.default_rng(1)
 X = rng.normal(size=(300, 4))
@@ -89,7 +92,6 @@ def test_too_few_rows_are_told_and_all_are_trained_on():
     assert not hasattr(model, "temperature_")
 
 
-@pytest.mark.sklearn
 def test_a_fit_without_it_forgets_the_temperature_before():
     model = overfitted(max_iter=3).fit(X, NOISY)
     assert not hasattr(model.set_params(calibrate=None).fit(X, NOISY), "temperature_")
@@ -114,7 +116,6 @@ def test_single_passes_have_no_rows_for_it():
         overfitted().partial_fit(X, NOISY, classes=[0, 1])
 
 
-@pytest.mark.sklearn
 @pytest.mark.parametrize("labels", [NOISY, THREE])
 def test_what_others_read_of_it_is_calibrated_too(tmp_path, labels):
     model = overfitted(max_iter=20).fit(X, labels)

@@ -6,7 +6,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 import neuroforge_jax as nf
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.sklearn,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(160, 4))
@@ -73,7 +76,6 @@ def test_what_an_ensemble_has_not_is_no_attribute(three):
     assert alone.members_ == [alone]
 
 
-@pytest.mark.sklearn
 def test_numbers_are_averaged_in_their_own_units():
     counts = rng.poisson(np.exp(X[:, :2] / 2))
     model = regressor(loss="poisson", n_ensemble=2).fit(X, counts)
@@ -83,7 +85,6 @@ def test_numbers_are_averaged_in_their_own_units():
     assert model.predict_std(X).shape == (160, 2)
 
 
-@pytest.mark.sklearn
 def test_each_member_keeps_its_own_best_epoch_and_training_ends_with_the_last():
     model = regressor(
         n_ensemble=3, early_stopping=True, max_iter=400, n_iter_no_change=3, learning_rate_init=0.02
@@ -100,14 +101,12 @@ def test_each_member_keeps_its_own_best_epoch_and_training_ends_with_the_last():
     assert model.validation_scores_[0] == pytest.approx(np.mean(firsts))
 
 
-@pytest.mark.sklearn
 def test_without_rows_held_out_each_stops_by_its_own_loss_and_all_train_on_until_then():
     model = regressor(n_ensemble=3, max_iter=400, tol=1e-2, n_iter_no_change=2).fit(X, Y)
     lengths = [len(member.loss_curve_) for member in model.members_]
     assert model.n_iter_ == len(model.loss_curve_) == max(lengths) < 400
 
 
-@pytest.mark.sklearn
 def test_each_member_has_a_learning_rate_of_its_own():
     model = regressor(
         n_ensemble=3, solver="sgd", learning_rate="adaptive", max_iter=400, tol=0.02, n_iter_no_change=2
@@ -131,7 +130,6 @@ def test_passes_more_and_warm_starts_go_on_with_every_member():
         warm.set_params(n_ensemble=3).fit(X, Y)
 
 
-@pytest.mark.sklearn
 def test_a_search_is_made_for_one_member_after_the_other():
     model = regressor(n_ensemble=2, solver="lbfgs", max_iter=200).fit(X, Y)
     one = regressor(solver="lbfgs", max_iter=200).fit(X, Y)
@@ -139,7 +137,6 @@ def test_a_search_is_made_for_one_member_after_the_other():
     assert model.loss_ < 0.1
 
 
-@pytest.mark.sklearn
 def test_several_labels_and_classes_are_pooled():
     several = np.stack([Y > 0, X[:, 0] > 0, X[:, 1] > 1], axis=1).astype(int)
     for targets in (several, several.sum(axis=1)):

@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 import neuroforge_jax as nf
 from tests.estimators.tables import make_passengers
 
+pytestmark = pytest.mark.sklearn
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4))
 CLASSES = {

@@ -4,7 +4,10 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, mean_absolute_err
 
 import neuroforge_jax as nf
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.sklearn,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 rng = np.random.default_rng(2)
 X = rng.normal(size=(240, 4))
@@ -40,7 +43,6 @@ def test_two_classes_are_judged_by_their_probabilities(monitor, measure):
     assert measure(model) == pytest.approx(model.best_validation_score_, rel=1e-5)
 
 
-@pytest.mark.sklearn
 def test_more_classes_and_labels_and_numbers_have_metrics_of_their_own():
     three = np.digitize(Y, [-1, 1])
     several = np.stack([Y > 0, X[:, 0] > 0], axis=1).astype(int)
@@ -54,7 +56,6 @@ def test_more_classes_and_labels_and_numbers_have_metrics_of_their_own():
     assert regressor.best_validation_score_ == pytest.approx(error, rel=1e-5)
 
 
-@pytest.mark.sklearn
 def test_the_loss_of_rows_held_out_is_shown_as_that_of_the_training_is():
     regressor = nf.MLPRegressor(hidden_layer_sizes=(8,), random_state=0, max_iter=4, monitor="loss", alpha=0)
     best_of(regressor, Y)
@@ -62,7 +63,6 @@ def test_the_loss_of_rows_held_out_is_shown_as_that_of_the_training_is():
     assert regressor.best_validation_score_ == pytest.approx(-half_square, rel=1e-5)
 
 
-@pytest.mark.sklearn
 def test_rows_held_out_count_by_their_weights():
     model = classifier("log-loss", early_stopping=True, validation_fraction=0.5)
     weighted = model.fit(X, LABELS, sample_weight=WEIGHTS).validation_scores_

@@ -14,7 +14,7 @@ from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.evaluate import main as evaluate
 from tests.estimators.tables import make_passengers
 
-pytestmark = pytest.mark.filterwarnings("ignore:columns that are left out")
+pytestmark = [pytest.mark.sklearn, pytest.mark.filterwarnings("ignore:columns that are left out")]
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4))
