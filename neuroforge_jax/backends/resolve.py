@@ -17,8 +17,9 @@ from neuroforge_jax.kernels.plugins import find_kernel
 from neuroforge_jax.precision.policy import policy, short_name
 from neuroforge_jax.system.plugins import Plugin, discover
 
-LADDER_MEASURED = {"cpu": ("x86_64", "amd64")}
-"""Platforms on which the ladder of backends was measured, with a record in benchmarks/, and their architectures."""
+LADDER_MEASURED = {"cpu": ("x86_64", "amd64"), "gpu": ("NVIDIA H200",)}
+"""Platforms on which the ladder of backends was measured, with a record in benchmarks/: architectures of CPUs, and
+kinds of other devices."""
 
 BF16_MEASURED = ("NVIDIA H200",)
 """Kinds of accelerator on which bf16 was measured to be faster, with a record in benchmarks/."""
@@ -135,14 +136,20 @@ def _reason(automatic: bool, device: jax.Device, precision: str) -> str:
         return "as named"
     kept = "keeps float32" if precision == "f32" else f"takes {precision}, as named"
     if ladder_is_measured(device):
-        return f"auto: the fastest on {device.platform} that {kept}"
+        measured_on = "cpu" if device.platform == "cpu" else device.device_kind
+        return f"auto: the fastest on {measured_on} that {kept}"
     kind = f"{host.machine()} CPUs" if device.platform == "cpu" else device.device_kind
     return f"auto, chosen by rule: {kept}; no backends were compared on {kind} yet"
 
 
 def ladder_is_measured(device: jax.Device) -> bool:
     """Whether a record says which backend is the fastest on devices like this one."""
-    return host.machine().lower() in LADDER_MEASURED.get(device.platform, ())
+    return kind_of(device) in LADDER_MEASURED.get(device.platform, ())
+
+
+def kind_of(device: jax.Device) -> str:
+    """What devices like this one have in common: the architecture of a CPU, or what jax calls another device."""
+    return host.machine().lower() if device.platform == "cpu" else str(device.device_kind)
 
 
 BF16_MIN_STEP_FLOPS = 50e6

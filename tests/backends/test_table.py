@@ -142,7 +142,8 @@ def test_what_nobody_measured_is_not_called_the_fastest(monkeypatch):
         assert ("is the faster one here" in advice) == measured
         assert (f"no {kind} was measured" in advice) == (not measured)
         reason = choose(nf.TrainConfig()).reason
-        assert reason == f"auto, chosen by rule: keeps float32; no backends were compared on {kind} yet"
+        by_rule = f"auto, chosen by rule: keeps float32; no backends were compared on {kind} yet"
+        assert reason == (f"auto: the fastest on {kind} that keeps float32" if measured else by_rule)
 
 
 def test_a_record_stands_behind_each_device_that_is_called_measured():
@@ -160,8 +161,11 @@ def test_a_record_stands_behind_each_device_that_is_called_measured():
         ), kind
     ladders = [record for record in records if record.get("suite") in ("quick", "backends", "gpu")]
     compared = {
-        ("gpu" if record["suite"] == "gpu" else "cpu", record["environment"]["system"].split()[-1])
+        ("gpu", about["device"].removeprefix("gpu (").removesuffix(")"))
+        if record["suite"] == "gpu"
+        else ("cpu", about["system"].split()[-1])
         for record in ladders
+        for about in [record["environment"]]
     }
     names = resolve.LADDER_MEASURED.items()
     assert {platform for platform, _ in compared} == set(resolve.LADDER_MEASURED)

@@ -27,7 +27,7 @@ def refusal(config=CONFIG, data=BLOBS, epochs_done=0):
 CHANGES = {
     "target": ("price",), "train_samples": 100, "held_out_fraction": 0.25, "hidden": (7, 5), "activation": "tanh",
     "normalization": "rms", "residual": True, "loss": "mse", "quantiles": (0.1, 0.9),
-    "batch_size": 17, "optimizer": "lion", "seed": 5,
+    "batch_size": 17, "optimizer": "lion", "seed": 5, "shuffle": False,
 }  # fmt: skip
 
 

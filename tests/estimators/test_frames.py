@@ -17,6 +17,8 @@ from neuroforge_jax.data.targets import Target
 from neuroforge_jax.estimators.inputs import add_target
 from tests.estimators.tables import make_passengers
 
+pytestmark = pytest.mark.sklearn
+
 LEFT_OUT = "left out, as schema_ says: 'Number' \\(counts the rows\\), 'Name' \\(free text"
 
 

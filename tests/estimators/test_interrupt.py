@@ -8,9 +8,10 @@ import pytest
 from neuroforge_jax.estimators.interrupt import noting_interrupts
 
 SCRIPT = """
-import warnings
+import signal, warnings
 import numpy as np
 import neuroforge_jax as nf
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
 X = np.random.default_rng(0).normal(size=(64, 3))
 model = nf.MLPRegressor(
@@ -45,6 +46,15 @@ def test_ctrl_c_ends_a_fit_with_a_warning_and_what_was_trained_is_kept(settings)
     assert fitted == "fitted (64,) True"
 
 
+@pytest.fixture
+def _python_handles_ctrl_c():
+    """As where a person starts it; a job in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_python_handles_ctrl_c")
 def test_the_first_ctrl_c_is_noted_and_a_second_one_raised():
     with pytest.raises(KeyboardInterrupt), noting_interrupts() as interrupted:
         assert not interrupted()

@@ -7,7 +7,10 @@ import pytest
 
 import neuroforge_jax as nf
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.sklearn,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 rng = np.random.default_rng(4)
 X = rng.normal(size=(100, 4))
@@ -45,7 +48,6 @@ def test_a_schedule_runs_over_all_epochs_of_this_training():
     assert falling.moved[0] > 0.5 * constant.moved[0]
 
 
-@pytest.mark.sklearn
 def test_a_schedule_counts_the_rows_that_are_trained_on():
     held, doubled = Steps(), Steps()
     regressor(schedule="cosine", callbacks=[held], early_stopping=True).fit(X, Y)
@@ -56,7 +58,6 @@ def test_a_schedule_counts_the_rows_that_are_trained_on():
     assert doubled.total == 6 * 2
 
 
-@pytest.mark.sklearn
 @pytest.mark.parametrize("optimizer", ["lion", "muon", "adamw"])
 def test_an_optimizer_is_taken_in_the_place_of_the_solver(optimizer):
     usual = regressor(alpha=1).fit(X, Y)
@@ -66,14 +67,12 @@ def test_an_optimizer_is_taken_in_the_place_of_the_solver(optimizer):
     assert other.loss_curve_[-1] < other.loss_curve_[0]
 
 
-@pytest.mark.sklearn
 def test_dropout_is_of_the_training_alone():
     model = regressor(dropout=0.5, max_iter=1).fit(X, Y)
     np.testing.assert_array_equal(model.predict(X), model.predict(X))
     assert model.loss_curve_ != regressor(max_iter=1).fit(X, Y).loss_curve_
 
 
-@pytest.mark.sklearn
 @pytest.mark.parametrize("normalization", ["layer", "rms"])
 def test_a_normalization_makes_a_network_blind_to_the_scale_of_its_layers(normalization):
     model = regressor(normalization=normalization, max_iter=1).fit(X, Y)

@@ -45,7 +45,7 @@ def test_of_a_table_both_get_standardised_columns_and_a_quantity_in_its_unit(tmp
     task = FitTask("prices", read_files(source), {**SHORT, "max_iter": 80}, ("score",), True, source)
     rows = task.read(BenchOptions(tables=tmp_path))
     assert (rows.x.shape, rows.x_test.shape) == ((240, 4), (60, 4))
-    assert rows.x.dtype == np.float32
+    assert rows.x.dtype == np.float64
     assert abs(rows.x[:, 0].mean()) < 1e-6
     assert abs(rows.x[:, 0].std() - 1) < 1e-6
     assert sorted(set(rows.x[:, 1:].ravel())) == [0, 1]
