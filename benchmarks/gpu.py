@@ -194,7 +194,9 @@ def run_parts(options: Options, folder: Path) -> list[str]:
         at = time.time()
         outcome = run_part(command, folder, seconds, rehearse=options.rehearse)
         if part.name == "tests":
-            outcome["passed"] = passed + passed_of(outcome["said"])
+            outcome |= {"passed": passed + outcome["passed"], "commit": about.get("commit")}
+        else:
+            del outcome["passed"]
         parts[part.name], record["environment"] = outcome, about
         write_json(path, record)
         print_outcome(part, outcome)
@@ -215,9 +217,9 @@ def print_outcome(part: Part, outcome: dict[str, Any]) -> None:
 
 def passed_before(record: dict[str, Any], about: dict[str, Any]) -> list[str]:
     """The tests that passed in the run that was cut off, where the code is the same still."""
-    same = record.get("environment", {}).get("commit") == about.get("commit")
-    known = same and not str(about.get("commit")).endswith("+")
-    return list(record["parts"].get("tests", {}).get("passed", ())) if known else []
+    before, commit = record["parts"].get("tests", {}), about.get("commit")
+    known = before.get("commit") == commit and not str(commit).endswith("+")
+    return list(before.get("passed", ())) if known else []
 
 
 def passed_of(said: list[str]) -> list[str]:
@@ -231,7 +233,7 @@ def is_written_since(at: float, output: Path) -> bool:
 
 
 def run_part(command: list[str], folder: Path, seconds: float, *, rehearse: bool) -> dict[str, Any]:
-    """Exit code (None where it was cut off), seconds, and the last lines that it printed."""
+    """Exit code (None where it was cut off), seconds, the last lines that it printed, and the tests that passed."""
     begun = time.monotonic()
     try:
         done = subprocess.run(
@@ -241,8 +243,8 @@ def run_part(command: list[str], folder: Path, seconds: float, *, rehearse: bool
         code, said = done.returncode, done.stdout
     except subprocess.TimeoutExpired as error:
         code, said = None, (error.stdout or b"").decode(errors="replace")
-    lines = said.strip().splitlines()[-LINES_KEPT:]
-    return {"exit_code": code, "seconds": time.monotonic() - begun, "said": lines}
+    lines, seconds = said.strip().splitlines(), time.monotonic() - begun
+    return {"exit_code": code, "seconds": seconds, "said": lines[-LINES_KEPT:], "passed": passed_of(lines)}
 
 
 def variables(folder: Path, *, rehearse: bool) -> dict[str, str]:

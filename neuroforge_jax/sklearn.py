@@ -76,8 +76,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     networks of an ensemble as estimators; `temperature_`, where it calibrates; of an ensemble, `coefs_` and
     `intercepts_` are arrays [P, I, O] and [P, O] of each layer, and losses and scores means over its members.
 
-    Ctrl-C ends a fit after the epoch under way, with a warning. What cannot be trained is a ValueError, and a
-    device that is not there or has too little memory a RuntimeError.
+    Ctrl-C ends a fit after the epochs under way, about 0.2 s of them, with a warning. What cannot be trained is a
+    ValueError, and a device that is not there or has too little memory a RuntimeError.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CLASSIFIER_CONSTRAINTS
@@ -175,7 +175,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
         classes: all that there will be, in the first call.
         """
-        if not hasattr(self, "_classes"):
+        if not hasattr(self, "_network"):
             self._validate_params()
         if _check_partial_fit_first_call(self, classes):
             several = type_of_target(y).startswith("multilabel")
@@ -351,8 +351,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
     as estimators; of an ensemble, `coefs_` and `intercepts_` are arrays [P, I, O] and [P, O] of each layer,
     and losses and scores means over its members.
 
-    Ctrl-C ends a fit after the epoch under way, with a warning. What cannot be trained is a ValueError, and a
-    device that is not there or has too little memory a RuntimeError.
+    Ctrl-C ends a fit after the epochs under way, about 0.2 s of them, with a warning. What cannot be trained is a
+    ValueError, and a device that is not there or has too little memory a RuntimeError.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = REGRESSOR_CONSTRAINTS

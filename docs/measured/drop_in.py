@@ -42,7 +42,7 @@ def waits(records: Records) -> str:
             (goal,) = ours["goals"]
             who = ours["contender"].partition(", ")[2]
             seconds = [duration(case["seconds"]["median"]) for case in (ours, *others.values())]
-            found = _mark({"": goal}, "") + goal["found"]
+            found = f"{'' if goal['reached'] else '**missed** '}{goal['found']}"
             rows.append([f"{what}, {who}" if who else what, *seconds, goal["wanted"], found])
     head = ["what", "NeuroForge JAX", "scikit-learn", "on one thread", "wanted", "found"]
     return table(head, rows, numbers=(1, 2, 3)) + _source(records)
@@ -77,8 +77,8 @@ def _difference(ours: Case, goals: dict[str, Case]) -> str:
 
 def _times(ours: Case, others: dict[str, Case]) -> str:
     """How many times as fast as the faster of scikit-learn's, pair by pair."""
-    faster = min(others.values(), key=lambda case: case["seconds"]["median"])
-    ratio = paired_ratio(faster["seconds"]["values"], ours["seconds"]["values"])
+    ratios = (paired_ratio(case["seconds"]["values"], ours["seconds"]["values"]) for case in others.values())
+    ratio = min(ratios, key=lambda each: each.median)
     return f"{ratio.median:.2f} {between(*ratio.interval)}"
 
 

@@ -72,8 +72,9 @@ def estimate(
     )
 
 
-ALWAYS_THERE = 64 << 20
-"""Bytes for which nobody is asked: to read what is free takes longer than a small training's epoch."""
+UNCHECKED_BYTES = 64 << 20
+"""An estimate below this is not compared with what is free: to read that takes longer than an epoch of a small
+training."""
 
 
 def available_bytes(device: jax.Device) -> int | None:
@@ -90,7 +91,7 @@ def available_bytes(device: jax.Device) -> int | None:
 
 def check_fits(needed: Estimate, device: jax.Device) -> None:
     """Raises DeviceError where the device has not got the memory, with a batch size that fits."""
-    if needed.total < ALWAYS_THERE:
+    if needed.total < UNCHECKED_BYTES:
         return
     available = available_bytes(device)
     if available is not None and needed.total > available:

@@ -35,13 +35,14 @@ class BlockTrainer(Trainer):
         job: Job,
         run: Run,
         state: TrainState,
+        progress: TrainProgress,
         evaluators: Mapping[str, Callable[[Any], Any]],
         *,
         epochs: int,
         first_epoch: int = 0,
     ) -> None:
         shifted = _begin_at(run, first_epoch * job.steps_per_epoch)
-        super().__init__(job, shifted, state, TrainProgress(), evaluators)
+        super().__init__(job, shifted, state, progress, evaluators)
         self._epochs = epochs
 
     def is_over(self, observers: Observers) -> bool:
@@ -63,7 +64,6 @@ class BlockTrainer(Trainer):
             seconds_each = (time.perf_counter() - begun) / block
             if done < block and before is not None:
                 self.state, _ = self.run(before, first, first + done * per_epoch)
-            self.progress.step = first + done * per_epoch
 
     def _see(self, rule: Rule, metrics: SegmentMetrics, block: int, begun: float) -> int:
         """Show the rule each epoch of a block, until it has had enough; how many it saw."""
@@ -80,32 +80,25 @@ class BlockTrainer(Trainer):
         return block
 
     def end_epoch(self, losses: np.ndarray, correct: np.ndarray, samples: np.ndarray, seconds: float) -> Any:
-        """Take note of an epoch of a block, by the metrics of its steps f64 [S]; its mean loss, NaN where a step
-        has none.
+        """Take note of an epoch of a block, by the metrics of its steps f64 [S]; the mean loss of those that have a
+        finite one, NaN where none has.
         """
-        counted = float(samples.sum())
-        loss = float((losses * samples).sum()) / counted
-        shown = loss if math.isfinite(loss) else None
-        self.note_epoch(shown, counted, float(correct.sum()), losses.shape[-1], seconds)
-        return loss
-
-    def note_epoch(
-        self, loss: float | None, counted: float, correct: float, steps: int, seconds: float
-    ) -> None:
-        """The record of an epoch of a block."""
-        progress = self.progress
-        progress.throughput.add(steps, counted, seconds)
+        progress, counted, finite = self.progress, float(samples.sum()), np.isfinite(losses)
+        loss = float(losses[finite] @ samples[finite] / samples[finite].sum()) if finite.any() else math.nan
+        progress.step += len(losses)
+        progress.throughput.add(len(losses), counted, seconds)
         progress.end_epoch(
             {
                 "event": "epoch",
                 "epoch": progress.epoch + 1,
-                "step": progress.step + steps,
-                "train_loss": loss,
-                "train_accuracy": correct / counted if self.job.model.classes else None,
+                "step": progress.step,
+                "train_loss": None if math.isnan(loss) else loss,
+                "train_accuracy": float(correct.sum()) / counted if self.job.model.classes else None,
                 "train_seconds": progress.throughput.train_seconds,
                 "samples_per_second": counted / seconds,
             }
         )
+        return loss
 
 
 def _begin_at(run: Run, behind: int) -> Run:

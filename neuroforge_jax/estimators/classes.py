@@ -70,10 +70,7 @@ class Classes:
         return Target("multilabel", names, self.names if self.several else self.names[-1:])
 
     def encode(self, y: np.ndarray) -> Targets:
-        """i32 [N] indices of classes; f32 [N, O] whether each label is true, or the second of two classes is.
-
-        Raises ValueError for a label that is not among the classes.
-        """
+        """i32 [N] indices of classes; f32 [N, O] whether each label is true, or the second of two classes is."""
         if self.several:
             dense = y.toarray() if hasattr(y, "toarray") else y
             return np.ascontiguousarray(np.asarray(dense) != 0, np.float32)

@@ -25,6 +25,10 @@ def check_combinations(
             f"{' and '.join(idle)} would change nothing, for solver='lbfgs' has no steps and no epochs: use "
             "solver='adam' or 'sgd'"
         )
+    if held_out and not steps and not parameters.get("calibrate"):
+        raise ValueError(
+            "X_val and y_val would select nothing, for solver='lbfgs' has no epochs: leave them out"
+        )
     if monitor and not (held_out or early):
         raise ValueError(
             f"monitor={monitor!r} is measured on rows held out: set early_stopping=True, or give X_val and y_val"

@@ -39,9 +39,7 @@ def hyper_of_members(job: Job) -> Hyper:
     return jax.tree.map(lambda leaf: np.full(len(job.seeds or ()), leaf, np.float32), hyper)
 
 
-def make_rules(
-    curve: Curve, make_rule: Callable[..., StoppingRule], members: int, *, tells: bool
-) -> "StoppingRule | EnsembleRule":
+def make_rules(curve: Curve, make_rule: Callable[..., StoppingRule], members: int, *, tells: bool) -> Rule:
     """The rule of one network, or of several. make_rule: from a curve. tells: whether each epoch is printed."""
     if members == 1:
         return make_rule(curve, tells=tells)
@@ -90,10 +88,9 @@ class EnsembleTrainer(BlockTrainer):
         """Take note of an epoch of a block, by the metrics of its steps f64 [P, S]; each member's mean loss f64
         [P].
         """
+        self.progress.step += losses.shape[-1]
         self.progress.throughput.add(losses.shape[-1], float(samples.sum()), seconds)
-        record = self._describe_epoch(losses, correct, samples, seconds)
-        record["step"] = self.progress.step + losses.shape[-1]
-        self.progress.end_epoch(record)
+        self.progress.end_epoch(self._describe_epoch(losses, correct, samples, seconds))
         return self.losses
 
     def _describe_epoch(

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.estimators.inputs import read_rows
 from neuroforge_jax.estimators.network import Network
-from neuroforge_jax.estimators.rows import in_blocks
+from neuroforge_jax.estimators.rows import dense_blocks
 from neuroforge_jax.estimators.saving import check_alone, load_estimator, save_estimator
 from neuroforge_jax.estimators.stopping import Curve
 from neuroforge_jax.estimators.threads import follow_thread_limit
@@ -74,7 +74,7 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
     def _ask(self, rows: Any) -> np.ndarray:
         """rows: checked; as they are stored, a block at a time."""
         networks = self._kept().each
-        said = [np.stack([network.outputs(block) for network in networks]) for block in in_blocks(rows)]
+        said = [np.stack([network.outputs(block) for network in networks]) for block in dense_blocks(rows)]
         return said[0] if len(said) == 1 else np.concatenate(said, axis=1)
 
     @property

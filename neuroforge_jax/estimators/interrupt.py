@@ -8,7 +8,7 @@ from types import FrameType
 
 
 @contextmanager
-def noting_interrupts() -> Iterator[Callable[[], bool]]:
+def note_interrupts() -> Iterator[Callable[[], bool]]:
     """What says whether Ctrl-C came. In other threads than the main one, and where the caller handles SIGINT in a
     way of its own, it changes nothing.
     """

@@ -4,7 +4,6 @@ The search compares losses that differ by less than float32 can tell, so the net
 """
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,12 +14,11 @@ import numpy as np
 import scipy.optimize
 from jax.typing import ArrayLike
 from jaxtyping import Float64
-from sklearn.exceptions import ConvergenceWarning
 
 from neuroforge_jax.backends.jax_settings import OwnSettings
 from neuroforge_jax.data.batch import bucket
 from neuroforge_jax.data.packing import pad_rows
-from neuroforge_jax.estimators.interrupt import noting_interrupts
+from neuroforge_jax.estimators.interrupt import note_interrupts
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.model.network_inputs import scale_targets
@@ -39,6 +37,8 @@ class Minimum:
     params: Params
     loss: float
     iterations: int
+    complaint: str = ""
+    interrupted: bool = False
 
 
 def minimize(
@@ -54,13 +54,13 @@ def minimize(
 ) -> Minimum:
     """Search from these parameters. factor: of the engine's loss; alpha, total_weight: of the penalty ½·α·Σw²/W.
 
-    Warns with a ConvergenceWarning where the search ended without a minimum; Ctrl-C ends it with the best so far.
+    Ctrl-C ends the search with the best so far.
     """
     with (
         OwnSettings(),
         jax.enable_x64(True),
         jax.default_device(job.device),
-        noting_interrupts() as interrupted,
+        note_interrupts() as interrupted,
     ):
         start = _flatten(job.model.mlp, params)
         data = _place(job)
@@ -80,17 +80,13 @@ def minimize(
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )  # fmt: skip
         stopped = interrupted()
-    if stopped:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
-    elif found.status != 0:
-        warnings.warn(
-            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}. "
-            "Increase max_iter, or scale the data.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+    complaint = (
+        f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}. "
+        "Increase max_iter, or scale the data."
+    )
     best = _restore(job.model.mlp, found.x)
-    return Minimum(best, float(found.fun), min(int(found.nit), max_iter))
+    iterations = min(int(found.nit), max_iter)
+    return Minimum(best, float(found.fun), iterations, complaint if found.status else "", stopped)
 
 
 def _leaves(mlp: MLP) -> Iterator[tuple[str, str, AbstractParam]]:

@@ -20,7 +20,7 @@ from neuroforge_jax.estimators.errors import in_terms_of_parameters
 from neuroforge_jax.estimators.figures import describe_end
 from neuroforge_jax.estimators.fitted import FittedEstimator
 from neuroforge_jax.estimators.inputs import add_target
-from neuroforge_jax.estimators.interrupt import noting_interrupts
+from neuroforge_jax.estimators.interrupt import note_interrupts
 from neuroforge_jax.estimators.lbfgs import minimize
 from neuroforge_jax.estimators.monitors import make_monitor
 from neuroforge_jax.estimators.network import Network
@@ -36,9 +36,9 @@ from neuroforge_jax.estimators.rows import (
     Given,
     Part,
     as_float32,
-    least_poisson,
     make_batches,
     make_dataset,
+    poisson_offset,
 )
 from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule, with_rate
 from neuroforge_jax.estimators.threads import follow_thread_limit
@@ -260,14 +260,14 @@ class Perceptron(FittedEstimator):
         if job.dataset.validation is not None:
             selection = Selection(self._monitor(job))
             job = replace(job, selection=selection)
-        with noting_interrupts() as interrupted:
+        with note_interrupts() as interrupted:
             make_rule = partial(
                 StoppingRule,
                 tol=self.tol,
                 patience=self.n_iter_no_change,
                 rows=seen,
                 scale=loss_factor(loss, outputs),
-                offset=least_poisson(job.dataset.train) if loss == "poisson" else 0.0,
+                offset=poisson_offset(job.dataset.train) if loss == "poisson" else 0.0,
                 rate=float(self.learning_rate_init),
                 policy=self.learning_rate if self.solver == "sgd" else "constant",
                 power=self.power_t,
@@ -334,7 +334,7 @@ class Perceptron(FittedEstimator):
         self._set_network(members.with_params(stack_members(params)), dtype)
         self._state = None
         self.n_iter_ = max(each.iterations for each in found)
-        offset = least_poisson(job.dataset.train) if loss == "poisson" else 0.0
+        offset = poisson_offset(job.dataset.train) if loss == "poisson" else 0.0
         self.loss_ = float(np.mean([each.loss for each in found])) + offset
         self.t_ = self._curve.rows
         self._run = describe_end(
@@ -346,6 +346,10 @@ class Perceptron(FittedEstimator):
         )
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+        if any(each.interrupted for each in found):
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif complaint := next((each.complaint for each in found if each.complaint), ""):
+            warnings.warn(complaint, ConvergenceWarning, stacklevel=4)
 
     def _monitor(self, job: Job) -> Monitor:
         """What an epoch is judged by on rows held out: what `score` says, unless a monitor is named."""

@@ -164,13 +164,13 @@ def as_float32(rows: Any) -> Rows:
         return np.ascontiguousarray(dense, np.float32)
 
 
-def in_blocks(rows: Any) -> Iterator[Rows]:
+def dense_blocks(rows: Any) -> Iterator[Rows]:
     """Checked rows, dense or sparse, some thousands at a time: one block where there are none."""
     for first in range(0, max(rows.shape[0], 1), ROWS_OF_A_BLOCK):
         yield as_float32(rows[first : first + ROWS_OF_A_BLOCK])
 
 
-def least_poisson(split: Split) -> float:
+def poisson_offset(split: Split) -> float:
     """What half the Poisson deviance of these counts is above this engine's loss, which leaves out what no output
     changes: the mean over rows of Σ_o y·log y − y.
     """

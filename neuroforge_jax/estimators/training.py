@@ -76,14 +76,14 @@ def train(
         stack.enter_context(keep_programs(job.device, job.compile_options, team.note))
         check_fits(job.memory, job.device)
         stack.enter_context(explain_out_of_memory(job.memory, job.device))
-        begun = time.perf_counter()
-        team.start(job, TrainProgress())
+        begun, progress = time.perf_counter(), TrainProgress()
+        team.start(job, progress)
         validation = job.dataset.validation
         alone = job.seeds is None
         prepare: Any = job.evaluator if alone else job.evaluator_of_members
         evaluators = {} if validation is None else {"validation": prepare(validation)}
         trainer = (BlockTrainer if alone else EnsembleTrainer)(
-            job, job.compile(), start(), evaluators, epochs=epochs, first_epoch=first_epoch
+            job, job.compile(), start(), progress, evaluators, epochs=epochs, first_epoch=first_epoch
         )
         compile_seconds = time.perf_counter() - begun
         if rule.looks_at_every_epoch or own:
@@ -92,6 +92,6 @@ def train(
             trainer.train_blocks(rule)
         params = trainer.state.params if rule.best.params is None else rule.best.params
         figures = final_figures(trainer, rule.best, None, compile_seconds, None)
-        outcome = Outcome(trainer.state, job.model, params, tuple(trainer.progress.history), figures)
+        outcome = Outcome(trainer.state, job.model, params, tuple(progress.history), figures)
         team.finish(trainer, outcome)
         return outcome

@@ -16,11 +16,11 @@ except ImportError:  # 1.5
         return estimator._validate_data(*args, cast_to_ndarray=not skip_check_array, **kwargs)
 
 
-def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool = False) -> Any:
+def check_rows(estimator: BaseEstimator, X: Any) -> Any:
     """Finite rows [N, I], float64 or float32, dense or sparse, of the width and names of those before."""
     with _hinting_at_frames():
         return validate_data(
-            estimator, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=reset
+            estimator, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False
         )
 
 

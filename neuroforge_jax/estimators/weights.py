@@ -31,18 +31,19 @@ def draw_weights(
 def to_params(mlp: MLP, matrices: Sequence[np.ndarray], vectors: Sequence[np.ndarray]) -> Params:
     """Parameters f32 of these matrices [I, O] and biases [O]; scales of normalizations begin at 1."""
     params: dict[str, dict[str, Any]] = {}
+    described = abstract_params(mlp)
     for name, kernel, bias in zip(layer_names(mlp), matrices, vectors, strict=True):
         given = {"kernel": kernel, "bias": bias}
         params[name] = {
             leaf: np.asarray(given[leaf], np.float32) if leaf in given else _first_value(leaf, wanted.shape)
-            for leaf, wanted in abstract_params(mlp)[name].items()
+            for leaf, wanted in described[name].items()
         }
     return params
 
 
 def _first_value(leaf: str, shape: tuple[int, ...]) -> np.ndarray:
     """Of a normalization, which changes nothing at first."""
-    return np.zeros(shape, np.float32) if leaf.endswith(("shift", "bias")) else np.ones(shape, np.float32)
+    return np.full(shape, 1 if leaf == "scale" else 0, np.float32)
 
 
 def from_params(mlp: MLP, params: Params, dtype: np.dtype) -> tuple[Matrices, Vectors]:

@@ -32,7 +32,7 @@ def run_ladder(gpu, monkeypatch, folder, *, writes):
     def run_part(command, folder, seconds, *, rehearse):
         if writes:
             Path(command[command.index("--output") + 1]).write_text(json.dumps(RECORD))
-        return {"exit_code": 5, "seconds": 1.0, "said": ["error: out of memory"]}
+        return {"exit_code": 5, "seconds": 1.0, "said": ["error: out of memory"], "passed": []}
 
     monkeypatch.setattr(gpu, "run_part", run_part)
     return gpu.run_parts(gpu.Options(folder, parts=("ladder",)), folder)
@@ -60,24 +60,28 @@ SAID = [
 ]
 
 
+@pytest.mark.parametrize("parts", [("tests",), ("ladder", "tests")])
 @pytest.mark.parametrize(("commit", "left_out"), [("c1d7073", [ID]), ("08b6e04", []), ("c1d7073+", [])])
 def test_tests_that_passed_are_left_out_when_a_run_that_was_cut_off_goes_on(
-    gpu, monkeypatch, tmp_path, commit, left_out
+    gpu, monkeypatch, tmp_path, commit, left_out, parts
 ):
+    """At another commit none is, whichever parts have run there before the tests."""
     commands, about = [], {"device": "gpu (NVIDIA H200)", "commit": "c1d7073"}
 
     def run_part(command, folder, seconds, *, rehearse):
+        is_first = len(commands) < len(parts)
         commands.append(command)
-        return {"exit_code": None, "seconds": seconds, "said": SAID if len(commands) == 1 else []}
+        said = SAID if is_first and "pytest" in command else []
+        return {"exit_code": None, "seconds": seconds, "said": said, "passed": gpu.passed_of(said)}
 
     monkeypatch.setattr(gpu, "run_part", run_part)
     monkeypatch.setattr(gpu, "environment", lambda folder, rehearse: about)
-    options = gpu.Options(tmp_path, parts=("tests",))
+    options = gpu.Options(tmp_path, parts=parts)
     gpu.run_parts(options, tmp_path)
     about["commit"] = commit
     for _ in range(2):
         gpu.run_parts(options, tmp_path)
-    for command in commands[1:]:
+    for command in (each for each in commands[len(parts) :] if "pytest" in each):
         assert [command[at + 1] for at, word in enumerate(command) if word == "--deselect"] == left_out
 
 
@@ -89,7 +93,7 @@ def test_parts_have_the_time_that_is_left_in_the_order_of_what_is_most_wanted(
     def run_part(command, folder, seconds, *, rehearse):
         limits.append(seconds)
         clock[0] += 200
-        return {"exit_code": 0, "seconds": 200.0, "said": []}
+        return {"exit_code": 0, "seconds": 200.0, "said": [], "passed": []}
 
     monkeypatch.setattr(gpu, "run_part", run_part)
     monkeypatch.setattr(gpu.time, "monotonic", lambda: clock[0])

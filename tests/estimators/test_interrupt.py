@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from neuroforge_jax.estimators.interrupt import noting_interrupts
+from neuroforge_jax.estimators.interrupt import note_interrupts
 
 SCRIPT = """
 import signal, warnings
@@ -56,7 +56,7 @@ def _python_handles_ctrl_c():
 
 @pytest.mark.usefixtures("_python_handles_ctrl_c")
 def test_the_first_ctrl_c_is_noted_and_a_second_one_raised():
-    with pytest.raises(KeyboardInterrupt), noting_interrupts() as interrupted:
+    with pytest.raises(KeyboardInterrupt), note_interrupts() as interrupted:
         assert not interrupted()
         signal.raise_signal(signal.SIGINT)
         assert interrupted()
@@ -70,7 +70,7 @@ def test_who_has_a_handler_keeps_it_and_other_threads_change_nothing():
 
     before = signal.signal(signal.SIGINT, own)
     try:
-        with noting_interrupts():
+        with note_interrupts():
             assert signal.getsignal(signal.SIGINT) is own
     finally:
         signal.signal(signal.SIGINT, before)
@@ -78,7 +78,7 @@ def test_who_has_a_handler_keeps_it_and_other_threads_change_nothing():
     found = []
 
     def look():
-        with noting_interrupts() as interrupted:
+        with note_interrupts() as interrupted:
             found.append((signal.getsignal(signal.SIGINT), interrupted()))
 
     thread = threading.Thread(target=look)

@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, mean_absolute_error, roc_auc_score
 
 import neuroforge_jax as nf
+from neuroforge_jax.estimators.rows import Given
 
 pytestmark = [
     pytest.mark.sklearn,
@@ -64,9 +65,10 @@ def test_the_loss_of_rows_held_out_is_shown_as_that_of_the_training_is():
 
 
 def test_rows_held_out_count_by_their_weights():
-    model = classifier("log-loss", early_stopping=True, validation_fraction=0.5)
-    weighted = model.fit(X, LABELS, sample_weight=WEIGHTS).validation_scores_
-    assert weighted != model.fit(X, LABELS).validation_scores_
+    numbers = np.arange(len(X), dtype=np.float32)[:, None]
+    given = Given(numbers, numbers, np.asarray(WEIGHTS, float), None)
+    _, held = given.hold_out(0.5, np.random.RandomState(0), None)
+    np.testing.assert_array_equal(held.weights, np.float32(WEIGHTS)[held.inputs[:, 0].astype(int)])
 
 
 def test_an_unknown_name_is_told_with_those_that_there_are():

@@ -8,7 +8,7 @@ from sklearn.metrics import mean_poisson_deviance
 from sklearn.utils.class_weight import compute_sample_weight
 
 from neuroforge_jax.data.types import Split
-from neuroforge_jax.estimators.rows import balance, least_poisson, make_split, merge_rows
+from neuroforge_jax.estimators.rows import balance, make_split, merge_rows, poisson_offset
 
 small = st.integers(-2, 2)
 
@@ -54,7 +54,7 @@ def test_the_poisson_loss_is_shown_as_half_the_deviance():
     counts, means = np.array([[0.0], [3], [5]], np.float32), np.array([0.5, 2, 6])
     own = float(np.mean(means - counts[:, 0] * np.log(means)))
 
-    shown = own + least_poisson(Split(np.zeros((3, 1), np.float32), counts))
+    shown = own + poisson_offset(Split(np.zeros((3, 1), np.float32), counts))
 
     assert shown == pytest.approx(mean_poisson_deviance(counts[:, 0], means) / 2, rel=1e-6)
 

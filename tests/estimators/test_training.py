@@ -50,6 +50,7 @@ def test_blocks_are_many_epochs(monkeypatch):
     model = nf.MLPClassifier(hidden_layer_sizes=(16,), max_iter=100, random_state=0).fit(X[:100], y[:100])
 
     assert sum(calls) >= model.n_iter_ == 100
+    assert [record["step"] for record in model.result_.history] == list(range(1, 101))
     assert len(calls) < 30
 
 

@@ -68,7 +68,7 @@ def each_goal(sides: Sides) -> Goal:
 
 def delay_goal(sides: Sides, ours: str, most: float) -> Goal:
     """So many seconds more at the most, by the median of the pairs. ours: which side of ours."""
-    faster = name_faster(sides)
+    faster = name_faster(sides, ours)
     delay = float(np.median(np.subtract(sides[ours].seconds, sides[faster].seconds)))
     return Goal("delay", faster, f"≤ {most:g} s more", f"{delay:+.2f} s", delay, most, delay <= most)
 
@@ -77,4 +77,4 @@ def latency_goal(sides: Sides, most: float) -> Goal:
     """So many seconds at the most, by the median, whatever the others take."""
     median = float(np.median(sides[OURS].seconds))
     wanted, found = f"≤ {format_duration(most)}", format_duration(median)
-    return Goal("latency", name_faster(sides), wanted, found, median, most, median <= most)
+    return Goal("latency", THEIRS, wanted, found, median, most, median <= most)

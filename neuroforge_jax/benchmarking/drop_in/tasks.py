@@ -134,6 +134,6 @@ TASKS = (
     FitTask(
         "mnist batch 1024", read_files(MNIST), {"max_iter": 4, "batch_size": 1024}, ("time",), source=MNIST
     ),
-    FitTask("make_classification float32", in_float32(draw_classification), {"max_iter": 20}, ()),
-    FitTask("mnist float32", in_float32(read_files(MNIST)), {"max_iter": 4}, (), source=MNIST),
+    FitTask("make_classification float32", in_float32(draw_classification), {"max_iter": 20}, ("time",)),
+    FitTask("mnist float32", in_float32(read_files(MNIST)), {"max_iter": 4}, ("time",), source=MNIST),
 )
