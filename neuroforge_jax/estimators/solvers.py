@@ -99,7 +99,8 @@ class Solvers(FittedEstimator):
         state for as long as it is of the same optimizer.
         """
         last: Any = self._state
-        if not incremental or last is None or jax.tree.structure(last) != jax.tree.structure(job.state_like):
+        wanted: object = jax.tree.structure(job.state_like)
+        if not incremental or last is None or wanted != jax.tree.structure(last):
             return job.start(first)
         hyper = replace(hyper_of_members(job), learning_rate=last.hyper.learning_rate)
         placed = jax.device_put(replace(last, params=first, hyper=hyper), job.device)
