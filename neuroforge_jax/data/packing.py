@@ -4,16 +4,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from neuroforge_jax.data.mapped import MappedRows
 from neuroforge_jax.data.preprocess import Inputs
 from neuroforge_jax.typing import Array, UInt8, UInt32
 
 
-def pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
-    """With rows of zeros below; as it is where it has as many."""
-    if len(array) == rows:
+def pad_rows(array: np.ndarray | MappedRows, rows: int) -> np.ndarray:
+    """With rows of zeros below; an array as it is where it has as many."""
+    if len(array) == rows and isinstance(array, np.ndarray):
         return array
     padded = empty_aligned((rows, *array.shape[1:]), array.dtype)
-    padded[: len(array)] = array
+    if isinstance(array, MappedRows):
+        array.write_to(padded[: len(array)])
+    else:
+        padded[: len(array)] = array
     return padded
 
 
@@ -28,9 +32,9 @@ def empty_aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 def pack(inputs: Inputs, rows: int | None = None) -> np.ndarray:
     """uint8 [N, I] → u32 [R, ⌈I/4⌉], words and rows padded with zeros; f32 [N, I] → f32 [R, I].
 
-    Without a copy where nothing is padded.
+    Without a copy where nothing is padded or converted.
     """
-    inputs, rows = np.asarray(inputs), len(inputs) if rows is None else rows
+    rows = len(inputs) if rows is None else rows
     if inputs.dtype != np.uint8:
         return pad_rows(inputs, rows)
     wide = 4 * words_wide(inputs.shape[1])

@@ -11,6 +11,7 @@ import scipy.optimize
 from jaxtyping import Float
 from sklearn.model_selection import train_test_split
 
+from neuroforge_jax.data.mapped import select_rows
 from neuroforge_jax.data.targets import Targets
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.estimators.classes import Classes
@@ -40,7 +41,7 @@ def hold_out(
         return part, None
     stay, held = train_test_split(np.arange(len(rows)), random_state=random, test_size=SHARE, stratify=strata)
     kept, own = (None, None) if weights is None else (weights[stay], weights[held])
-    return (rows[stay], targets[stay], kept), Split(rows[held], targets[held], own)
+    return (select_rows(rows, stay), targets[stay], kept), Split(select_rows(rows, held), targets[held], own)
 
 
 def fit_temperature(

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.estimators.inputs import read_rows
 from neuroforge_jax.estimators.network import Network
-from neuroforge_jax.estimators.rows import dense_blocks
+from neuroforge_jax.estimators.rows import Rows, store_blocks
 from neuroforge_jax.estimators.saving import check_alone, load_estimator, save_estimator
 from neuroforge_jax.estimators.stopping import Curve
 from neuroforge_jax.estimators.threads import follow_thread_limit
@@ -69,13 +69,13 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
         """What each network says of rows, f32 [P, N, C]; one that is alone is its only member."""
         check_is_fitted(self)
         follow_thread_limit()
-        return self._ask(read_rows(self, X))
-
-    def _ask(self, rows: Any) -> np.ndarray:
-        """rows: checked; as they are stored, a block at a time."""
-        networks = self._kept().each
-        said = [np.stack([network.outputs(block) for network in networks]) for block in dense_blocks(rows)]
+        said = [self._ask(block) for block in store_blocks(read_rows(self, X))]
         return said[0] if len(said) == 1 else np.concatenate(said, axis=1)
+
+    def _ask(self, rows: Rows) -> np.ndarray:
+        """The same of rows as they are stored."""
+        said = [network.outputs(rows) for network in self._kept().each]
+        return said[0][None] if len(said) == 1 else np.stack(said)
 
     @property
     def members_(self) -> list[Self]:

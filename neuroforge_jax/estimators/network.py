@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.data.preprocess import Fitted, Inputs
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.targets import Target
 from neuroforge_jax.job.predictor import Predictor
@@ -53,7 +53,7 @@ class Network:
         """For `nf.predict`, `nf.evaluate` and to be saved."""
         return FittedModel(self.spec, self.fitted, self.target, self.schema)
 
-    def outputs(self, rows: np.ndarray) -> np.ndarray:
+    def outputs(self, rows: Inputs) -> np.ndarray:
         """What one network says of rows as it stores them, f32 [N, C]."""
         predictor = _PREDICTORS.get(self)
         if predictor is None:

@@ -24,9 +24,9 @@ from neuroforge_jax.estimators.rows import (
     Batches,
     Given,
     Part,
-    as_float32,
     make_batches,
     make_dataset,
+    store_rows,
 )
 from neuroforge_jax.estimators.solvers import Solvers
 from neuroforge_jax.estimators.stopping import Curve
@@ -130,7 +130,7 @@ class Perceptron(Solvers):
         if weights is not None and (weights < 0).any():
             raise ValueError("Negative values in data passed to `sample_weight`.")
         plain = rows.dtype == np.float32 and self.schema_ is None
-        given = Given(as_float32(rows), targets, weights, self._class_weights(y, weights))
+        given = Given(store_rows(rows), targets, weights, self._class_weights(y, weights))
         if (counts := given.part[2]) is not None and not counts.any():
             raise ValueError("No row counts: sample_weight and class_weight are 0 for each.")
         return given, np.dtype(np.float32 if plain else np.float64)
@@ -188,7 +188,7 @@ class Perceptron(Solvers):
             rows, targets = self._read_targets(*validation, fresh=False, incremental=True)
             if targets.shape[1:] != given.targets.shape[1:]:
                 raise ValueError(f"y_val has shape {targets.shape}, and y has {given.targets.shape}.")
-            return given.part, Split(as_float32(rows), targets)
+            return given.part, Split(store_rows(rows), targets)
         if not (self.early_stopping and self._trains_in_steps):
             return given.part, None
         share = self.validation_fraction

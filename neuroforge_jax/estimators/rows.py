@@ -9,15 +9,16 @@ from jaxtyping import Float32, Float64
 from scipy.special import xlogy
 from sklearn.model_selection import train_test_split
 
+from neuroforge_jax.data.mapped import MappedRows, select_rows
 from neuroforge_jax.data.preprocess import Fitted, Preprocessor
 from neuroforge_jax.data.schema import Schema
 from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Dataset, Split, fit
 
-Rows = Float32[np.ndarray, "N I"]
+Rows = Float32[np.ndarray, "N I"] | Float32[MappedRows, "N I"]
 
-ROWS_OF_A_BLOCK = 1 << 15
-"""Rows that are asked of a network at once: few enough for the memory of one block to be used for the next."""
+SPARSE_ROWS = 1 << 15
+"""Rows that are dense at once when a network is asked."""
 
 Part = tuple[Rows, Targets, np.ndarray | None]
 """Rows, targets and how much each row counts, None where all count alike."""
@@ -53,8 +54,8 @@ class Given:
             )
         rows, targets, counts = self.part
         own = None if self.weights is None else self.weights[held].astype(np.float32)
-        kept = rows[stay], targets[stay], None if counts is None else counts[stay]
-        return kept, Split(rows[held], targets[held], own)
+        kept = select_rows(rows, stay), targets[stay], None if counts is None else counts[stay]
+        return kept, Split(select_rows(rows, held), targets[held], own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def make_split(rows: Rows, targets: Targets, weights: np.ndarray | None) -> Spli
         return Split(rows, targets)
     counted = weights > 0
     if not counted.all():
-        rows, targets, weights = rows[counted], targets[counted], weights[counted]
+        rows, targets, weights = select_rows(rows, counted), targets[counted], weights[counted]
     if len(weights) and (weights == weights[0]).all():
         return Split(rows, targets)
     return Split(rows, targets, (weights / weights.mean()).astype(np.float32))
@@ -114,6 +115,7 @@ def merge_rows(
     A training of all rows at once is then the same bits whatever their order, and whether a row stands there twice
     or counts twice: sums of float32 are not.
     """
+    rows = np.asarray(rows)
     counts = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
     there = counts > 0
     flat_targets = targets.reshape(len(targets), -1)[there]
@@ -157,17 +159,22 @@ def make_dataset(
     return Dataset(name, train, None, target, (width,), plan, fitted, schema, validation=validation)
 
 
-def as_float32(rows: Any) -> Rows:
-    """Checked rows, dense or sparse, as a row-major array."""
-    dense = rows.toarray() if hasattr(rows, "toarray") else rows
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(dense, np.float32)
+def store_rows(rows: Any) -> Rows:
+    """Checked rows, dense or sparse, as a network stores them; float64 is converted where it is read."""
+    if hasattr(rows, "toarray"):
+        with np.errstate(over="ignore"):
+            rows = rows.astype(np.float32).toarray(order="C")
+    mapped = MappedRows(rows)
+    return rows if mapped.is_stored else mapped
 
 
-def dense_blocks(rows: Any) -> Iterator[Rows]:
-    """Checked rows, dense or sparse, some thousands at a time: one block where there are none."""
-    for first in range(0, max(rows.shape[0], 1), ROWS_OF_A_BLOCK):
-        yield as_float32(rows[first : first + ROWS_OF_A_BLOCK])
+def store_blocks(rows: Any) -> Iterator[Rows]:
+    """The same, sparse rows some thousands at a time."""
+    if not hasattr(rows, "toarray"):
+        yield store_rows(rows)
+        return
+    for first in range(0, max(rows.shape[0], 1), SPARSE_ROWS):
+        yield store_rows(rows[first : first + SPARSE_ROWS])
 
 
 def poisson_offset(split: Split) -> float:

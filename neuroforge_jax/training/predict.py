@@ -4,7 +4,7 @@
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from neuroforge_jax.data.mapped import select_rows
 from neuroforge_jax.data.packing import pack, unpack
 from neuroforge_jax.data.preprocess import Fitted, Inputs
 from neuroforge_jax.model.model import FittedModel, Model
@@ -23,6 +24,12 @@ CHUNK = 1024
 
 BLOCKS = (8 * CHUNK, CHUNK, 128, 16)
 """Rows of a block: what a program takes."""
+
+NARROW = 128
+"""A network without a wider layer, its inputs included, is handed more rows at once: its products are short."""
+
+NARROW_CHUNK = 8 * CHUNK
+NARROW_BLOCKS = (32 * CHUNK, 4 * CHUNK, 256, 16)
 
 CALL_ROWS = 64
 """A block costs about as much as this many rows, beside its own."""
@@ -42,10 +49,11 @@ def predict_outputs(
     program = _prediction(model.spec.without_names, rows.shape[1], options)
     fitted = jax.device_put(model.fitted, device)
     computing: deque[tuple[slice, jax.Array]] = deque()
-    for part, size in split_rows(len(rows)):
+    sizes = NARROW_BLOCKS if _is_narrow(model.spec) else BLOCKS
+    for part, size in split_rows(len(rows), sizes):
         if len(computing) == IN_FLIGHT:
             _take(computing, outputs)
-        block = jax.device_put(pack(rows[part], size), device)
+        block = jax.device_put(pack(select_rows(rows, part), size), device)
         computing.append((part, program(params, fitted, block)))
     while computing:
         _take(computing, outputs)
@@ -63,22 +71,26 @@ def device_of(params: Params) -> jax.Device:
     return next(iter(leaf.devices())) if isinstance(leaf, jax.Array) else jax.local_devices()[0]
 
 
-def split_rows(rows: int) -> Iterator[tuple[slice, int]]:
-    """The rows of each block, and its size, padding included."""
+def _is_narrow(model: Model) -> bool:
+    return max(model.plan.record, *model.mlp.hidden, model.mlp.inputs) <= NARROW
+
+
+def split_rows(rows: int, sizes: Sequence[int] = BLOCKS) -> Iterator[tuple[slice, int]]:
+    """The rows of each block, and its size, padding included. sizes: of blocks, the largest first."""
     first = 0
     while first < rows:
-        size = _choose_size(rows - first)
+        size = _choose_size(rows - first, sizes)
         last = min(first + size, rows)
         yield slice(first, last), size
         first = last
 
 
-def _choose_size(left: int) -> int:
+def _choose_size(left: int, sizes: Sequence[int]) -> int:
     """The largest that is full, or padded is cheaper than blocks of the next size."""
-    for size, smaller in pairwise(BLOCKS):
+    for size, smaller in pairwise(sizes):
         if left >= size or size + CALL_ROWS <= -(-left // smaller) * (smaller + CALL_ROWS):
             return size
-    return BLOCKS[-1]
+    return sizes[-1]
 
 
 @by_structure
@@ -88,9 +100,10 @@ def _prediction(model: Model, inputs: int, options: CompileOptions) -> jax.stage
             rows = unpack(chunk, inputs) if chunk.dtype == jnp.uint32 else chunk
             return model.logits(params, fitted, rows)
 
-        if len(words) <= CHUNK:
+        chunk = NARROW_CHUNK if _is_narrow(model) else CHUNK
+        if len(words) <= chunk:
             return outputs(words)
-        chunks = words.reshape(-1, CHUNK, words.shape[1])
+        chunks = words.reshape(-1, chunk, words.shape[1])
         return lax.map(outputs, chunks).reshape(len(words), -1)
 
     return jax.jit(program, compiler_options=dict(options) or None)

@@ -7,6 +7,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.data.mapped import MappedRows, is_mapped
+from neuroforge_jax.data.packing import pack
 from neuroforge_jax.data.readers.arrays import load_folder
 from neuroforge_jax.data.stream import ArraySource
 from tests.data.test_stream import read
@@ -80,3 +81,20 @@ def test_a_streamed_training_from_a_file_is_the_one_from_memory(both):
     config = nf.TrainConfig(hidden=(4,), batch_size=50, epochs=1, patience=1, backend="async")
     losses = [nf.fit(config, data).history[-1]["train_loss"] for data in both]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("parallel", [0, 1 << 40])
+@pytest.mark.parametrize("chosen", [None, np.arange(ROWS)[::-3]])
+def test_rows_are_packed_as_they_are_read_by_one_core_or_several(monkeypatch, parallel, chosen):
+    monkeypatch.setattr("neuroforge_jax.data.mapped.BLOCK", 64)
+    monkeypatch.setattr("neuroforge_jax.data.mapped.PARALLEL_BYTES", parallel)
+    numbers = NUMBERS.copy()
+    numbers[-1] = 1e300  # is infinite as float32, without a warning
+    rows = MappedRows(numbers, chosen, np.arange(5.0))
+    with np.errstate(over="ignore"):
+        expected = ((numbers if chosen is None else numbers[chosen]) - np.arange(5.0)).astype(np.float32)
+    packed = pack(rows, len(expected) + 9)
+    np.testing.assert_array_equal(packed[: len(expected)], expected)
+    assert packed.dtype == np.float32
+    assert not packed[len(expected) :].any()
+    np.testing.assert_array_equal(pack(rows.select(slice(3, 50))), expected[3:50])

@@ -1,5 +1,7 @@
 """Rows of an estimator: equal ones are one that counts more, whatever their order."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_poisson_deviance
 from sklearn.utils.class_weight import compute_sample_weight
 
+import neuroforge_jax as nf
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.estimators.rows import balance, make_split, merge_rows, poisson_offset
 
@@ -74,3 +77,19 @@ def test_each_of_several_labels_is_balanced():
     labels = np.array([[0, 1], [0, 1], [1, 1], [0, 0]])
 
     np.testing.assert_allclose(balance(labels, None), compute_sample_weight("balanced", labels))
+
+
+def test_float64_rows_are_converted_once_and_never_copied_beside():
+    X = np.random.default_rng(0).normal(size=(12_001, 200))
+    y = (X[:, 0] > 0).astype(int)
+    model = nf.MLPClassifier((4,), max_iter=3, tol=1e9, n_iter_no_change=1).fit(X[:600], y[:600])
+    tracemalloc.start()
+    model.fit(X, y)
+    trained = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    model.predict(X)
+    asked = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert trained < 1.4 * X.nbytes / 2  # one copy as float32, padded by a sixteenth at most
+    assert asked < 1.4 * X.nbytes / 2

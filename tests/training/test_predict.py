@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuroforge_jax as nf
-from neuroforge_jax.training.predict import BLOCKS, CALL_ROWS, split_rows
+from neuroforge_jax.training.predict import BLOCKS, CALL_ROWS, NARROW_BLOCKS, split_rows
 from tests.conftest import make_blobs
 
 
@@ -20,16 +20,16 @@ def trained():
     return model, state.params, rows, np.asarray(jax.jit(model.logits)(state.params, rows))
 
 
-@given(st.integers(0, 100_000))
-@settings(max_examples=40, deadline=None)
-def test_blocks_are_all_rows_in_order_and_cost_little_more(rows):
-    blocks = list(split_rows(rows))
+@given(st.integers(0, 100_000), st.sampled_from([BLOCKS, NARROW_BLOCKS]))
+@settings(max_examples=60, deadline=None)
+def test_blocks_are_all_rows_in_order_and_cost_little_more(rows, sizes):
+    blocks = list(split_rows(rows, sizes))
     covered = [(part.start, part.stop) for part, _ in blocks]
     assert [first for first, _ in covered] == [0, *(last for _, last in covered)][: len(covered)]
     assert sum(last - first for first, last in covered) == rows
-    assert all(0 < part.stop - part.start <= size and size in BLOCKS for part, size in blocks)
+    assert all(0 < part.stop - part.start <= size and size in sizes for part, size in blocks)
     cost = sum(size + CALL_ROWS for _, size in blocks)
-    assert cost <= 1.1 * rows + 6 * (128 + CALL_ROWS)
+    assert cost <= 1.1 * rows + 6 * (sizes[2] + CALL_ROWS)
 
 
 def test_60_numbers_of_rows_are_at_most_8_programs_and_the_outputs_of_each_are_the_same(
