@@ -1,6 +1,8 @@
 """Estimators that fit at the same time, in threads and in processes: they end, and each is what it is alone."""
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -72,3 +74,36 @@ def test_threads_share_the_threads_of_one_process():
     in_parallel("threading", fit_and_predict)
     assert count_threads_of_xla(MODELS[0])[1] == before
     assert before["tf_XLAEigen"] <= usable_cores()
+
+
+FIT = """
+import jax.monitoring, sys
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition("/")[2]))
+from neuroforge_jax.backends import compilation_cache
+compilation_cache.MIN_SECONDS = 0
+import neuroforge_jax as nf
+from sklearn.datasets import load_iris
+X, y = load_iris(return_X_y=True)
+rows = slice(0, int(sys.argv[1]))
+nf.MLPClassifier(8, batch_size=50, tol=1, n_iter_no_change=2, random_state=0).fit(X[rows], y[rows]).predict(X)
+print(events.count("cache_hits"), events.count("cache_misses"))
+"""
+
+
+def test_a_new_process_takes_the_programs_that_an_earlier_one_kept(tmp_path):
+    """Other rows, nearly as many, are the same programs."""
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "true", "XDG_CACHE_HOME": str(tmp_path)}
+
+    def fit(rows):
+        command = [sys.executable, "-c", FIT, str(rows)]
+        out = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=SECONDS
+        )
+        return [int(count) for count in out.stdout.split()]
+
+    found, missed = fit(150)
+    if not list(tmp_path.rglob("*-cache")):
+        pytest.skip("XLA complains of programs that it loads on this CPU")
+    assert (found, missed > 0) == (0, True)
+    assert fit(149) == [missed, 0]
