@@ -5,9 +5,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from neuroforge_jax.benchmarking.statistics import paired_ratio
+from neuroforge_jax.benchmarking.statistics import Ratio, paired_ratio
 
 Record = Mapping[str, Any]
 Case = Mapping[str, Any]
@@ -77,9 +77,16 @@ def between(low: float, high: float, digits: int = 2) -> str:
     return f"({low:.{digits}f}–\u2060{high:.{digits}f})"
 
 
-def paired(slower: Case, faster: Case) -> str:
-    """How many times as fast the second is as the first, round by round."""
-    ratio = paired_ratio(slower["seconds_per_step"]["values"], faster["seconds_per_step"]["values"])
+def paired(slower: Case, faster: Case) -> Ratio:
+    """How many times as fast the second is as the first, turn by turn."""
+    of, to = (
+        case["seconds" if "seconds" in case else "seconds_per_step"]["values"] for case in (slower, faster)
+    )
+    return paired_ratio(of, to)
+
+
+def with_interval(ratio: Ratio) -> str:
+    """A ratio of two speeds, with its interval."""
     return f"{ratio.median:.2f} {between(*ratio.interval)}"
 
 
@@ -111,11 +118,14 @@ def rounded(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """To three digits, in the unit that fits."""
-    unit, scale = next(
-        ((unit, scale) for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)) if seconds >= scale),
-        ("ns", 1e-9),
-    )
+    unit, scale = unit_of(seconds)
     return f"{rounded(seconds / scale)} {unit}"
+
+
+def unit_of(seconds: float) -> tuple[str, float]:
+    """The unit that fits, and its length in seconds."""
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+    return next(((unit, scale) for unit, scale in units if seconds >= scale), ("ns", 1e-9))
 
 
 def share(value: float) -> str:
@@ -131,6 +141,29 @@ def size(bytes_: float | None) -> str:
         ((unit, scale) for unit, scale in (("GB", 1e9), ("MB", 1e6)) if bytes_ >= scale), ("kB", 1e3)
     )
     return f"{rounded(bytes_ / scale)} {unit}"
+
+
+class Metric(NamedTuple):
+    """How scores are written. scale: what they are multiplied by. before, after: their name and their unit."""
+
+    scale: float
+    digits: int
+    before: str = ""
+    after: str = ""
+
+
+METRICS = {
+    "accuracy": Metric(100, 2, after=" %"),
+    "rmse": Metric(1, 3),
+    "r2": Metric(1, 4, before="R² "),
+}
+
+
+def score(case: Case) -> str:
+    """Mean and deviation of what the trainings of a case scored on test data."""
+    metric, found = METRICS[case["metric"]], case[case["metric"]]
+    mean, deviation = (f"{metric.scale * found[what]:.{metric.digits}f}" for what in ("mean", "deviation"))
+    return f"{metric.before}{mean} ± {deviation}{metric.after}"
 
 
 NAMES = {

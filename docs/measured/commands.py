@@ -9,6 +9,7 @@ from records import (
     named,
     processor,
     quartiles,
+    score,
     source,
     table,
     timed,
@@ -64,9 +65,9 @@ def own_tables(records: Records) -> str:
             [
                 name.split("/")[1],
                 metric,
-                _score(ours),
+                score(ours),
                 f"{'' if ours['reached'] else '**missed** '}{_goal(ours)}",
-                _score(theirs),
+                score(theirs),
                 f"{ours['seconds']['median']:.2f}",
                 f"{theirs['seconds']['median']:.2f}",
                 times(theirs),
@@ -78,14 +79,6 @@ def own_tables(records: Records) -> str:
         "ours ÷ its", "trainings",
     ]  # fmt: skip
     return table(head, rows, numbers=range(2, 9)) + source(records, "tables", rounds=False)
-
-
-def _score(case: Case) -> str:
-    """Mean and deviation of the trainings on test data."""
-    score = case[case["metric"]]
-    if case["metric"] == "accuracy":
-        return f"{100 * score['mean']:.2f} ± {100 * score['deviation']:.2f} %"
-    return f"{score['mean']:.3f} ± {score['deviation']:.3f}"
 
 
 def _goal(case: Case) -> str:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from records import Case, Records, between, duration, source, table, timed
-
-from neuroforge_jax.benchmarking.statistics import paired_ratio
+from records import METRICS, Case, Records, duration, paired, score, source, table, timed, with_interval
 
 RECORD = "bench_sklearn.json"
 
@@ -20,8 +18,8 @@ def fits(records: Records) -> str:
                 [
                     what,
                     f"{ours['training_rows']:,} × {ours['inputs']}",
-                    _score(ours),
-                    _score(theirs),
+                    score(ours),
+                    score(theirs),
                     _mark(goals, "score") + _difference(ours, goals),
                     *(duration(case["seconds"]["median"]) for case in (ours, theirs, one_thread)),
                     _mark(goals, "time", "each") + _times(ours, others),
@@ -58,28 +56,19 @@ def _groups(records: Records) -> Iterator[tuple[str, Case, dict[str, Case]]]:
             yield what, ours, {case["contender"]: case for case in beside}
 
 
-def _score(case: Case) -> str:
-    """Mean and deviation over the seeds."""
-    score = case[case["metric"]]
-    if case["metric"] == "accuracy":
-        return f"{100 * score['mean']:.2f} ± {100 * score['deviation']:.2f} %"
-    return f"R² {score['mean']:.4f} ± {score['deviation']:.4f}"
-
-
 def _difference(ours: Case, goals: dict[str, Case]) -> str:
     """In points of accuracy, or of R² as it is; beside it two standard errors of it."""
     if "score" not in goals:
         return "–"
-    scale, digits = (100, 2) if ours["metric"] == "accuracy" else (1, 4)
-    value, limit = scale * goals["score"]["value"], scale * goals["score"]["limit"]
-    return f"{value:+.{digits}f}, ± {limit:.{digits}f}"
+    metric = METRICS[ours["metric"]]
+    value, limit = (metric.scale * goals["score"][what] for what in ("value", "limit"))
+    return f"{value:+.{metric.digits}f}, ± {limit:.{metric.digits}f}"
 
 
 def _times(ours: Case, others: dict[str, Case]) -> str:
     """How many times as fast as the faster of scikit-learn's, pair by pair."""
-    ratios = (paired_ratio(case["seconds"]["values"], ours["seconds"]["values"]) for case in others.values())
-    ratio = min(ratios, key=lambda each: each.median)
-    return f"{ratio.median:.2f} {between(*ratio.interval)}"
+    ratios = [paired(case, ours) for case in others.values()]
+    return with_interval(min(ratios, key=lambda ratio: ratio.median))
 
 
 def _mark(goals: dict[str, Case], *names: str) -> str:

@@ -1,6 +1,7 @@
 """Tables of trainings beside other frameworks, from the same weights over the same batches."""
 
 from records import (
+    Record,
     Records,
     batches_of,
     fastest,
@@ -14,6 +15,7 @@ from records import (
     source,
     table,
     timed,
+    with_interval,
 )
 from verdicts import CLAIMED_BATCH, at_claimed_batch
 
@@ -67,7 +69,8 @@ def peers(records: Records) -> str:
             if case is None or best is None:
                 row += ["–", "–"]
                 continue
-            row += [samples_a_second(case, spread=False), "1" if case is best else paired(case, best)]
+            times = "1" if case is best else with_interval(paired(case, best))
+            row += [samples_a_second(case, spread=False), times]
         rows.append([*row, size(memory.get(name))])
     head = ["candidate"]
     for batch in batches:
@@ -114,10 +117,13 @@ def _beside_torch(records: Records, name: str) -> str:
 
 
 def claims(records: Records) -> str:
-    """The original's ranges beside what was measured."""
-    record = records("bench_peers.json")
+    """The original's ranges beside what was measured on a CPU."""
+    return table_of_claims(records("bench_peers.json")) + source(records)
+
+
+def table_of_claims(record: Record) -> str:
+    """The original's ranges beside what this record has of them."""
     rows = [
-        [claim["claim"], claim["baseline"], claim["measured"], claim["verdict"]] for claim in record["claims"]
+        [claim[key] for key in ("claim", "baseline", "measured", "verdict")] for claim in record["claims"]
     ]
-    head = ["the original's claim", "measured on", "found", "verdict"]
-    return table(head, rows, numbers=()) + source(records)
+    return table(["the original's claim", "measured on", "found", "verdict"], rows, numbers=())

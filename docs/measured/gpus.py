@@ -1,9 +1,23 @@
 """Tables of GPUs: what was measured on one, and what a kernel cannot be faster than."""
 
 from outcomes import outcomes_on_a_gpu
-from records import Case, Records, between, duration, host, named, rounded, share, source, table, timed
+from records import (
+    Case,
+    Records,
+    between,
+    duration,
+    host,
+    named,
+    paired,
+    rounded,
+    share,
+    source,
+    table,
+    timed,
+    unit_of,
+)
 
-from neuroforge_jax.benchmarking.statistics import paired_ratio
+from measured.frameworks import table_of_claims
 from neuroforge_jax.report.formats import format_quantity, format_speed, format_speed_interval
 
 LADDER, SPEEDRUN = "bench_ladder_gpu_h200.json", "bench_speedrun_gpu_h200.json"
@@ -59,16 +73,15 @@ def _beside(case: Case, other: Case) -> str:
     """How much faster or slower the first is, round by round."""
     if case is other:
         return "–"
-    ratio = paired_ratio(other["seconds_per_step"]["values"], case["seconds_per_step"]["values"])
+    ratio = paired(other, case)
     return f"{format_speed(ratio.median)} ({format_speed_interval(*ratio.interval)})"
 
 
 def _spread(seconds: Case) -> str:
     """A median and its interval, in the median's unit."""
-    text = duration(seconds["median"])
-    scale = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}[text.split()[1]]
+    _, scale = unit_of(seconds["median"])
     low, high = (value / scale for value in seconds["interval"])
-    return f"{text} {between(low, high, 1)}"
+    return f"{duration(seconds['median'])} {between(low, high, 1)}"
 
 
 def gpu_speedrun(records: Records) -> str:
@@ -98,10 +111,7 @@ def gpu_speedrun(records: Records) -> str:
 
 def gpu_claims(records: Records) -> str:
     """The original's ranges beside what was measured on an NVIDIA GPU."""
-    claims = records(LADDER)["claims"]
-    rows = [[claim[key] for key in ("claim", "baseline", "measured", "verdict")] for claim in claims]
-    head = ["the original's claim", "measured on", "found", "verdict"]
-    return table(head, rows, numbers=()) + source(records, rounds=False)
+    return table_of_claims(records(LADDER)) + source(records, rounds=False)
 
 
 def gpu_tests(records: Records) -> str:
