@@ -1,7 +1,6 @@
 """The verdicts on the original's claims: what was found, and the records or tests that hold it.
 
-One that rests on tests names them, and they must be there. What only a GPU can say is "needs a GPU: rehearsed"
-until a record of one lies in benchmarks/.
+One that rests on tests names them, and they must be there.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +11,6 @@ from outcomes import outcomes_on_a_gpu
 from records import Case, Record, Records, named, processor, rounded, size, timed
 
 ROOT = Path(__file__).parents[1]
-REHEARSED = "needs a GPU: rehearsed"
-REHEARSAL = "`benchmarks/gpu.py --rehearse`"
 PEERS = "python -m neuroforge_jax.bench --suite peers"
 
 GPU_LADDER = "bench_ladder_gpu_h200.json"
@@ -39,31 +36,32 @@ def by_tests(found: str, *tests: str) -> Callable[[Records], Verdict]:
 
 
 def speed_claim(name: str) -> Callable[[Records], Verdict]:
-    """One of the nine: by a ladder of a GPU where one was measured, else by the peers on a CPU."""
+    """One of the nine: by the ladder of a GPU where that measured it, else by the peers on a CPU.
+
+    Raises ValueError where neither measured it.
+    """
 
     def verdict(records: Records) -> Verdict:
-        gpus = sorted(path.name for path in (ROOT / "benchmarks").glob("bench_ladder_*.json"))
-        for file in [*gpus, "bench_peers.json"]:
+        for file in (GPU_LADDER, "bench_peers.json"):
             claim = next(claim for claim in records(file)["claims"] if claim["claim"] == name)
             if claim["verdict"] == "not measured":
                 continue
-            if file in gpus:
+            if file == GPU_LADDER:
                 return Verdict(_verdict_on_a_gpu(claim, records(file)), f"`{file}`")
             cores = records(file)["environment"]["processors"]
             found = f"{claim['verdict']}, on {cores} CPU cores: {claim['measured']}"
             return Verdict(found, f"`{file}`", PEERS)
-        return Verdict(REHEARSED, REHEARSAL)
+        raise ValueError(f"no record measures {name!r}")
 
     return verdict
 
 
 def _verdict_on_a_gpu(claim: Mapping[str, str], record: Record) -> str:
     """With the device that it is of: NumPy's seconds are those of the CPU beside the GPU."""
-    gpu, cpu = processor(record), f"the {record['environment']['processors']} CPU cores beside it"
-    if claim["measured"].endswith("(numpy)"):
-        return f"{claim['verdict']}, on {cpu.replace('it', f'an {gpu}')}: {claim['measured']}"
-    than = f", against NumPy on {cpu}" if claim["baseline"].startswith("NumPy") else ""
-    return f"{claim['verdict']}, on an {gpu}: {claim['measured']}{than}"
+    gpu, beside = processor(record), f"the {record['environment']['processors']} CPU cores beside"
+    device = f"{beside} an {gpu}" if claim["measured"].endswith("(numpy)") else f"an {gpu}"
+    than = f", against NumPy on {beside} it" if claim["baseline"].startswith("NumPy") else ""
+    return f"{claim['verdict']}, on {device}: {claim['measured']}{than}"
 
 
 def at_claimed_batch(record: Record) -> list[Case]:

@@ -163,6 +163,16 @@ def test_a_verdict_of_a_gpu_names_it_and_numpy_ran_beside_it(tables):
     assert all("CPU cores beside" in row for row in on_gpus if "NumPy" in row)
 
 
+def test_a_claim_that_no_record_measures_is_named(tables, copy):
+    path = copy / "benchmarks" / "bench_peers.json"
+    record = json.loads(path.read_text())
+    for claim in record["claims"]:
+        claim["verdict"] = "not measured"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="no record measures 'TensorFlow with XLA takes 3 to 8 s'"):
+        tables.TABLES["original"](tables.Records(copy / "benchmarks"))
+
+
 def test_a_test_that_failed_in_one_of_two_runs_failed(tables, copy):
     first, second = (copy / "benchmarks" / f"gpu_{what}_gpu_h200.json" for what in ("run", "tests"))
     record, again = (json.loads(path.read_text()) for path in (first, second))
