@@ -1,4 +1,4 @@
-"""Two sides that take turns at one piece of work, and what the record says of each."""
+"""Sides, two or more, that take turns at one piece of work, and what the record says of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from neuroforge_jax.benchmarking.statistics import Spread
 @dataclass(frozen=True)
 class Outcome:
     """Of one turn. seconds: of the work alone. score: of what was learnt, None where nothing is scored. epochs:
-    that were trained.
+    that were trained, 0 where the work is not one training.
     """
 
     seconds: float
@@ -26,7 +26,7 @@ Turn = Callable[[], Outcome]
 
 @dataclass
 class Side:
-    """What one of the two did, turn by turn."""
+    """What one of them did, turn by turn."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     reference_seconds: list[float] = field(default_factory=list)
@@ -68,8 +68,9 @@ class Side:
             told |= {
                 "metric": metric,
                 metric: {"mean": self.mean, "deviation": deviation, "values": self.scores},
-                "epochs": [outcome.epochs for outcome in self.outcomes],
             }
+        if any(epochs := [outcome.epochs for outcome in self.outcomes]):
+            told["epochs"] = epochs
         return told
 
 

@@ -1,4 +1,4 @@
-"""Two sides that take turns: in which order, and what the record says of each."""
+"""Sides that take turns: in which order, and what the record says of each."""
 
 import pytest
 
@@ -35,4 +35,11 @@ def test_a_row_has_times_and_where_something_is_scored_the_scores():
         "deviation": pytest.approx(0.1),
         "values": [0.5, 0.7],
     }
-    assert "metric" not in Side([Outcome(1.0)], [0.1]).describe("startup/a/b")
+    assert not {"metric", "epochs"} & Side([Outcome(1.0)], [0.1]).describe("startup/a/b").keys()
+
+
+def test_a_score_of_many_trainings_has_no_epochs():
+    """A grid search was shown with 0 epochs."""
+    row = Side([Outcome(1.0, 0.5), Outcome(2.0, 0.7)], [0.1, 0.1]).describe("sklearn/a/ours", "accuracy")
+    assert row["accuracy"]["values"] == [0.5, 0.7]
+    assert "epochs" not in row
