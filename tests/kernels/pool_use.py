@@ -17,15 +17,15 @@ PATIENCE = 0.1
 
 @dataclass(frozen=True)
 class PoolUse:
-    """Of one segment. calls: of the program. made: arrays of metrics that they gave. requests: of the pool, None
-    where it does not count. bytes_held and arrays: that are in use after it.
+    """Of one segment. calls: of the program. made: arrays of metrics that they gave. requests: of the pool.
+    bytes_held and arrays: that are in use after it. requests and bytes_held are None where the pool does not count.
     """
 
     steps: int
     calls: int
     made: int
     requests: int | None
-    bytes_held: int
+    bytes_held: int | None
     arrays: int
 
 
@@ -52,16 +52,16 @@ def requests_of(device):
 
 
 def settled_bytes(device):
-    """The bytes in use, as soon as they are the same twice."""
+    """The bytes in use, as soon as they are the same twice; None where they are not counted."""
     held = None
     while held != (now := (device.memory_stats() or {}).get("bytes_in_use")):
         held = now
         time.sleep(PATIENCE)
-    return held or 0
+    return held
 
 
-def check_memory(uses, capacity):
-    """Assert what is promised of segments of which the first two have as many steps, in one call each.
+def check_arrays(uses, capacity):
+    """Assert what is promised of the calls and arrays of segments, the first two of as many steps in one call each.
 
     capacity: steps whose metrics one call holds.
     """
@@ -73,6 +73,18 @@ def check_memory(uses, capacity):
         assert use.made == use.calls * usual.made, f"more arrays than the calls give:{shown}"
     for use in uses[1:]:
         assert use.arrays == usual.arrays, f"arrays are left:{shown}"
+
+
+def counts(use):
+    """Whether the pool counts: a program call asks for its metrics at least."""
+    return bool(use.requests) and use.bytes_held is not None
+
+
+def check_pool(uses):
+    """Assert what is promised of the pool over the same segments; that of a pool which does not count fails."""
+    shown = "\n".join(["", *map(str, uses)])
+    _, usual, *_ = uses
+    for use in uses[1:]:
+        assert counts(use), f"the pool does not count:{shown}"
         assert use.bytes_held == usual.bytes_held, f"memory is left:{shown}"
-        if use.requests is not None:
-            assert use.requests <= use.calls * usual.requests, f"steps ask the pool for memory:{shown}"
+        assert use.requests <= use.calls * usual.requests, f"steps ask the pool for memory:{shown}"

@@ -9,7 +9,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors.scanned import capacity_of
 from tests.conftest import SMALL_CONFIG
-from tests.kernels.pool_use import check_memory, settled_bytes, use_of_segments
+from tests.kernels.pool_use import check_arrays, check_pool, settled_bytes, use_of_segments
 
 SEGMENTS = (10, 10, 30, 100)
 NO_COUNT = SimpleNamespace(memory_stats=lambda: None)
@@ -55,24 +55,23 @@ class Pool:
 def test_a_run_of_more_steps_than_a_call_holds_is_several_calls_and_leaves_nothing(train, epochs, calls):
     """A thousand steps were four calls in a test on a GPU, and were expected to ask as often as one."""
     pool = Pool(calls_of=lambda steps: -(-steps // 32) if epochs == 4 else 1)
-    for device, also in ((NO_COUNT, lambda steps: None), (pool, pool.segment)):
-        uses, capacity = train("optimized", epochs, device, also)
-        check_memory(uses, capacity)
-        assert uses[-1].calls == calls
-    assert [use.requests for use in uses][-1] == 3 * calls
+    uses, capacity = train("optimized", epochs, pool, pool.segment)
+    check_arrays(uses, capacity)
+    check_pool(uses)
+    assert (uses[-1].calls, uses[-1].requests) == (calls, 3 * calls)
 
 
 def test_a_program_call_for_each_step_is_found(train):
     uses, capacity = train("stepped", 20)
     with pytest.raises(AssertionError, match="more program calls than the steps need"):
-        check_memory(uses, capacity)
+        check_arrays(uses, capacity)
 
 
 def test_arrays_that_are_left_are_found(train):
     kept = []
     uses, capacity = train("optimized", 20, also=lambda steps: kept.append(jnp.zeros(steps)))
     with pytest.raises(AssertionError, match=r"arrays are left:\nPoolUse\(steps=10, calls=1, made=3"):
-        check_memory(uses, capacity)
+        check_arrays(uses, capacity)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +79,17 @@ def test_arrays_that_are_left_are_found(train):
 )
 def test_a_pool_that_is_asked_by_steps_or_keeps_memory_is_found(train, fault, found):
     pool = Pool(**fault)
-    uses, capacity = train("optimized", 20, pool, pool.segment)
+    uses, _ = train("optimized", 20, pool, pool.segment)
     with pytest.raises(AssertionError, match=found):
-        check_memory(uses, capacity)
+        check_pool(uses)
+
+
+@pytest.mark.parametrize("device", [NO_COUNT, Pool()], ids=["no numbers", "none of them changes"])
+def test_a_pool_that_does_not_count_shows_nothing_and_fails(train, device):
+    """It passed, as if nothing had been asked for."""
+    uses, _ = train("optimized", 20, device)
+    with pytest.raises(AssertionError, match="the pool does not count"):
+        check_pool(uses)
 
 
 def test_memory_that_is_given_back_a_moment_later_is_waited_for():
