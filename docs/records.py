@@ -240,17 +240,27 @@ def source(
 
 
 def commits_of(record: Record, sections: Sequence[str] = ()) -> str:
-    """The commit that was measured; of sections that were measured at several, each with its sections."""
+    """The commit that was measured; of sections that were measured at several, each with its sections, and a row
+    that was measured again with its own.
+    """
     commits = record.get("commits", {})
     by_commit: dict[str, list[str]] = {}
+    again = []
     for section in sections or commits:
         if section in commits:
             by_commit.setdefault(commits[section], []).append(section)
+            again += rows_measured_again(record[section])
     if len(by_commit) > 1:
         each = [f"{written(commit)} ({', '.join(names)})" for commit, names in by_commit.items()]
-        return f"commits {'; '.join(each)}"
+        return f"commits {'; '.join([*each, *again])}"
     (commit,) = by_commit or [record["environment"]["commit"]]
-    return f"commit {written(commit)}"
+    return "; ".join([f"commit {written(commit)}", *again])
+
+
+def rows_measured_again(section: Mapping[str, Any]) -> list[str]:
+    """Each row that keeps a commit of its own, with that."""
+    rows = {name: row for name, row in section.items() if isinstance(row, Mapping) and "commit" in row}
+    return [f"{name} again at {written(row['commit'])}" for name, row in rows.items()]
 
 
 def written(commit: str) -> str:

@@ -65,6 +65,15 @@ def test_what_stands_below_a_table_says_how_a_record_was_made(tables, copy):
     assert "commit bbbbbbbb with local changes." in last
 
 
+def test_a_row_that_was_measured_again_is_shown_with_its_commit(tables, copy):
+    path = copy / "benchmarks" / "fuzz_readers.json"
+    record = json.loads(path.read_text())
+    record["fuzz"]["tsv"]["commit"] = "cccccccc00"
+    path.write_text(json.dumps(record))
+    last = tables.TABLES["reliability"](tables.Records(copy / "benchmarks")).splitlines()[-1]
+    assert last.endswith("commit 8f3a78da; tsv again at cccccccc; csv again at fe66a0cf.")
+
+
 def test_what_is_reached_on_tables_stands_beside_its_goal_and_scikit_learn(tables, copy):
     def case(table, who, metric, mean, seconds):
         return {
