@@ -1,8 +1,8 @@
-"""The first fit of a process, with all other parameters at their defaults: what compiling makes of a wait.
+"""How long the first fit of a new process takes, in which our network compiles its programs or reads kept ones.
 
-Each side has a process of its own. Ours has two, one after the other: the first finds an empty cache folder, the
-second the programs that the first has kept there. The time is that of the fit; the import and the whole process
-stand beside it.
+Both networks have their default parameters. Each side has a process of its own. Ours has two, one after the other:
+the first finds an empty cache folder, the second the programs that the first has kept there. The time is that of
+the fit; the import and the whole process stand beside it.
 """
 
 import json
