@@ -1,21 +1,22 @@
 """The loop of an estimator: many epochs in one dispatch where nothing has to happen between two."""
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from neuroforge_jax.backends.executors.base import Run, SegmentMetrics
 from neuroforge_jax.estimators.stopping import Rule
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Observers, Trainer
+from neuroforge_jax.precision.loss_scale import LossScale, update_loss_scale
 from neuroforge_jax.training.progress import TrainProgress
 from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.training.step import StepMetrics
+from neuroforge_jax.typing import Array, Bool
 
 BLOCK_SECONDS = 0.2
 """A block of epochs takes about so long at most: Ctrl-C is heard between two."""
@@ -59,46 +60,40 @@ class BlockTrainer(Trainer):
             block = max(1, min(block, int(BLOCK_SECONDS / seconds_each)))
             first, begun = self.progress.step, time.perf_counter()
             before = _copy(self.state) if sure is not None and block > sure else None
+            scale = jax.device_get(self.state.loss_scale)
             self.state, metrics = self.run(self.state, first, first + block * per_epoch)
-            done = self._see(rule, metrics, block, begun)
+            done = self._see(rule, metrics, block, begun, scale)
             seconds_each = (time.perf_counter() - begun) / block
             if done < block and before is not None:
                 self.state, _ = self.run(before, first, first + done * per_epoch)
 
-    def _see(self, rule: Rule, metrics: SegmentMetrics, block: int, begun: float) -> int:
-        """Show the rule each epoch of a block, until it has had enough; how many it saw."""
-        parts = [
-            np.asarray(each, np.float64).reshape(*each.shape[:-1], block, -1)
-            for each in (metrics.loss, metrics.correct, metrics.samples)
-        ]
-        seconds = (time.perf_counter() - begun) / block
-        for index in range(block):
-            losses, correct, samples = (part[..., index, :] for part in parts)
-            rule.see(self.end_epoch(losses, correct, samples, seconds))
+    def _see(
+        self, rule: Rule, metrics: SegmentMetrics, block: int, begun: float, scale: LossScale | None
+    ) -> int:
+        """Show the rule each epoch of a block, until it has had enough; how many it saw. scale: of the loss, before
+        the block.
+        """
+        samples, seconds = float(metrics.samples.sum()) / block, (time.perf_counter() - begun) / block
+        memory = self.measure_memory()  # once: it takes as long as an epoch of a small training
+        for done, epoch in enumerate(_split(metrics, block), start=1):
+            scale = None if scale is None else _update_scale(scale, epoch.skipped == 0)
+            self.take(epoch, samples, seconds)
+            record = self.describe_epoch(scale) | memory
+            self.progress.end_epoch(record)
+            rule.epoch(self, record)
             if rule.over:
-                return index + 1
+                return done
         return block
 
-    def end_epoch(self, losses: np.ndarray, correct: np.ndarray, samples: np.ndarray, seconds: float) -> Any:
-        """Take note of an epoch of a block, by the metrics of its steps f64 [S]; the mean loss of those that have a
-        finite one, NaN where none has.
-        """
-        progress, counted, finite = self.progress, float(samples.sum()), np.isfinite(losses)
-        loss = float(losses[finite] @ samples[finite] / samples[finite].sum()) if finite.any() else math.nan
-        progress.step += len(losses)
-        progress.throughput.add(len(losses), counted, seconds)
-        progress.end_epoch(
-            {
-                "event": "epoch",
-                "epoch": progress.epoch + 1,
-                "step": progress.step,
-                "train_loss": None if math.isnan(loss) else loss,
-                "train_accuracy": float(correct.sum()) / counted if self.job.model.classes else None,
-                "train_seconds": progress.throughput.train_seconds,
-                "samples_per_second": counted / seconds,
-            }
-        )
-        return loss
+
+def _split(metrics: SegmentMetrics, epochs: int) -> Iterator[SegmentMetrics]:
+    """The metrics of each of so many epochs, on the host."""
+    steps = (metrics.last_step - metrics.first_step) // epochs
+    every: tuple[Any, ...] = metrics.loss, metrics.correct, metrics.samples, metrics.skipped
+    for first in range(0, steps * epochs, steps):
+        part = StepMetrics(*(each[..., first : first + steps] for each in every))
+        begin = metrics.first_step + first
+        yield SegmentMetrics(((part, steps),), begin, begin + steps)
 
 
 def _begin_at(run: Run, behind: int) -> Run:
@@ -112,3 +107,13 @@ def _begin_at(run: Run, behind: int) -> Run:
 
 
 _copy: Callable[[TrainState], TrainState] = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
+
+
+@jax.jit
+def _update_scale(scale: LossScale, finite: Bool[Array, "*P S"]) -> LossScale:
+    """The scale after steps whose gradients were finite or not."""
+
+    def update(before: LossScale, is_finite: Bool[Array, "*P"]) -> tuple[LossScale, None]:
+        return update_loss_scale(before, is_finite), None
+
+    return jax.lax.scan(update, scale, jnp.moveaxis(finite, -1, 0))[0]

@@ -17,6 +17,7 @@ from neuroforge_jax.estimators.blocks import BlockTrainer
 from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule, with_rate
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Trainer
+from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.training.best import BestEpoch, Selection
 from neuroforge_jax.training.evaluate import Evaluation
 from neuroforge_jax.training.hyper import Hyper
@@ -69,33 +70,23 @@ class EnsembleTrainer(BlockTrainer):
             self.progress.last_loss = float(metrics.loss[:, -1].mean())
 
     def evaluate_epoch(self) -> dict[str, Any]:
-        """The record of an epoch: means over the members."""
+        """The record of the epoch under way: means over the members."""
+        record = self.describe_epoch(None)
+        for part, evaluate in self.evaluators.items():
+            said: Any = evaluate(self.state.params)
+            self.evaluations_of_members = said
+            numbers = {name: np.mean([one.numbers[name] for one in said]) for name in said[0].numbers}
+            record |= Evaluation(numbers, said[0].samples).named(part)
+        return record | self.measure_memory()
+
+    def describe_epoch(self, scale: LossScale | None) -> dict[str, Any]:
+        """Of the epoch under way what is recorded of its training; the scales of the members are not."""
         losses, correct, samples = (
             np.concatenate([np.asarray(each, np.float64) for each in parts], axis=-1)
             for parts in zip(
                 *((part.loss, part.correct, part.samples) for part in self._segments), strict=True
             )
         )
-        record = self._describe_epoch(losses, correct, samples, self._seconds)
-        for part, evaluate in self.evaluators.items():
-            said: Any = evaluate(self.state.params)
-            self.evaluations_of_members = said
-            numbers = {name: np.mean([one.numbers[name] for one in said]) for name in said[0].numbers}
-            record |= Evaluation(numbers, said[0].samples).named(part)
-        return record
-
-    def end_epoch(self, losses: np.ndarray, correct: np.ndarray, samples: np.ndarray, seconds: float) -> Any:
-        """Take note of an epoch of a block, by the metrics of its steps f64 [P, S]; each member's mean loss f64
-        [P].
-        """
-        self.progress.step += losses.shape[-1]
-        self.progress.throughput.add(losses.shape[-1], float(samples.sum()), seconds)
-        self.progress.end_epoch(self._describe_epoch(losses, correct, samples, seconds))
-        return self.losses
-
-    def _describe_epoch(
-        self, losses: np.ndarray, correct: np.ndarray, samples: np.ndarray, seconds: float
-    ) -> dict[str, Any]:
         counted = samples.sum()
         self.losses = (losses * samples).sum(axis=1) / samples.sum(axis=1)
         mean = float(self.losses.mean())
@@ -106,7 +97,7 @@ class EnsembleTrainer(BlockTrainer):
             "train_loss": mean if np.isfinite(mean) else None,
             "train_accuracy": correct.sum() / counted if self.job.model.classes else None,
             "train_seconds": self.progress.throughput.train_seconds,
-            "samples_per_second": counted / seconds,
+            "samples_per_second": counted / self._seconds,
         }
 
 

@@ -67,10 +67,6 @@ class Rule(Callback):
         """How many epochs there are at least before one can be the last by this rule; None where none can."""
         raise NotImplementedError
 
-    def see(self, loss: Any) -> None:
-        """Take note of an epoch. loss: this engine's mean of it; of an ensemble f64 [P]."""
-        raise NotImplementedError
-
     @property
     def engine_rate(self) -> ArrayLike:
         """The learning rate of the next epoch, as this engine has it; of an ensemble [P]."""

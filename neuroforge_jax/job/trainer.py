@@ -13,6 +13,7 @@ import numpy as np
 
 from neuroforge_jax.backends.executors.base import Run, SegmentMetrics
 from neuroforge_jax.job.job import Job
+from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.system.memory import device_bytes, resident_bytes
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.evaluate import Evaluation, Evaluator
@@ -104,7 +105,16 @@ class Trainer:
 
     def evaluate_epoch(self) -> dict[str, Any]:
         """The record of an epoch: its means over samples, and what is shown of validation or else test data."""
-        progress, sums, state = self.progress, self.progress.sums, self.state
+        state = self.state
+        record = self.describe_epoch(state.loss_scale)
+        for part, evaluate in self.evaluators.items():
+            self.evaluations[part] = evaluate(state.params)
+            record |= self.evaluations[part].named(part)
+        return record | self.measure_memory()
+
+    def describe_epoch(self, scale: LossScale | None) -> dict[str, Any]:
+        """Of the epoch under way the means over its samples. scale: of the loss, after it."""
+        progress, sums = self.progress, self.progress.sums
         samples = len(self.job.source or self.job.dataset.train)
         record: dict[str, Any] = {
             "event": "epoch",
@@ -115,13 +125,13 @@ class Trainer:
             "train_seconds": progress.throughput.train_seconds,
             "samples_per_second": samples / sums.seconds,
         }
-        if state.loss_scale is not None:
-            record |= {"skipped_steps": sums.skipped, "loss_scale": float(state.loss_scale.scale)}
-        for part, evaluate in self.evaluators.items():
-            self.evaluations[part] = evaluate(state.params)
-            record |= self.evaluations[part].named(part)
-        record["memory_bytes"] = device_bytes(self.job.device) or resident_bytes()
+        if scale is not None:
+            record |= {"skipped_steps": sums.skipped, "loss_scale": float(scale.scale)}
         return record
+
+    def measure_memory(self) -> dict[str, int | None]:
+        """What arrays take on the device now; the process, where it does not say."""
+        return {"memory_bytes": device_bytes(self.job.device) or resident_bytes()}
 
 
 def is_over(job: Job, progress: TrainProgress, observers: Observers) -> bool:

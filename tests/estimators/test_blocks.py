@@ -50,3 +50,23 @@ def test_a_pass_more_is_one_pass_whatever_looks_at_it_and_the_order_of_rows_goes
 
 def test_however_little_time_there_is_one_epoch_is_trained():
     assert regressor(max_time=1e-9).fit(X, Y).n_iter_ == 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"tol": 1e9, "n_iter_no_change": 2}, {"precision": "fp16"}, {"n_ensemble": 2}],
+    ids=["f32", "stops", "fp16", "ensemble"],
+)
+def test_blocks_record_of_each_epoch_what_a_look_at_every_epoch_records(given):
+    # of so large rows fp16 overflows, until its scale is small
+    looked, alone = (regressor(**given, **other).fit(64 * X, Y) for other in ({"callbacks": [Epochs()]}, {}))
+    pairs = list(zip(looked._run[0], alone._run[0], strict=True))
+    for with_callback, in_block in pairs:
+        assert list(with_callback) == list(in_block)
+        differ = {name for name, value in in_block.items() if value != with_callback[name]}
+        assert differ <= {"train_seconds", "samples_per_second", "memory_bytes"}
+    assert ("skipped_steps" in pairs[0][0]) == ("precision" in given)
+    if "precision" in given:
+        assert pairs[0][0]["skipped_steps"] > 0
+        assert pairs[0][0]["loss_scale"] < 2**15

@@ -129,6 +129,8 @@ class SegmentMetrics:
         parts = [
             np.atleast_1d(np.asarray(getattr(metrics, name)))[..., :valid] for metrics, valid in self.chunks
         ]
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate(parts, axis=-1) if parts else np.zeros(0, np.float32)
 
 
