@@ -36,7 +36,7 @@ def build_job(config: TrainConfig, dataset: Dataset, seeds: Sequence[int]) -> Jo
     job = Job.build(config, dataset) if len(seeds) == 1 else build_population(config, dataset, seeds)
     optimizer = replace(job.training.optimizer, adds_epsilon_first=config.optimizer == "adam")
     training = replace(
-        job.training, optimizer=optimizer, steps=METRICS_HELD, shows_penalty=config.weight_decay > 0
+        job.training, optimizer=optimizer, metrics_held=METRICS_HELD, shows_penalty=config.weight_decay > 0
     )
     if training.batch_size == len(dataset.train):
         training = replace(training, batch_size=bucket(len(dataset.train)))

@@ -210,6 +210,7 @@ class Job:
             source=self.source,
             streaming=self.streaming,
             members=None if self.seeds is None else len(self.seeds),
+            metrics_held=self.training.metrics_held,
         )
 
     def compile(self, parts: Parts | None = None) -> Run:

@@ -62,8 +62,10 @@ class StepMetrics:
 class Training:
     """How a model is trained, as plain values.
 
-    hyper: the values before the first step. steps: of the whole run. smooths: whether labels are smoothed.
-    accumulate: parts in which a batch is computed. loss_scale: before the first step, or None for no scaling.
+    hyper: the values before the first step. steps: of the whole run. metrics_held: steps whose metrics a dispatch
+    has room for, which makes runs of all lengths one program; as many as the run has unless given. smooths: whether
+    labels are smoothed. accumulate: parts in which a batch is computed. loss_scale: before the first step, or None
+    for no scaling.
     shows_penalty: whether the loss of a step's metrics has the penalty of the parameters before it; its gradients
     are the same with it and without. shuffles: whether each epoch has an order of its own, and not the one in which
     the samples are stored.
@@ -78,6 +80,7 @@ class Training:
     loss_scale: LossScale | None = None
     shows_penalty: bool = False
     shuffles: bool = True
+    metrics_held: int | None = None
 
 
 Step = Callable[[TrainState, Fitted, Batch], tuple[TrainState, StepMetrics]]

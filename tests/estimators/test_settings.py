@@ -31,6 +31,7 @@ class Steps(nf.Callback):
 
     def start(self, job, progress):
         self.total, self.last = float(job.training.hyper.total_steps), None
+        self.steps = job.training.steps
 
     def epoch(self, trainer, record):
         now = np.asarray(next(iter(trainer.state.params.values()))["kernel"])
@@ -43,7 +44,7 @@ def test_a_schedule_runs_over_all_epochs_of_this_training():
     falling, constant = Steps(), Steps()
     regressor(schedule="cosine", callbacks=[falling]).fit(X, Y)
     regressor(callbacks=[constant]).fit(X, Y)
-    assert falling.total == constant.total == 24
+    assert falling.total == constant.total == falling.steps == 24
     assert falling.moved[-1] < 0.3 * constant.moved[-1]
     assert falling.moved[0] > 0.5 * constant.moved[0]
 

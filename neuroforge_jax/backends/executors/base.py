@@ -60,8 +60,9 @@ class ExecutorSpec:
 
     step: the pure step. state_like: the shapes and dtypes of the state. fitted: what was learnt from the data
     before. train: the samples; source: others in their place, for an execution that takes a source. steps: of the
-    whole run. shuffles: whether each epoch has an order of its own, and not the one in which samples are stored.
-    options: XLA's, `dict(spec.options)` for `jax.jit`. members: of a population, whose state has an axis
+    whole run. metrics_held: steps whose metrics a dispatch has room for; those of the run unless given. shuffles:
+    whether each epoch has an order of its own, and not the one in which samples are stored. options: XLA's,
+    `dict(spec.options)` for `jax.jit`. members: of a population, whose state has an axis
     [P] before all others; None for one network.
     """
 
@@ -77,6 +78,12 @@ class ExecutorSpec:
     source: Source | None = None
     streaming: Streaming = field(default_factory=Streaming)
     members: int | None = None
+    metrics_held: int | None = None
+
+    @property
+    def sized_for(self) -> int:
+        """Steps by which the program of a dispatch is sized."""
+        return self.metrics_held or self.steps
 
     @property
     def device(self) -> jax.Device:

@@ -97,7 +97,7 @@ def prepare(spec: ExecutorSpec) -> Run:
     What the source raises is raised by the segment that needs the chunk.
     """
     source, streaming, device, batch_size = _source(spec), spec.streaming, spec.device, spec.batch_size
-    samples, chunk_steps = np.int32(len(source)), streaming.steps_of_chunk(batch_size, spec.steps)
+    samples, chunk_steps = np.int32(len(source)), streaming.steps_of_chunk(batch_size, spec.sized_for)
     buffer = HostBuffer.empty(source.like, chunk_steps * batch_size)
     fitted, zero = jax.device_put(spec.fitted, device), np.int32(0)
     jitted = _jit_program(spec.step, batch_size, chunk_steps, spec.options)
@@ -141,7 +141,9 @@ def _source(spec: ExecutorSpec) -> Source:
 def _resident(spec: ExecutorSpec) -> int:
     """Samples of all chunks that are on their way."""
     return (
-        spec.streaming.buffers * spec.streaming.steps_of_chunk(spec.batch_size, spec.steps) * spec.batch_size
+        spec.streaming.buffers
+        * spec.streaming.steps_of_chunk(spec.batch_size, spec.sized_for)
+        * spec.batch_size
     )
 
 

@@ -91,7 +91,7 @@ def _jit_program(
 def prepare(spec: ExecutorSpec) -> Run:
     """Compile the program for this state and data."""
     data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
-    capacity = capacity_of(spec.steps)
+    capacity = capacity_of(spec.sized_for)
     many = spec.members is not None
     jitted = _jit_program(spec.step, spec.batch_size, capacity, spec.shuffles, spec.options, many)
     zero = np.int32(0)
