@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from neuroforge_jax.config import DataConfig
 from neuroforge_jax.data.columns import read_as, read_column
@@ -102,8 +103,13 @@ def _categories(X: Any) -> list[str]:
 
 
 def _read(X: Any, *, empty: bool = False) -> Table:
+    """Raises ValueError for infinity, which scikit-learn refuses, and a file's reader takes for a missing value."""
     with _raising_value_errors():
-        return table_of(X, WHERE, empty=empty)
+        table = table_of(X, WHERE, empty=empty)
+    for name, column in table.columns.items():
+        if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
+            raise ValueError(f"Input X contains infinity, in column {name!r}.")
+    return table
 
 
 @contextmanager

@@ -185,7 +185,11 @@ class MLPRegressor(RegressorMixin, Perceptron):
         if self.loss == "poisson" and (y < 0).any():
             raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson': y >= 0.")
         self._columns = 1 if y.ndim == 1 else y.shape[1]
-        return X, np.asarray(y, np.float32).reshape(len(y), -1)
+        with np.errstate(over="ignore"):
+            targets = np.asarray(y, np.float32).reshape(len(y), -1)
+        if np.isinf(targets).any():
+            raise ValueError("Input y contains a value too large for dtype('float32').")
+        return X, targets
 
     def _target(self) -> tuple[Target, str, int]:
         loss = REGRESSION_LOSSES[self.loss]

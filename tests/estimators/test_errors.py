@@ -59,3 +59,8 @@ def test_a_device_that_is_not_there_is_a_runtime_error():
 def test_other_errors_are_as_they_are():
     with pytest.raises(KeyError), in_terms_of_parameters():
         raise KeyError("name")
+
+
+def test_a_target_that_float32_does_not_hold_is_one_error():
+    with pytest.raises(ValueError, match=r"y contains a value too large for dtype\('float32'\)"):
+        nf.MLPRegressor(max_iter=2).fit(X, np.where(Y > 0, 1e39, 0.0))

@@ -149,6 +149,16 @@ def test_rows_that_cannot_be_read_are_one_value_error(fitted, others, change, wo
             fitted.predict(change(others[0]))
 
 
+@pytest.mark.filterwarnings("ignore:columns that are left out")
+def test_infinity_in_a_column_is_refused_by_its_name(passengers, others):
+    frame, targets = passengers
+    model = nf.MLPClassifier(max_iter=2).fit(frame, targets)
+    with pytest.raises(ValueError, match="Input X contains infinity, in column 'Fare'"):
+        model.predict(others[0].assign(Fare=np.inf))
+    with pytest.raises(ValueError, match="Input X contains infinity, in column 'Fare'"):
+        nf.MLPClassifier(max_iter=2).fit(frame.assign(Fare=-np.inf), targets)
+
+
 def test_a_frame_that_says_nothing_is_one_value_error():
     X = pd.DataFrame({"text": ["same"] * 9, "gap": [np.nan] * 9})
     with pytest.raises(ValueError, match="no column is left to predict from"):
