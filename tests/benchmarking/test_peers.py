@@ -39,7 +39,7 @@ def compared(peer, problem, steps=20):
         process.close()
 
 
-@pytest.mark.parametrize("name", ["numpy", "scikit-learn", "flax nnx"])
+@pytest.mark.parametrize("name", ["numpy", "scikit-learn", pytest.param("flax nnx", marks=pytest.mark.slow)])
 def test_the_losses_of_a_peer_are_ours(name):
     found, seconds, memory = compared(PEERS[name], make_task(CONFIG, DATA, 60))
     assert found < PEERS[name].tolerance

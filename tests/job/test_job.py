@@ -65,7 +65,7 @@ def test_the_shapes_of_a_state_are_known_without_a_program_that_draws_it(
     assert shapes_of(like) == shapes_of(job.start())
 
 
-@pytest.mark.parametrize("backend", ["optimized", "stepped", "async", "naive"])
+@pytest.mark.parametrize("backend", ["optimized", "async"])
 def test_a_training_from_given_parameters_is_the_one_from_drawn_ones_and_draws_none(
     backend, small_config, blobs, compilations
 ):

@@ -78,7 +78,7 @@ def test_every_kind_of_gradient_is_that_of_the_reference(gradient, activation, p
     operands = [jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((9, 12), (12, 5), (5,))]
 
     def loss(layer):
-        return jax.value_and_grad(lambda operands: (layer(*operands) ** 2).mean())(operands)
+        return jax.jit(jax.value_and_grad(lambda operands: (layer(*operands) ** 2).mean()))(operands)
 
     found = loss(lambda *o: kernels.dense(*o, activation, policy, kernel))
     wanted = loss(lambda *o: reference.dense(*o, activation, policy))

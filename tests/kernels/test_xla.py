@@ -29,8 +29,13 @@ def test_values_and_gradients(name, batch, inputs, outputs):
     x, w = RNG.normal(size=(batch, inputs)), RNG.normal(size=(inputs, outputs))
     b, dy = RNG.normal(size=outputs), RNG.normal(size=(batch, outputs))
     single = [jnp.asarray(value, jnp.float32) for value in (x, w, b)]
-    y, pull = jax.vjp(lambda x, w, b: dense(x, w, b, "identity", POLICIES[name]), *single)
-    dx, dw, db = pull(jnp.asarray(dy, jnp.float32))
+
+    @jax.jit
+    def value_and_gradients(x, w, b, dy):
+        y, pull = jax.vjp(lambda x, w, b: dense(x, w, b, "identity", POLICIES[name]), x, w, b)
+        return y, *pull(dy)
+
+    y, dx, dw, db = value_and_gradients(*single, jnp.asarray(dy, jnp.float32))
     assert y.dtype == dx.dtype == dw.dtype == db.dtype == jnp.float32
     assert error(y, x @ w + b) < BOUND[name]
     assert error(dx, dy @ w.T) < BOUND[name]

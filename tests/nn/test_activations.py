@@ -44,7 +44,7 @@ def test_the_derivative_is_the_central_difference(name):
     points = POINTS[np.abs(POINTS) > 0.01]
     step = 1e-5
     slope = (DEFINITIONS[name](points + step) - DEFINITIONS[name](points - step)) / (2 * step)
-    gradient = jax.vmap(jax.grad(ACTIVATIONS[name].function))(jnp.asarray(points, jnp.float32))
+    gradient = jax.jit(jax.vmap(jax.grad(ACTIVATIONS[name].function)))(jnp.asarray(points, jnp.float32))
     np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-5)
 
 

@@ -52,14 +52,14 @@ def test_what_is_another_program_is_compiled_and_gives_its_own_result(compiled_b
     assert not any("draw" in name for name in programs)
 
 
-FITS = range(10)
+FITS = range(5)
 BUCKET = range(1857, 1921)
 """Numbers of rows of one bucket."""
 
 
 @pytest.mark.parametrize("backend", ["optimized", "stepped", "async"])
 def test_fits_of_one_structure_compile_one_training_program(backend, compilations):
-    """10 fits with other data, rows of one bucket (59 or 60 steps an epoch), seeds and learning rates."""
+    """5 fits with other data, rows of one bucket (59 or 60 steps an epoch), seeds and learning rates."""
     assert {bucket(rows) for rows in BUCKET} == {BUCKET[-1]}
     rng = np.random.default_rng(0)
     config = dataclasses.replace(CONFIG, backend=backend, hidden=(21,), epochs=5)

@@ -1,5 +1,7 @@
 """First fits of processes: what is kept for the second, and what is to be reached."""
 
+import pytest
+
 from neuroforge_jax.benchmarking.drop_in import first_fits
 from neuroforge_jax.benchmarking.drop_in.first_fits import KEPT, NOTHING_KEPT, FirstFit, cases, fit_in_process
 from neuroforge_jax.benchmarking.drop_in.networks import ONE_THREAD, THEIRS
@@ -28,6 +30,7 @@ def test_the_second_process_of_ours_has_the_folder_of_the_first_and_each_turn_an
     assert "goals" not in rows[2]
 
 
+@pytest.mark.slow
 def test_a_process_tells_the_seconds_of_its_fit_apart_from_its_imports(tmp_path, monkeypatch):
     monkeypatch.setattr(first_fits, "MAX_ITER", 2)
     for who in (NOTHING_KEPT, THEIRS):
