@@ -140,7 +140,7 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path):
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_damaged_record_is_read_or_refused_and_nothing_else(tmp_path_factory, data):
     """As damaged as a text can be: characters changed, cut, doubled."""
     text = json.dumps(record(case("a", 1, count=2)))

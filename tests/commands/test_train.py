@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax.callbacks.console import Console
 from neuroforge_jax.commands.config_files import load_config
 from neuroforge_jax.data import datasets
 from neuroforge_jax.data.batch import Batch
@@ -187,7 +188,23 @@ def test_nothing_breaks_when_the_reader_of_the_pipe_goes_away(tmp_path):
     assert json.loads((tmp_path / "runs/digits/result.json").read_text())["epochs"] == 5
 
 
-def test_ctrl_c_ends_with_one_line_and_code_130(tmp_path):
+INTERRUPTED = r"interrupted: saved at step [\d,]+; go on with --resume runs/digits\n"
+
+
+def test_ctrl_c_ends_with_one_line_and_code_130(capsys, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    monkeypatch.setattr(Console, "epoch", lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        code, _, error = run([*QUICK, "--backend", "optimized"], capsys)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 130
+    assert re.fullmatch(INTERRUPTED, error)
+    assert not Path("runs/digits/result.json").exists()
+
+
+@pytest.mark.faults
+def test_so_it_does_in_a_process_of_its_own(tmp_path):
     process = subprocess_of([*QUICK, "--epochs", "100000", "--batch-size", "8"], cwd=tmp_path)
     try:
         for line in process.stdout:
@@ -197,7 +214,7 @@ def test_ctrl_c_ends_with_one_line_and_code_130(tmp_path):
         begun = time.monotonic()
         _, error = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert re.fullmatch(r"interrupted: saved at step [\d,]+; go on with --resume runs/digits\n", error)
+        assert re.fullmatch(INTERRUPTED, error)
         assert time.monotonic() - begun < 10
     finally:
         process.kill()

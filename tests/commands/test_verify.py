@@ -26,6 +26,13 @@ def few_cases(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "standard_cases", lambda: few)
 
 
+@pytest.fixture
+def path_alone(monkeypatch):
+    """Where one case shows it too."""
+    alone = tuple(case for case in standard_cases() if case.name == "sgd")
+    monkeypatch.setattr(checks, "standard_cases", lambda: alone)
+
+
 def run(main, args, capsys):
     try:
         code = main(args)
@@ -35,12 +42,10 @@ def run(main, args, capsys):
     return code, out, err
 
 
-def test_every_backend_is_verified_or_said_to_be_skipped(capsys, monkeypatch):
+def test_every_backend_is_verified_or_said_to_be_skipped(capsys, monkeypatch, path_alone):
     # The naive one compiles each operation on its own, a minute of it; its verification is a slow test.
     table = {name: backend for name, backend in BACKENDS.items() if name != "naive"}
     monkeypatch.setattr(backends, "BACKENDS", table)
-    path_alone = tuple(case for case in standard_cases() if case.name == "sgd")
-    monkeypatch.setattr(checks, "standard_cases", lambda: path_alone)
 
     code, out, err = run(verify.main, ["--output", "verify.json"], capsys)
     assert (code, err) == (0, "")
@@ -143,7 +148,7 @@ def test_an_optimizer_that_the_oracle_lacks_is_refused(capsys):
 TRAIN = ["--dataset", "digits", "--hidden", "16", "--epochs", "1", "--batch-size", "64", "--verify"]
 
 
-def test_train_verifies_first(capsys):
+def test_train_verifies_first(capsys, path_alone):
     """With an optimizer that the oracle does not have: the network is verified all the same."""
     flags = "--backend stepped --precision bf16 --optimizer lion --beta2 0.95 --learning-rate 0.001"
     code, out, err = run(train.main, [*TRAIN, *flags.split()], capsys)
@@ -153,7 +158,7 @@ def test_train_verifies_first(capsys):
     assert out.index("verified") < out.index("epoch   1")
 
 
-def test_train_ends_with_code_7_before_anything_is_trained(capsys):
+def test_train_ends_with_code_7_before_anything_is_trained(capsys, path_alone):
     code, out, err = run(train.main, [*TRAIN, "--tolerance", "1e-12"], capsys)
     assert (code, out) == (7, "")
     assert err.startswith("error: backend 'optimized' is wrong: ")

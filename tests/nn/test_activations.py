@@ -35,7 +35,7 @@ def test_every_activation_has_a_definition_to_be_tested_against():
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_the_function_is_its_definition(name):
-    values = ACTIVATIONS[name].function(jnp.asarray(POINTS, jnp.float32))
+    values = jax.jit(ACTIVATIONS[name].function)(jnp.asarray(POINTS, jnp.float32))
     np.testing.assert_allclose(values, DEFINITIONS[name](POINTS), rtol=2e-6, atol=1e-6)
 
 
@@ -60,7 +60,7 @@ def test_the_gain_keeps_the_second_moment(name):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_values_and_derivatives_are_finite_far_out(name, dtype):
     points = jnp.asarray([-1e30, -1e4, -100.0, 0.0, 100.0, 1e4, 1e30], dtype)
-    values, slopes = jax.vmap(jax.value_and_grad(ACTIVATIONS[name].function))(points)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(ACTIVATIONS[name].function)))(points)
     assert bool(jnp.isfinite(values).all())
     assert bool(jnp.isfinite(slopes).all())
 

@@ -61,9 +61,7 @@ def test_the_arrays_alive_are_counted_by_shape_and_those_given_away_are_not():
     ]
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "width", "copies"), [("sgd", 29, 1), ("adam", 37, 3)]
-)
+@pytest.mark.parametrize(("optimizer", "width", "copies"), [("sgd", 29, 1), ("adam", 37, 3)])
 def test_weights_and_moments_are_alive_once_each_for_the_old_state_was_given_away(optimizer, width, copies):
     config = nf.TrainConfig(hidden=(width,), batch_size=16, optimizer=optimizer, backend="optimized")
     model, state = nf.init(config, DATA)

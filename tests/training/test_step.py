@@ -74,7 +74,7 @@ def test_a_step_of_sgd_on_weighted_samples_is_the_one_computed_by_hand():
     order = np.asarray(
         sample_order(jax.random.fold_in(jax.random.key(0), 1), 0, 203, jnp.arange(203, dtype=jnp.int32))
     )
-    for backend in ("optimized", "stepped", "async", "naive"):
+    for backend in ("optimized", "naive"):  # the others: in tests/backends/test_executions.py
         backend_config = dataclasses.replace(config, backend=backend)
         model, state = nf.init(backend_config, dataset)
         before = {name: np.float64(leaf) for name, leaf in state.params["output"].items()}
