@@ -138,8 +138,8 @@ def test_every_gradient_is_the_central_difference(
     if oracle.nearness_to_kink(net, params, samples.inputs, samples.targets).min() < 1e-3:
         return
     _, loss_there, grads = oracle.gradients(net, params, samples)
-    # Two rounded losses, their difference divided by 2e-5: of a loss of 1e9, as exp makes it, that is much.
-    rounding = 1e-10 * abs(loss_there)
+    if abs(loss_there) > 1e4:
+        return  # as exp makes it: the difference of two such losses, divided by 2e-5, is their rounding
     for name, leaves in params.items():
         for leaf, value in leaves.items():
             for at in np.ndindex(value.shape):
@@ -147,7 +147,7 @@ def test_every_gradient_is_the_central_difference(
                 direction[name][leaf][at] = 1
                 wanted = oracle.central_difference(net, params, samples, direction)
                 # The third derivative of a normalization of few, nearly equal sums is large.
-                assert grads[name][leaf][at] == pytest.approx(wanted, rel=1e-4, abs=1e-4 + rounding)
+                assert grads[name][leaf][at] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", descent.KNOWN)
