@@ -6,9 +6,9 @@ from typing import Any
 
 import neuroforge_jax as nf
 from neuroforge_jax.benchmarking.cases import random_pixels
-from neuroforge_jax.benchmarking.harness import beside, time_call
+from neuroforge_jax.benchmarking.harness import time_call
 from neuroforge_jax.benchmarking.options import BenchOptions
-from neuroforge_jax.benchmarking.statistics import Spread
+from neuroforge_jax.benchmarking.sides import Outcome, Side
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
 
@@ -29,14 +29,8 @@ def names() -> list[str]:
 
 def cases(options: BenchOptions, reference: Callable[[], float]) -> Iterator[dict[str, Any]]:
     """One, after a fit that compiles. reference: of the harness."""
-    fit = partial(nf.fit, *fit_case())
+    fit, side = partial(nf.fit, *fit_case()), Side()
     fit()
-    turns = [beside(reference, lambda: time_call(fit)) for _ in range(REPETITIONS)]
-    yield {
-        "name": NAME,
-        "group": "fits",
-        "contender": "again",
-        "axis": {},
-        "seconds": Spread.of([seconds for seconds, _ in turns]).to_json(),
-        "reference_seconds": [reference_seconds for _, reference_seconds in turns],
-    }
+    for _ in range(REPETITIONS):
+        side.take_turn(lambda: Outcome(time_call(fit)), reference)
+    yield side.describe(NAME)

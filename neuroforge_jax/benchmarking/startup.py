@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from neuroforge_jax.benchmarking.harness import beside
 from neuroforge_jax.benchmarking.options import BenchOptions
-from neuroforge_jax.benchmarking.statistics import Spread
+from neuroforge_jax.benchmarking.sides import Outcome, Side
 
 REPETITIONS = 5
 IMPORTS = {
@@ -50,33 +49,26 @@ def cases(options: BenchOptions, reference: Callable[[], float]) -> Iterator[dic
     reference: of the harness, which tells how fast the machine was beside each.
     """
     chosen = [what for what in (*IMPORTS, *FIRST_STEPS) if options.selects(_name(what))]
-    turns: dict[str, list[tuple[float, float]]] = {what: [] for what in chosen}
+    sides = {what: Side() for what in (*IMPORTS, *FIRST_STEPS)}
     for _ in range(REPETITIONS):
         for what, code in IMPORTS.items():
-            if what in turns:
-                turns[what].append(beside(reference, partial(_seconds, code, {})))
-        if any(what in turns for what in FIRST_STEPS):
+            if what in chosen:
+                sides[what].take_turn(partial(_run, code, {}), reference)
+        if any(what in chosen for what in FIRST_STEPS):
             with tempfile.TemporaryDirectory() as cache:
                 variables = {"XDG_CACHE_HOME": cache, "JAX_ENABLE_COMPILATION_CACHE": "true"}
                 for what in FIRST_STEPS:
-                    turn = beside(reference, partial(_seconds, FIRST_STEP, variables))
-                    turns.setdefault(what, []).append(turn)
+                    sides[what].take_turn(partial(_run, FIRST_STEP, variables), reference)
     for what in chosen:
-        yield {
-            "name": _name(what),
-            "group": "startup",
-            "contender": what,
-            "axis": {},
-            "seconds": Spread.of([seconds for seconds, _ in turns[what]]).to_json(),
-            "reference_seconds": [reference_seconds for _, reference_seconds in turns[what]],
-        }
+        yield sides[what].describe(_name(what))
 
 
 def _name(what: str) -> str:
     return f"startup/process/{what}"
 
 
-def _seconds(code: str, variables: Mapping[str, str]) -> float:
+def _run(code: str, variables: Mapping[str, str]) -> Outcome:
+    """A process of this code, from its start to its end."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **variables})
-    return time.perf_counter() - begun
+    return Outcome(time.perf_counter() - begun)

@@ -9,6 +9,7 @@ import neuroforge_jax as nf
 from neuroforge_jax.benchmarking import startup
 from neuroforge_jax.benchmarking.cases import Case, random_pixels
 from neuroforge_jax.benchmarking.options import BenchOptions
+from neuroforge_jax.benchmarking.sides import Outcome
 from neuroforge_jax.benchmarking.suites import population
 
 DATA = random_pixels(2048, 64)
@@ -46,7 +47,7 @@ def test_the_process_that_is_timed_trains_a_step():
 
 
 def test_a_process_is_timed_between_two_turns_of_the_reference(monkeypatch):
-    monkeypatch.setattr(startup, "_seconds", lambda code, variables: 2.0)
+    monkeypatch.setattr(startup, "_run", lambda code, variables: Outcome(2.0))
     beside = iter(range(1, 1000))
     cases = list(startup.cases(BenchOptions(), lambda: float(next(beside))))
     assert {case["contender"] for case in cases} > {"import fit", "first step, cold"}
@@ -58,7 +59,7 @@ def test_a_process_is_timed_between_two_turns_of_the_reference(monkeypatch):
 
 def test_of_the_processes_those_are_started_that_are_asked_for(monkeypatch):
     started = []
-    monkeypatch.setattr(startup, "_seconds", lambda code, variables: started.append(code) or 2.0)
+    monkeypatch.setattr(startup, "_run", lambda code, variables: started.append(code) or Outcome(2.0))
 
     def measure(only):
         started.clear()
