@@ -165,14 +165,11 @@ def make_training(
     decays, clips = config.weight_decay > 0, config.clip_norm is not None
     hyper = make_hyper(config, steps)
     by_group = any(factor != 1 for factor in hyper.rate_factors.values())
-    epsilon = None if config.epsilon is None else float(config.epsilon)
     loss_scale = make_loss_scale(config.loss_scale, model.policy)
     if loss_scale is None and skips_non_finite:
         loss_scale = static_scale(1.0)
     return Training(
-        optimizer=OptimizerSpec(
-            model.mlp, config.optimizer, config.schedule, decays, clips, by_group, epsilon
-        ),
+        optimizer=OptimizerSpec(model.mlp, config.optimizer, config.schedule, decays, clips, by_group),
         hyper=hyper,
         batch_size=config.batch_size,
         steps=steps,

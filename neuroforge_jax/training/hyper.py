@@ -24,15 +24,16 @@ LARGEST_FACTOR = 1e6
 class Hyper:
     """Every leaf is f32 []; in a population f32 [P], so that each member can have values of its own.
 
-    learning_rate: of the peak. beta1, beta2: decays of the moments of adam and its kin. clip_norm: LARGEST where
-    nothing is clipped. warmup: share of the steps before the peak. total_steps: over which the schedule runs.
-    rate_factors: of the learning rate, by the group of a parameter.
+    learning_rate: of the peak. beta1, beta2: decays of the moments of adam and its kin. epsilon: what these divide
+    by at least. clip_norm: LARGEST where nothing is clipped. warmup: share of the steps before the peak.
+    total_steps: over which the schedule runs. rate_factors: of the learning rate, by the group of a parameter.
     """
 
     learning_rate: Float[Array, ""]
     momentum: Float[Array, ""]
     beta1: Float[Array, ""]
     beta2: Float[Array, ""]
+    epsilon: Float[Array, ""]
     weight_decay: Float[Array, ""]
     clip_norm: Float[Array, ""]
     label_smoothing: Float[Array, ""]
@@ -45,16 +46,19 @@ class Hyper:
 BETAS = {"adam": (0.9, 0.999), "adamw": (0.9, 0.999), "lion": (0.9, 0.99), "muon": (0.9, 0.999)}
 """Optimizer → its betas unless others are given; those that are not here have none."""
 
+EPSILONS = {"adam": 1e-8, "adamw": 1e-8}
+"""Optimizer → its epsilon unless another is given; those that are not here take none."""
+
 
 def make_hyper(config: TrainConfig, total_steps: int) -> Hyper:
     """The values that a config has for them; NumPy's, so that nothing is compiled.
 
-    Raises ConfigError for factors of groups that do not exist, and for betas of an optimizer without them.
+    Raises ConfigError for factors of groups that do not exist, and for betas or an epsilon of an optimizer without.
     """
     fields = vars(config)
     clip_norm = LARGEST if fields["clip_norm"] is None else fields["clip_norm"]
     named = ("learning_rate", "momentum", "weight_decay", "label_smoothing", "dropout", "warmup")
-    values = {name: fields[name] for name in named} | _betas(config)
+    values = {name: fields[name] for name in named} | _betas(config) | _epsilon(config)
     values |= {"clip_norm": clip_norm, "total_steps": max(total_steps, 1)}
     factors = dict.fromkeys(GROUPS, 1.0) | parse_rate_factors(config.rate_factors)
     return Hyper(**_float32(values), rate_factors=_float32(factors))
@@ -88,6 +92,17 @@ def _betas(config: TrainConfig) -> dict[str, float]:
             )
     usual = dict(zip(given, BETAS.get(config.optimizer, BETAS["adam"]), strict=True))
     return usual | {name: value for name, value in given.items() if value is not None}
+
+
+def _epsilon(config: TrainConfig) -> dict[str, float]:
+    if config.epsilon is None:
+        return {"epsilon": EPSILONS.get(config.optimizer, EPSILONS["adam"])}
+    if config.optimizer not in EPSILONS:
+        raise ConfigError(
+            f"--epsilon {config.epsilon:g} is for --optimizer {', '.join(EPSILONS)}; {config.optimizer} takes "
+            "none; leave it out"
+        )
+    return {"epsilon": config.epsilon}
 
 
 def _float32(values: Mapping[str, float]) -> dict[str, Any]:

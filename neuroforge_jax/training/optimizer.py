@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from neuroforge_jax.errors import ConfigError, lookup
+from neuroforge_jax.errors import lookup
 from neuroforge_jax.nn.mlp import MLP, abstract_params
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.schedules import SCHEDULES, learning_rate_at
@@ -33,9 +33,8 @@ class OptimizerSpec:
     """The structure of an optimizer; its values come as `Hyper`.
 
     mlp: whose parameters are updated. decays, clips, by_group: whether there is weight decay, a limit of the norm,
-    and a learning rate of its own for each group of parameters. epsilon: the smallest divisor, of one of
-    EPSILONS; its own unless given. adds_epsilon_first: whether Adam adds it before it corrects its moments.
-    Raises ConfigError for a name that no table knows, and for an epsilon of an optimizer without it.
+    and a learning rate of its own for each group of parameters. adds_epsilon_first: whether Adam adds its epsilon
+    before it corrects its moments. Raises ConfigError for a name that no table knows.
     """
 
     mlp: MLP
@@ -44,22 +43,11 @@ class OptimizerSpec:
     decays: bool = False
     clips: bool = False
     by_group: bool = False
-    epsilon: float | None = None
     adds_epsilon_first: bool = False
 
     def __post_init__(self) -> None:
         lookup(OPTIMIZERS, self.name, "optimizer")
         lookup(SCHEDULES, self.schedule, "schedule")
-        if self.epsilon is not None and self.name not in EPSILONS:
-            raise ConfigError(
-                f"--epsilon {self.epsilon:g} is for --optimizer {', '.join(EPSILONS)}; {self.name} takes none; "
-                "leave it out"
-            )
-
-    @property
-    def divisor(self) -> float:
-        """The smallest that a mean gradient is divided by."""
-        return EPSILONS[self.name] if self.epsilon is None else self.epsilon
 
     def build(self, hyper: Hyper) -> optax.GradientTransformation:
         """The chain of gradient transformations with these values; parts that do nothing are left out."""
@@ -115,7 +103,7 @@ def _by_leaf(mlp: MLP, value: Callable[..., object]) -> dict[str, dict[str, obje
 
 
 def adam_of_raw_moments(
-    rate: Rate, beta1: Array, beta2: Array, epsilon: float
+    rate: Rate, beta1: Array, beta2: Array, epsilon: Array
 ) -> optax.GradientTransformation:
     """Adam in the form with which section 2 of its paper ends, where epsilon is added to √v before v is corrected:
     for the first steps it is larger, as if divided by √(1 − β₂ᵗ). Its state is that of Adam.
@@ -134,12 +122,12 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.Gradie
     "momentum": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum),
     "nesterov": lambda spec, hyper, rate, decay: optax.sgd(rate, hyper.momentum, nesterov=True),
     "adam": lambda spec, hyper, rate, decay: (
-        adam_of_raw_moments(rate, hyper.beta1, hyper.beta2, spec.divisor)
+        adam_of_raw_moments(rate, hyper.beta1, hyper.beta2, hyper.epsilon)
         if spec.adds_epsilon_first
-        else optax.adam(rate, hyper.beta1, hyper.beta2, spec.divisor)
+        else optax.adam(rate, hyper.beta1, hyper.beta2, hyper.epsilon)
     ),
     "adamw": lambda spec, hyper, rate, decay: optax.adamw(
-        rate, hyper.beta1, hyper.beta2, spec.divisor, weight_decay=decay, mask=spec.decay_mask()
+        rate, hyper.beta1, hyper.beta2, hyper.epsilon, weight_decay=decay, mask=spec.decay_mask()
     ),
     "lion": lambda spec, hyper, rate, decay: optax.lion(
         rate, hyper.beta1, hyper.beta2, weight_decay=decay, mask=spec.decay_mask()
@@ -158,9 +146,6 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSpec, Hyper, Rate, Decay], optax.Gradie
 nesterov: 1983; adam: Kingma and Ba, 2015, arXiv:1412.6980; adamw: Loshchilov and Hutter, 2019,
 arXiv:1711.05101; lion: Chen et al., 2023, arXiv:2302.06675; muon (matrices; adam with Nesterov's momentum for
 the rest, as optax has it): Jordan, 2024."""
-
-EPSILONS = {"adam": 1e-8, "adamw": 1e-8}
-"""Optimizer → its epsilon unless another is given; those that are not here take none."""
 
 DECOUPLED = frozenset({"adamw", "lion", "muon"})
 """These apply the decay themselves, apart from the gradient."""

@@ -55,13 +55,15 @@ def test_blocks_are_many_epochs(monkeypatch):
 
 
 def test_folds_and_refits_of_one_width_make_three_programs(compilations):
-    """One for the rows of 20 folds, one for all rows with another rate, penalty, seed, length and labels, and one
+    """One for the rows of 20 folds, one for all rows with other values, seed, length and labels, and one
     that predicts; and one that begins a training, which is the same for all.
     """
     model = nf.MLPClassifier(hidden_layer_sizes=(24,), max_iter=4, learning_rate_init=0.01)
 
     scores = cross_val_score(model, X, y, cv=20)
-    model.set_params(learning_rate_init=0.02, alpha=0.1, random_state=7, max_iter=6).fit(X, y[::-1])
+    model.set_params(learning_rate_init=0.02, alpha=0.1, epsilon=1e-6, random_state=7, max_iter=6).fit(
+        X, y[::-1]
+    )
 
     assert scores.mean() > 0.5
     assert compilations.count("jit(program)") == 3

@@ -93,7 +93,9 @@ def test_values_of_every_kind_are_arguments(compiled_by):
         clip_norm=0.01,
     )  # fmt: skip
     by_group = {"optimizer": "adam", "rate_factors": "biases=0.5"}
-    check_values(compiled_by, by_group, beta1=0.5, beta2=0.9, rate_factors="kernels=0.5,biases=3")
+    check_values(
+        compiled_by, by_group, beta1=0.5, beta2=0.9, epsilon=0.01, rate_factors="kernels=0.5,biases=3"
+    )
 
 
 def check_values(compiled_by, base, **others):

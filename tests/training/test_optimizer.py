@@ -29,7 +29,6 @@ def make_optimizer(name, learning_rate, mlp=LINEAR, *, adds_epsilon_first=False,
     spec = OptimizerSpec(
         mlp,
         name,
-        epsilon=config.epsilon,
         decays=config.weight_decay > 0,
         clips=config.clip_norm is not None,
         by_group=config.rate_factors is not None,

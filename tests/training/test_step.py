@@ -180,7 +180,7 @@ def numbers(*shape):
 SCALE = LossScale(
     *(numbers() for _ in range(4)), growth=5.0, backoff=0.25, interval=7, floor=2.0, ceiling=9.0
 )
-HYPERS = Hyper(*(np.float32(value) for value in range(3, 13)), {"kernels": np.float32(14)})
+HYPERS = Hyper(*(np.float32(value) for value in range(3, 14)), {"kernels": np.float32(14)})
 STATES = [
     TrainState(
         {"output": {"kernel": numbers(2, 3)}}, (numbers(4),), numbers(), numbers(2), HYPERS, SCALE, numbers()
