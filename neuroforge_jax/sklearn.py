@@ -13,7 +13,7 @@ from sklearn import neural_network
 from sklearn.utils.validation import check_is_fitted
 
 from neuroforge_jax.estimators.classifier import MLPClassifier
-from neuroforge_jax.estimators.exchange import take_over
+from neuroforge_jax.estimators.exchange import make_ours
 from neuroforge_jax.estimators.regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "from_sklearn"]
@@ -32,7 +32,7 @@ def from_sklearn(fitted: Any) -> MLPClassifier | MLPRegressor:
     ):
         if isinstance(fitted, theirs):
             check_is_fitted(fitted)
-            taken: MLPClassifier | MLPRegressor = take_over(kind, fitted)
+            taken: MLPClassifier | MLPRegressor = make_ours(kind, fitted)
             return taken
     raise TypeError(
         f"from_sklearn takes a fitted MLPClassifier or MLPRegressor of scikit-learn, and this is a "

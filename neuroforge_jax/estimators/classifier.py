@@ -17,13 +17,11 @@ from neuroforge_jax.data.targets import Target, Targets
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.estimators.calibration import SHARE, fit_temperature, hold_out
 from neuroforge_jax.estimators.classes import Classes
-from neuroforge_jax.estimators.exchange import hand_over
+from neuroforge_jax.estimators.exchange import make_theirs
 from neuroforge_jax.estimators.fitted import is_an_ensemble
 from neuroforge_jax.estimators.inputs import read_rows_and_targets
 from neuroforge_jax.estimators.network import Network
-from neuroforge_jax.estimators.parameters import (
-    CLASSIFIER_CONSTRAINTS,
-)
+from neuroforge_jax.estimators.parameters import CLASSIFIER_CONSTRAINTS
 from neuroforge_jax.estimators.perceptron import Perceptron, trains_in_steps
 from neuroforge_jax.estimators.rows import Part, balance
 from neuroforge_jax.model.model import FittedModel
@@ -158,7 +156,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         sample_weight: [N], how much each row counts. X_val, y_val: rows to stop and to select the best epoch by.
         """
         self._validate_params()
-        return self._fit(X, y, sample_weight, self._given_validation(X_val, y_val))
+        return self._fit(X, y, sample_weight, self._pair_validation(X_val, y_val))
 
     @available_if(trains_in_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
@@ -175,13 +173,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each row [N], or of several labels 0 and 1 [N, O]."""
-        outputs = self._pool(self._outputs(X))
-        return self._classes.decode(outputs)
+        outputs, _ = self._outputs(X)
+        return self._classes.decode(self._pool(outputs))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class [N, C] in the order of `classes_`, or of each label."""
-        logits = self._logits(X)
-        return self._classes.probabilities(logits).astype(self._dtype, copy=False)
+        logits, dtype = self._logits(X)
+        return self._classes.probabilities(logits).astype(dtype, copy=False)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """The logarithms of `predict_proba`."""
@@ -193,21 +191,24 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         of labels [N, O].
         """
         check_is_fitted(self)
-        outputs = self._logits(X).astype(self._dtype, copy=False)
-        return outputs[:, 0] if self._classes.kind == "binary" else outputs
+        logits, dtype = self._logits(X)
+        shown = logits.astype(dtype, copy=False)
+        return shown[:, 0] if self._classes.kind == "binary" else shown
 
     @available_if(is_an_ensemble)  # type: ignore[untyped-decorator]
     def predict_std(self, X: Any) -> np.ndarray:
         """How far the members of an ensemble are apart: the standard deviation over them of the probability of each
         class [N, C], or of each label, before any calibration.
         """
-        each = [self._classes.probabilities(outputs) for outputs in self._outputs(X)]
-        return np.std(each, axis=0).astype(self._dtype, copy=False)
+        outputs, dtype = self._outputs(X)
+        each = [self._classes.probabilities(one) for one in outputs]
+        return np.std(each, axis=0).astype(dtype, copy=False)
 
-    def _logits(self, X: Any) -> np.ndarray:
-        """What the probabilities are made of [N, C]: outputs divided by the temperature, where there is one."""
-        outputs = self._pool(self._outputs(X))
-        return outputs / self.temperature_ if hasattr(self, "temperature_") else outputs
+    def _logits(self, X: Any) -> tuple[np.ndarray, np.dtype]:
+        """Outputs divided by the temperature, where there is one, [N, C], and the dtype in which they are shown."""
+        outputs, dtype = self._outputs(X)
+        pooled = self._pool(outputs)
+        return pooled / self.temperature_ if hasattr(self, "temperature_") else pooled, dtype
 
     def _pool(self, outputs: np.ndarray) -> np.ndarray:
         """What the network says [N, C], or all networks of an ensemble together, of what each says [P, N, C]."""
@@ -224,11 +225,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         rare = part[1].ndim == 2 and min((part[1] > 0).sum(), (part[1] == 0).sum()) < 2
         return hold_out(part, random, None if rare else self._strata(part[1], SHARE))
 
-    def _calibrate(self, judges: Split | None) -> None:
-        if judges is None:
+    def _calibrate(self, rows: Split | None) -> None:
+        if rows is None:
             return
-        outputs = self._pool(self._ask(judges.inputs))
-        self.temperature_ = fit_temperature(self._classes, outputs, judges.targets, judges.weights)
+        outputs = self._pool(self._ask(rows.inputs))
+        self.temperature_ = fit_temperature(self._classes, outputs, rows.targets, rows.weights)
 
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
         X, y = read_rows_and_targets(self, X, y, reset=fresh, numeric=False)
@@ -262,7 +263,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return self._classes.activation
 
     def _with_answers(self) -> Network:
-        network = self._kept()
+        network = self._current_network()
         if hasattr(self, "temperature_"):
             network = network.with_scaled_outputs(1 / self.temperature_)
         return network.with_classes(self._classes.names) if self._classes.kind == "binary" else network
@@ -297,7 +298,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def to_sklearn(self) -> Any:  # noqa: D102
         check_is_fitted(self)
-        return hand_over(neural_network.MLPClassifier, self)
+        return make_theirs(neural_network.MLPClassifier, self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

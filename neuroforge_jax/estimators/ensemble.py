@@ -40,12 +40,12 @@ def hyper_of_members(job: Job) -> Hyper:
     return jax.tree.map(lambda leaf: np.full(len(job.seeds or ()), leaf, np.float32), hyper)
 
 
-def make_rules(curve: Curve, make_rule: Callable[..., StoppingRule], members: int, *, tells: bool) -> Rule:
-    """The rule of one network, or of several. make_rule: from a curve. tells: whether each epoch is printed."""
+def make_rules(curve: Curve, make_rule: Callable[..., StoppingRule], members: int, *, verbose: bool) -> Rule:
+    """The rule of one network, or of several. make_rule: from a curve. verbose: whether each epoch is printed."""
     if members == 1:
-        return make_rule(curve, tells=tells)
+        return make_rule(curve, verbose=verbose)
     curve.members = curve.members or [Curve() for _ in range(members)]
-    return EnsembleRule(curve, [make_rule(own) for own in curve.members], tells=tells)
+    return EnsembleRule(curve, [make_rule(own) for own in curve.members], verbose=verbose)
 
 
 class EnsembleTrainer(BlockTrainer):
@@ -104,8 +104,8 @@ class EnsembleTrainer(BlockTrainer):
 class EnsembleRule(Rule):
     """Over when every member's own rule is. curve: of the means over the members."""
 
-    def __init__(self, curve: Curve, members: Sequence[StoppingRule], *, tells: bool = False) -> None:
-        self.curve, self.members, self._tells = curve, members, tells
+    def __init__(self, curve: Curve, members: Sequence[StoppingRule], *, verbose: bool = False) -> None:
+        self.curve, self.members, self._verbose = curve, members, verbose
         self.epochs = 0
         self.selection: Selection | None = members[0].selection
         self._kept: Params | None = None
@@ -146,7 +146,7 @@ class EnsembleRule(Rule):
         if scores is not None:
             curve.scores.append(float(np.mean(scores)))
             curve.best_score = max(curve.best_score, curve.scores[-1])
-        if self._tells:
+        if self._verbose:
             print(f"Iteration {self.epochs}, loss = {curve.losses[-1]:.8f} (mean of {len(self.members)})")
             if scores is not None:
                 print(f"Validation score: {curve.scores[-1]:f}")

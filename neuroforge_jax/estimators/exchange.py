@@ -34,7 +34,7 @@ THEIR_ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 THEIR_LOSSES = ("squared_error", "poisson")
 
 
-def take_over(kind: type, fitted: Any) -> Any:
+def make_ours(kind: type, fitted: Any) -> Any:
     """The estimator of this class that a fitted one of scikit-learn is."""
     known = kind._get_param_names()  # type: ignore[attr-defined]
     given = fitted.get_params(deep=False)
@@ -64,7 +64,7 @@ def take_over(kind: type, fitted: Any) -> Any:
     return estimator
 
 
-def hand_over(kind: type, estimator: Any) -> Any:
+def make_theirs(kind: type, estimator: Any) -> Any:
     """The estimator of this class of scikit-learn that a fitted one is. Raises ValueError where there is none."""
     known = kind._get_param_names()  # type: ignore[attr-defined]
     _check_expressible(estimator, known)

@@ -43,7 +43,7 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
         self._network = network
         self.coefs_, self.intercepts_ = from_params(network.spec.mlp, network.params, dtype)
 
-    def _kept(self) -> Network:
+    def _current_network(self) -> Network:
         """The network, with the weights that `coefs_` and `intercepts_` have now, replaced or changed in place."""
         own = to_params(self._network.spec.mlp, self.coefs_, self.intercepts_)
         params = {
@@ -55,7 +55,7 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _with_answers(self) -> Network:
         """The network whose outputs any reader of a model understands, as it is saved."""
-        return self._kept()
+        return self._current_network()
 
     def _show_curve(self, curve: Curve, *, selects: bool) -> None:
         """What was seen of the training, as attributes."""
@@ -65,16 +65,20 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
         self.validation_scores_ = curve.scores if selects else None
         self.best_validation_score_ = curve.best_score if selects else None
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        """What each network says of rows, f32 [P, N, C]; one that is alone is its only member."""
+    def _outputs(self, X: Any) -> tuple[np.ndarray, np.dtype]:
+        """What each network says of rows, f32 [P, N, C], and the dtype in which it is shown; one that is alone is
+        its only member.
+        """
         check_is_fitted(self)
         follow_thread_limit()
-        said = [self._ask(block) for block in store_blocks(read_rows(self, X))]
-        return said[0] if len(said) == 1 else np.concatenate(said, axis=1)
+        rows = read_rows(self, X)
+        said = [self._ask(block) for block in store_blocks(rows)]
+        shown: np.dtype = np.result_type(self._dtype, rows.dtype)
+        return said[0] if len(said) == 1 else np.concatenate(said, axis=1), shown
 
     def _ask(self, rows: Rows) -> np.ndarray:
         """The same of rows as they are stored."""
-        said = [network.outputs(rows) for network in self._kept().each]
+        said = [network.outputs(rows) for network in self._current_network().each]
         return said[0][None] if len(said) == 1 else np.stack(said)
 
     @property
@@ -82,7 +86,7 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
         """The networks of an ensemble as estimators of one network each, uncalibrated; else the estimator alone."""
         if not hasattr(self, "_network"):
             raise AttributeError("members_ is there once the estimator is fitted")
-        each = self._kept().each
+        each = self._current_network().each
         return [self] if len(each) == 1 else [self._member(at, network) for at, network in enumerate(each)]
 
     def _member(self, index: int, network: Network) -> Self:
@@ -141,5 +145,5 @@ class FittedEstimator(BaseEstimator, metaclass=ABCMeta):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "_network" in state:
-            state["_network"] = self._kept()
+            state["_network"] = self._current_network()
         return state

@@ -99,7 +99,7 @@ class Perceptron(Solvers):
         else:
             self._check_network(widths)
         part, held_out = self._split(given, validation, random)
-        part, judges = self._hold_out_for_calibration(part, held_out, random)
+        part, calibration_rows = self._hold_out_for_calibration(part, held_out, random)
         batches = make_batches(part, self._wanted_batch(len(part[0])), all_at_once=not self._trains_in_steps)
         dataset = make_dataset(
             batches.train, held_out, target, scales=self.scale, schema=self.schema_,
@@ -112,13 +112,17 @@ class Perceptron(Solvers):
         with in_terms_of_parameters():
             job = self._build_job(parameters, dataset, batches, loss, outputs, seeds)
             mlp = job.model.mlp
-            first = stack_members([to_params(mlp, *each) for each in drawn]) if fresh else self._kept().params
+            first = (
+                stack_members([to_params(mlp, *each) for each in drawn])
+                if fresh
+                else self._current_network().params
+            )
             if self._trains_in_steps:
                 self._train_in_steps(job, first, dtype, len(part[0]), incremental=incremental)
             else:
                 self._search(job, first, loss, batches.weight, dtype)
         self._check_weights()
-        self._calibrate(judges)
+        self._calibrate(calibration_rows)
         return self
 
     def _read(
@@ -145,7 +149,7 @@ class Perceptron(Solvers):
         seeds: list[int],
     ) -> Job:
         """given: the parameters of the estimator. Of a batch of all rows the order would only round otherwise."""
-        parameters = {**given, "shuffle": given["shuffle"] and not batches.full}
+        parameters = {**given, "shuffle": given["shuffle"] and not batches.has_all_rows}
         config = make_config(
             parameters, loss=loss, outputs=outputs, batch_size=batches.size, total_weight=batches.weight,
             seed=seeds[0],
@@ -158,7 +162,7 @@ class Perceptron(Solvers):
         """The rows to train on, and those to calibrate by."""
         return part, None
 
-    def _calibrate(self, judges: Split | None) -> None:
+    def _calibrate(self, rows: Split | None) -> None:
         """Make what is said of rows true of these on average."""
 
     def _begin(self, layers: int, outputs: int, dtype: np.dtype) -> None:
@@ -209,7 +213,7 @@ class Perceptron(Solvers):
         """What is to be as frequent among held-out rows as among the others. share: of the rows, held out."""
         return None
 
-    def _given_validation(self, X_val: Any, y_val: Any) -> tuple[Any, Any] | None:
+    def _pair_validation(self, X_val: Any, y_val: Any) -> tuple[Any, Any] | None:
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val come together: give both or neither.")
         return None if X_val is None else (X_val, y_val)

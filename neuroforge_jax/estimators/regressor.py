@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from neuroforge_jax.callbacks.base import Callback
 from neuroforge_jax.data.targets import Target, Targets
-from neuroforge_jax.estimators.exchange import hand_over
+from neuroforge_jax.estimators.exchange import make_theirs
 from neuroforge_jax.estimators.fitted import is_an_ensemble
 from neuroforge_jax.estimators.inputs import read_rows_and_targets
 from neuroforge_jax.estimators.parameters import (
@@ -149,7 +149,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         sample_weight: [N], how much each row counts. X_val, y_val: rows to stop and to select the best epoch by.
         """
         self._validate_params()
-        return self._fit(X, y, sample_weight, self._given_validation(X_val, y_val))
+        return self._fit(X, y, sample_weight, self._pair_validation(X_val, y_val))
 
     @available_if(trains_in_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -160,23 +160,21 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def predict(self, X: Any) -> np.ndarray:
         """The number of each row [N], or its numbers [N, O]."""
-        return self._shape(self._numbers(X).mean(axis=0))
+        numbers, dtype = self._numbers(X)
+        return _show(numbers.mean(axis=0), dtype)
 
     @available_if(is_an_ensemble)  # type: ignore[untyped-decorator]
     def predict_std(self, X: Any) -> np.ndarray:
         """How far the members of an ensemble are apart: the standard deviation over them of what they predict, [N]
         or [N, O].
         """
-        return self._shape(self._numbers(X).std(axis=0))
+        numbers, dtype = self._numbers(X)
+        return _show(numbers.std(axis=0), dtype)
 
-    def _numbers(self, X: Any) -> np.ndarray:
-        """What each network predicts, f64 [P, N, O]."""
-        outputs = self._outputs(X)
-        return np.stack([self._network.model.read_outputs(each) for each in outputs])
-
-    def _shape(self, numbers: np.ndarray) -> np.ndarray:
-        shown = numbers.astype(self._dtype, copy=False)
-        return shown[:, 0] if shown.shape[1] == 1 else shown
+    def _numbers(self, X: Any) -> tuple[np.ndarray, np.dtype]:
+        """What each network predicts, f64 [P, N, O], and the dtype in which it is shown."""
+        outputs, dtype = self._outputs(X)
+        return np.stack([self._network.model.read_outputs(each) for each in outputs]), dtype
 
     def _read_targets(self, X: Any, y: Any, *, fresh: bool, incremental: bool) -> tuple[Any, Targets]:
         X, y = read_rows_and_targets(self, X, y, reset=fresh, numeric=True)
@@ -210,9 +208,15 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def to_sklearn(self) -> Any:  # noqa: D102
         check_is_fitted(self)
-        return hand_over(neural_network.MLPRegressor, self)
+        return make_theirs(neural_network.MLPRegressor, self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _show(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Numbers [N, O] as scikit-learn has them: [N] where there is one a row."""
+    shown = numbers.astype(dtype, copy=False)
+    return shown[:, 0] if shown.shape[1] == 1 else shown

@@ -60,14 +60,14 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The rows of a training and how it takes them. size: rows of a step. weight: what they count together. full:
-    whether a step has all rows.
+    """The rows of a training and how it takes them. size: rows of a step. weight: what they count together.
+    has_all_rows: whether a step has them all.
     """
 
     train: Split
     size: int
     weight: float
-    full: bool
+    has_all_rows: bool
 
 
 def make_batches(part: Part, size: int, *, all_at_once: bool) -> Batches:
@@ -75,9 +75,9 @@ def make_batches(part: Part, size: int, *, all_at_once: bool) -> Batches:
     if size < len(part[0]) and not all_at_once:
         counts = part[2]
         weight = float(size) if counts is None else size * float(counts.mean())
-        return Batches(make_split(*part), size, weight, full=False)
+        return Batches(make_split(*part), size, weight, has_all_rows=False)
     rows, targets, counts = merge_rows(*part)
-    return Batches(make_split(rows, targets, counts), len(rows), float(counts.sum()), full=True)
+    return Batches(make_split(rows, targets, counts), len(rows), float(counts.sum()), has_all_rows=True)
 
 
 def make_split(rows: Rows, targets: Targets, weights: np.ndarray | None) -> Split:

@@ -71,7 +71,7 @@ class Solvers(FittedEstimator):
                 interrupted=interrupted,
                 continues=incremental and self._state is not None,
             )
-            rule = make_rules(self._curve, make_rule, self.n_ensemble, tells=bool(self.verbose))
+            rule = make_rules(self._curve, make_rule, self.n_ensemble, verbose=bool(self.verbose))
             epochs = 1 if incremental else self.max_iter
             outcome = train(
                 job,

@@ -87,7 +87,7 @@ class StoppingRule(Rule):
     curve: goes on with that of the calls before. scale, offset: the loss that is shown is this engine's, times the
     one and plus the other. rate: the learning rate as the parameters say it; policy: constant, adaptive or
     invscaling; factor: of the engine's rate. selection: how the best epoch on rows held out is found; None without
-    such. tells: whether each epoch is printed.
+    such. verbose: whether each epoch is printed.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class StoppingRule(Rule):
         power: float = 0.5,
         factor: float = 1.0,
         selection: Selection | None = None,
-        tells: bool = False,
+        verbose: bool = False,
         seconds: float | None = None,
         interrupted: Callable[[], bool] = lambda: False,
         continues: bool = False,
@@ -118,7 +118,7 @@ class StoppingRule(Rule):
         self._tol, self._patience, self._rows = tol, patience, rows
         self._scale, self._offset = scale, offset
         self._first_rate, self._policy, self._power, self._factor = rate, policy, power, factor
-        self._tells = tells
+        self._verbose = verbose
         self._until = math.inf if seconds is None else time.monotonic() + seconds
 
     @property
@@ -138,7 +138,7 @@ class StoppingRule(Rule):
         self.epochs += 1
         curve.rows += self._rows
         curve.losses.append(self.show_loss(loss))
-        if self._tells:
+        if self._verbose:
             print(f"Iteration {self.epochs}, loss = {curve.losses[-1]:.8f}")
         if self.selection is None:
             self._count(-curve.losses[-1], -curve.best_loss)
@@ -146,7 +146,7 @@ class StoppingRule(Rule):
         else:
             assert score is not None
             curve.scores.append(score)
-            if self._tells:
+            if self._verbose:
                 print(f"Validation score: {score:f}")
             self._count(score, curve.best_score)
             curve.best_score = max(curve.best_score, score)
@@ -185,7 +185,7 @@ class StoppingRule(Rule):
             self._say(f"{since} Setting learning rate to {self.rate:f}")
 
     def _say(self, text: str) -> None:
-        if self._tells:
+        if self._verbose:
             print(text)
 
     def is_over(self) -> bool:

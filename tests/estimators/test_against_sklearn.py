@@ -153,3 +153,16 @@ def test_weights_of_classes_that_leave_nothing_are_refused():
 def test_rows_to_select_by_have_as_many_numbers():
     with pytest.raises(ValueError, match=r"y_val has shape \(\d+, 2\)"):
         nf.MLPRegressor().fit(X, Y, X_val=X, y_val=np.stack([Y, Y], axis=1))
+
+
+@pytest.mark.parametrize("fitted_to", [np.float32, np.float64])
+@pytest.mark.parametrize("asked", [np.float32, np.float64, np.int64])
+def test_answers_have_the_wider_dtype_of_the_weights_and_the_rows(make_both, fitted_to, asked):
+    rows = X.astype(fitted_to), X.astype(asked)
+    theirs, ours = (each.set_params(max_iter=1).fit(rows[0], Y.astype(fitted_to)) for each in make_both())
+    assert ours.predict(rows[1]).dtype == theirs.predict(rows[1]).dtype
+    theirs, ours = (
+        kind.MLPClassifier(**SGD | {"max_iter": 1}).fit(rows[0], TEN) for kind in (neural_network, nf)
+    )
+    wanted = theirs.predict_proba(rows[1]).dtype
+    assert {ours.predict_proba(rows[1]).dtype, ours.decision_function(rows[1]).dtype} == {wanted}

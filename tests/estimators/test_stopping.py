@@ -53,7 +53,7 @@ def test_it_never_stops_within_the_epochs_that_it_calls_sure(patience):
 
 
 def test_an_adaptive_rate_is_divided_by_5_until_it_is_tiny(capsys):
-    rule = make_rule(policy="adaptive", patience=1, rate=1e-5, tells=True)
+    rule = make_rule(policy="adaptive", patience=1, rate=1e-5, verbose=True)
 
     assert see(rule, [1.0] * 20) is not None
     assert rule.rate == pytest.approx(1e-5 / 25)
