@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.backends.executors.base import SegmentMetrics
+from neuroforge_jax.backends.executors.base import HostMetrics, SegmentMetrics
 from neuroforge_jax.backends.jax_settings import OwnSettings
 from neuroforge_jax.backends.memory_estimate import check_fits, explain_out_of_memory
 from neuroforge_jax.config import TrainConfig
@@ -125,7 +125,7 @@ def member(tree: Params, index: int) -> Params:
 class _PopulationTrainer(Trainer):
     """The loop over a state [P, …]; what it counts is what its members do together."""
 
-    def take(self, metrics: SegmentMetrics, samples: float, seconds: float) -> None:
+    def take(self, metrics: SegmentMetrics | HostMetrics, samples: float, seconds: float) -> None:
         """Where the population stands; what each member does is watched by `_Members`."""
         self.progress.step = metrics.last_step
         self.progress.throughput.add(metrics.last_step - metrics.first_step, samples, seconds)

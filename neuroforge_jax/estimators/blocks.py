@@ -1,7 +1,7 @@
 """The loop of an estimator: many epochs in one dispatch where nothing has to happen between two."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from neuroforge_jax.job.trainer import Observers, Trainer
 from neuroforge_jax.precision.loss_scale import LossScale, update_loss_scale
 from neuroforge_jax.training.progress import TrainProgress
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import StepMetrics
 from neuroforge_jax.typing import Array, Bool
 
 BLOCK_SECONDS = 0.2
@@ -75,7 +74,7 @@ class BlockTrainer(Trainer):
         """
         samples, seconds = float(metrics.samples.sum()) / block, (time.perf_counter() - begun) / block
         memory = self.measure_memory()  # once: it takes as long as an epoch of a small training
-        for done, epoch in enumerate(_split(metrics, block), start=1):
+        for done, epoch in enumerate(metrics.split(block), start=1):
             scale = None if scale is None else _update_scale(scale, epoch.skipped == 0)
             self.take(epoch, samples, seconds)
             record = self.describe_epoch(scale) | memory
@@ -84,16 +83,6 @@ class BlockTrainer(Trainer):
             if rule.over:
                 return done
         return block
-
-
-def _split(metrics: SegmentMetrics, epochs: int) -> Iterator[SegmentMetrics]:
-    """The metrics of each of so many epochs, on the host."""
-    steps = (metrics.last_step - metrics.first_step) // epochs
-    every: tuple[Any, ...] = metrics.loss, metrics.correct, metrics.samples, metrics.skipped
-    for first in range(0, steps * epochs, steps):
-        part = StepMetrics(*(each[..., first : first + steps] for each in every))
-        begin = metrics.first_step + first
-        yield SegmentMetrics(((part, steps),), begin, begin + steps)
 
 
 def _begin_at(run: Run, behind: int) -> Run:

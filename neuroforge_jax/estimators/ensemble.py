@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from neuroforge_jax.backends.executors.base import SegmentMetrics
+from neuroforge_jax.backends.executors.base import HostMetrics, SegmentMetrics
 from neuroforge_jax.estimators.blocks import BlockTrainer
 from neuroforge_jax.estimators.stopping import Curve, Rule, StoppingRule, with_rate
 from neuroforge_jax.job.job import Job
@@ -55,10 +55,10 @@ class EnsembleTrainer(BlockTrainer):
 
     losses: np.ndarray
     evaluations_of_members: list[Evaluation]
-    _segments: list[SegmentMetrics]
+    _segments: list[SegmentMetrics | HostMetrics]
     _seconds: float
 
-    def take(self, metrics: SegmentMetrics, samples: float, seconds: float) -> None:
+    def take(self, metrics: SegmentMetrics | HostMetrics, samples: float, seconds: float) -> None:
         """Take note of a segment of the epoch under way."""
         if self.progress.step % self.job.steps_per_epoch == 0:
             self._segments, self._seconds = [], 0.0

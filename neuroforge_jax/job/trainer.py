@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neuroforge_jax.backends.executors.base import Run, SegmentMetrics
+from neuroforge_jax.backends.executors.base import HostMetrics, Run, SegmentMetrics
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.system.memory import device_bytes, resident_bytes
@@ -94,7 +94,7 @@ class Trainer:
         self.take(metrics, samples, seconds)
         observers.segment(self, metrics)
 
-    def take(self, metrics: SegmentMetrics, samples: float, seconds: float) -> None:
+    def take(self, metrics: SegmentMetrics | HostMetrics, samples: float, seconds: float) -> None:
         """Take note of a segment: where the run stands, and the sums of its epoch."""
         progress, skipped = self.progress, int(metrics.skipped.sum())
         progress.step = metrics.last_step

@@ -67,11 +67,15 @@ class EpochSums:
         seconds: float,
     ) -> None:
         """Add the steps of a segment: mean loss, right answers and samples of each."""
-        finite = np.isfinite(loss)
-        products = np.where(finite, loss, 0).astype(np.float64) * samples
-        # cumsum adds one after the other; sum would add in pairs, and differently for each length.
-        self.loss = float(np.cumsum(np.concatenate([[self.loss], products]))[-1])
-        self.counted += float((samples * finite).sum(dtype=np.float64))
+        finite, counted = np.isfinite(loss), samples
+        if not finite.all():
+            loss, counted = np.where(finite, loss, 0), samples * finite
+        products = np.multiply(loss, samples, dtype=np.float64)
+        if len(products):
+            # cumsum adds one after the other; sum would add in pairs, and differently for each length.
+            products[0] += self.loss
+            self.loss = float(products.cumsum()[-1])
+        self.counted += float(counted.sum(dtype=np.float64))
         self.correct += float(correct.sum(dtype=np.float64))
         self.skipped += skipped
         self.seconds += seconds

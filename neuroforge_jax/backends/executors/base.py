@@ -3,10 +3,10 @@ metrics.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -91,6 +91,17 @@ class ExecutorSpec:
         return self.placement.device
 
 
+class HostMetrics(NamedTuple):
+    """The metrics of the steps first_step … last_step − 1 as arrays of NumPy f32 [S], of a population [P, S]."""
+
+    first_step: int
+    last_step: int
+    loss: np.ndarray
+    correct: np.ndarray
+    samples: np.ndarray
+    skipped: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentMetrics:
     """The metrics of the steps first_step … last_step − 1, left on the device until they are asked for.
@@ -131,6 +142,14 @@ class SegmentMetrics:
         finite = np.isfinite(self.loss)
         counted = float(self.samples @ finite)
         return float(np.where(finite, self.loss, 0) @ self.samples) / counted if counted else math.nan
+
+    def split(self, parts: int) -> Iterator[HostMetrics]:
+        """So many parts of equally many steps, in turn."""
+        arrays = self.loss, self.correct, self.samples, self.skipped
+        steps = (self.last_step - self.first_step) // parts
+        for at in range(0, steps * parts, steps):
+            first = self.first_step + at
+            yield HostMetrics(first, first + steps, *(each[..., at : at + steps] for each in arrays))
 
     def _read(self, name: str) -> Float[np.ndarray, " S"]:
         parts = [
