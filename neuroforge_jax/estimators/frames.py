@@ -103,7 +103,9 @@ def _categories(X: Any) -> list[str]:
 
 
 def _read(X: Any, *, empty: bool = False) -> Table:
-    """Raises ValueError for infinity, which scikit-learn refuses, and a file's reader takes for a missing value."""
+    """A frame's columns. Raises ValueError for infinity, which scikit-learn refuses and our reader takes for a
+    missing value.
+    """
     with _raising_value_errors():
         table = table_of(X, WHERE, empty=empty)
     for name, column in table.columns.items():
