@@ -11,6 +11,7 @@ from neuroforge_jax.benchmarking.extras import select_extras
 from neuroforge_jax.benchmarking.options import BenchOptions
 from neuroforge_jax.benchmarking.peaks import Peaks
 from neuroforge_jax.benchmarking.records import read_record
+from neuroforge_jax.benchmarking.sides import Outcome
 from neuroforge_jax.benchmarking.suites import SUITES
 from neuroforge_jax.commands.bench_lines import describe_case
 from neuroforge_jax.system import files
@@ -61,7 +62,7 @@ def test_a_suite_is_measured_printed_and_recorded(tmp_path, capsys):
 
 def test_a_peer_and_a_row_of_a_part_can_be_asked_for(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(suites, "FLAGSHIP", (16, 8))
-    monkeypatch.setattr(startup, "_seconds", lambda code, variables: 1.0)
+    monkeypatch.setattr(startup, "_run", lambda code, variables: Outcome(1.0))
     monkeypatch.setattr(running, "reference_of", lambda device, small: lambda: 0.001)
     monkeypatch.setattr(running, "our_peak_resident_bytes", lambda config, dataset: 1)
     path = tmp_path / "r.json"
