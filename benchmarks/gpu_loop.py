@@ -23,7 +23,7 @@ import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.speedrun import RECIPES
-from neuroforge_jax.data.batch import to_device
+from neuroforge_jax.data.batch import BatchRows, to_device
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.training.step import make_step
 
@@ -105,7 +105,10 @@ class Candidate:
         state, fitted = job.start(), jax.device_put(job.model.fitted, job.device)
         self._fixed = fitted, to_device(dataset.train, job.device)
         program = scanned.segment_program(
-            make_step(job.parts), batch_size=config.batch_size, capacity=FIRST + STEPS
+            make_step(job.parts),
+            rows=BatchRows.of(config.batch_size),
+            capacity=FIRST + STEPS,
+            placement=job.placement,
         )
         jitted = jax.jit(program, donate_argnums=0, compiler_options=options or None)
         scanned.lax = Unrolled(unroll)  # type: ignore[assignment]

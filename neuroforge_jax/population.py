@@ -78,10 +78,11 @@ def fit_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) 
     device, DeviceError where the memory is too small, DivergedError.
     """
     with OwnSettings(), ExitStack() as stack:
-        job = build_population(config, select_rows(config, dataset), seeds)
+        chosen = tuple(seeds)
+        job = build_population(config, select_rows(config, dataset), chosen)
         job.prepare_start()
         check_fits(job.memory, job.device)
-        watch = _Members(job)
+        watch = _Members(job, len(chosen))
         stack.enter_context(explain_out_of_memory(job.memory, job.device))
         trainer = _PopulationTrainer(job, job.compile(), job.start(), TrainProgress(), {})
         trainer.train(watch)
@@ -89,7 +90,10 @@ def fit_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) 
 
 
 def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]) -> Job:
-    """The job that trains a network for each seed at once, on a dataset as it is."""
+    """The job that trains a network for each seed at once, on a dataset as it is.
+
+    Over a mesh whose devices they do not divide, the last is trained more than once: behind the others.
+    """
     chosen = tuple(map(_as_seed, seeds))
     if not chosen:
         raise ConfigError("a population needs a seed for each of its networks, and there are none")
@@ -97,7 +101,7 @@ def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]
         raise ConfigError(
             f"seeds from {min(chosen)} to {max(chosen)}: they are whole numbers from 0 to {LARGEST_SEED}"
         )
-    job = Job.build(config, dataset)
+    job = Job.build(config, dataset, many=True)
     if not job.backend.executor.trains_many:
         raise ConfigError(
             f"backend {job.backend.name!r} ({job.backend.executor.name} execution) trains one network at a time; a "
@@ -106,7 +110,8 @@ def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]
     kernels = job.backend.kernels
     if isinstance(kernels, DenseKernel) and not kernels.vmap:
         raise kernels.error("it does not work under jax.vmap, which trains a population; use --kernels xla")
-    job = replace(job, seeds=chosen)
+    missing = job.placement.round_up(len(chosen), "members") - len(chosen)
+    job = replace(job, seeds=chosen + chosen[-1:] * missing)
     return replace(job, compile_options=job.backend.options(config.batch_size, job.flops))
 
 
@@ -138,12 +143,11 @@ class _PopulationTrainer(Trainer):
 class _Members:
     """Looks after each member: its losses, its best epoch, whether it has had enough, and whether it diverged."""
 
-    def __init__(self, job: Job) -> None:
-        assert job.seeds is not None
+    def __init__(self, job: Job, members: int) -> None:
         self._job = job
         self._evaluators: dict[str, Evaluator] = {}
-        self.best = [BestEpoch() for _ in job.seeds]
-        self.stopped = [False for _ in job.seeds]
+        self.best = [BestEpoch() for _ in range(members)]
+        self.stopped = [False for _ in range(members)]
         self.diverged: dict[int, int] = {}
         self.losses: list[np.ndarray] = []
 
@@ -153,10 +157,12 @@ class _Members:
 
     def segment(self, trainer: Trainer, metrics: SegmentMetrics) -> None:
         """Whose loss is no number. Raises DivergedError where no member is left."""
-        self.losses.append(metrics.loss)
-        lost = ~(np.isfinite(metrics.loss) | (metrics.skipped > 0))
+        members = len(self.best)
+        losses = metrics.loss[:members]
+        self.losses.append(losses)
+        lost = ~(np.isfinite(losses) | (metrics.skipped[:members] > 0))
         if trainer.state.loss_scale is not None:  # one whose every step is skipped trains nothing any more
-            lost[:, -1] |= np.asarray(trainer.state.loss_scale.failed) >= PERMANENT
+            lost[:, -1] |= np.asarray(trainer.state.loss_scale.failed)[:members] >= PERMANENT
         for index in np.flatnonzero(lost.any(axis=1)).tolist():
             if not self.stopped[index]:
                 self.diverged.setdefault(index, metrics.first_step + int(np.argmax(lost[index])))
@@ -189,7 +195,8 @@ class _Members:
     def result(self, trainer: Trainer) -> PopulationResult:
         """The weights that are kept, and what they are worth."""
         job, held_out = self._job, self._job.dataset.validation is not None
-        kept = trainer.state.params
+        members, state = len(self.best), trainer.state
+        kept = jax.tree.map(lambda leaf: leaf[:members], state.params)
         if held_out:
             own = [
                 best.params if best.params is not None else member(kept, index)
@@ -200,7 +207,7 @@ class _Members:
         per_epoch = job.steps_per_epoch
         return PopulationResult(
             job.model,
-            kept,
+            job.placement.gather(kept),
             () if split is None else tuple(self._evaluate(split, kept)),
             np.concatenate(self.losses, axis=1)[:, -per_epoch:],
             trainer.progress.throughput.train_seconds,

@@ -322,6 +322,7 @@ def _result(
     if job.dataset.test is not None:
         with span("evaluate"):
             test = (trainer.evaluators.get("test") or job.evaluator(job.dataset.test))(params)
+    params = job.placement.gather(params)
     peak = assessment = None
     if team.show_figures:
         with span("score"):

@@ -5,6 +5,7 @@ import os
 from types import SimpleNamespace
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")  # of one CPU, for meshes; all else takes the first
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 os.environ["XDG_DATA_DIRS"] = "/nowhere"  # what this machine has installed is no part of a test
 

@@ -158,7 +158,7 @@ def test_a_member_that_has_stopped_is_not_counted_as_diverged_later(blobs, small
     """It has its best weights, as its own run would; what its numbers come to afterwards is nobody's business."""
     config = dataclasses.replace(small_config, target_accuracy=0.5, validation_fraction=0.2, epochs=1)
     job = build_population(config, blobs.hold_out(0.2, 0), [0, 1])
-    members = population._Members(job)
+    members = population._Members(job, 2)
     members.stopped[0] = True
     lost = np.full((2, 7), np.nan, np.float32)
     trainer = SimpleNamespace(state=SimpleNamespace(loss_scale=None))

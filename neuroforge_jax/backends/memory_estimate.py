@@ -1,8 +1,10 @@
 """What a training takes on its device, told before anything is compiled, and what fits."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -10,7 +12,7 @@ from neuroforge_jax.backends.executors.base import Execution, ExecutorSpec
 from neuroforge_jax.data.batch import bucket
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DeviceError
-from neuroforge_jax.nn.mlp import MLP, count
+from neuroforge_jax.nn.mlp import MLP
 from neuroforge_jax.system import memory
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
@@ -19,8 +21,9 @@ OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes on the device. data: samples that lie there; kept: weights and optimizer; gradients: of every weight;
-    sample: of every unit, for each sample of a batch, its value in both dtypes and its gradient.
+    """Bytes on a device. data: samples that lie there; kept: weights and optimizer; gradients: of every weight;
+    sample: of every unit, for each sample of a batch, its value in both dtypes and its gradient. batch: of all
+    devices together; devices: how many there are.
     """
 
     data: int
@@ -28,6 +31,7 @@ class Estimate:
     gradients: int
     sample: int
     batch: int
+    devices: int = 1
 
     @property
     def step(self) -> int:
@@ -40,8 +44,9 @@ class Estimate:
         return self.data + self.kept + self.step
 
     def __str__(self) -> str:
+        where = "the device" if self.devices == 1 else f"each of {self.devices} devices"
         return (
-            f"about {memory.text(self.total)} on the device: data {memory.text(self.data)}, weights and optimizer "
+            f"about {memory.text(self.total)} on {where}: data {memory.text(self.data)}, weights and optimizer "
             f"{memory.text(self.kept)}, a step {memory.text(self.step)}"
         )
 
@@ -60,16 +65,30 @@ def estimate(
     spec: ExecutorSpec, execution: Execution, mlp: MLP, others: Sequence[Split] = (), parts: int = 1
 ) -> Estimate:
     """From shapes alone: nothing is allocated. others: splits that lie on the device beside; parts: of a batch."""
-    sample = spec.train.inputs[:1].nbytes
-    kept = spec.state_like.params, spec.state_like.opt_state
-    members = spec.members or 1
+    sample, state, place = spec.train.inputs[:1].nbytes, spec.state_like, spec.placement
+    members = place.round_up(spec.members or 1, "members") // place.parts("members")
+    hidden = (
+        -(-width // place.parts("hidden")) if layer % 2 == 0 else width
+        for layer, width in enumerate(mlp.hidden)
+    )
+    units = sum((mlp.inputs, *hidden, mlp.outputs))
     return Estimate(
         data=sample * sum(map(bucket, (execution.resident(spec), *map(len, others)))),
-        kept=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept)),
-        gradients=4 * count(mlp) * members,
-        sample=max(sum((mlp.inputs, *mlp.hidden, mlp.outputs)) * 12 * members // parts, 1),
+        kept=_bytes_of_a_device((state.params, state.opt_state)),
+        gradients=_bytes_of_a_device(state.params),
+        sample=max(units * 12 * members // (parts * place.parts("batch")), 1),
         batch=spec.batch_size,
+        devices=place.devices,
     )
+
+
+def _bytes_of_a_device(like: Any) -> int:
+    """Of arrays of these shapes and dtypes what lies on one device."""
+    shapes = (
+        (leaf, leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape)
+        for leaf in jax.tree.leaves(like)
+    )
+    return sum(math.prod(shape) * leaf.dtype.itemsize for leaf, shape in shapes)
 
 
 UNCHECKED_BYTES = 64 << 20
@@ -94,6 +113,8 @@ def check_fits(needed: Estimate, device: jax.Device) -> None:
     if needed.total < UNCHECKED_BYTES:
         return
     available = available_bytes(device)
+    if available is not None and device.platform == "cpu":
+        available //= needed.devices  # they share the memory of the host
     if available is not None and needed.total > available:
         raise DeviceError(
             f"this training needs {needed}; {memory.text(available)} are free there; {_advice(needed, available)}"

@@ -5,17 +5,19 @@ from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from neuroforge_jax.backends.compiler import bf16_is_fast, why_bf16_is_slow
 from neuroforge_jax.backends.executors.base import Execution
 from neuroforge_jax.backends.table import BACKENDS, EXECUTIONS, KERNELS, Backend
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.errors import ConfigError, NotYetError, UserError, unknown
+from neuroforge_jax.errors import ConfigError, UserError, unknown
 from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS
 from neuroforge_jax.kernels.plugins import find_kernel
 from neuroforge_jax.precision.policy import policy, short_name
 from neuroforge_jax.system.plugins import Plugin, discover
+from neuroforge_jax.training.mesh import make_mesh
 
 LADDER_MEASURED = {"cpu": ("x86_64", "amd64"), "gpu": ("NVIDIA H200",)}
 """Platforms on which the ladder of backends was measured, with a record in benchmarks/: architectures of CPUs, and
@@ -72,17 +74,18 @@ def find_kernels(named: str | DenseKernel) -> str | DenseKernel:
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend of a run and, for the header, why it is this one."""
+    """The backend of a run and, for the header, why it is this one. mesh: of its devices; None for one device."""
 
     backend: Backend
     reason: str
+    mesh: Mesh | None = None
 
 
 def choose(config: TrainConfig) -> Choice:
     """The backend that a config names, with the axes that its flags replace.
 
-    Raises ConfigError for an unknown name, DeviceError where the platform is absent or a plugin cannot be used,
-    NotYetError for what is named and not built.
+    Raises ConfigError for an unknown name, DeviceError where the platform is absent, a plugin cannot be used or the
+    mesh is larger than what is there.
     """
     automatic = config.backend == "auto"
     backend = find("optimized" if automatic else config.backend)
@@ -93,11 +96,28 @@ def choose(config: TrainConfig) -> Choice:
         backend = replace(backend, execution="pipelined")
     if config.kernels:
         backend = replace(backend, kernels=find_kernels(config.kernels))
-    if config.mesh is not None:
-        raise NotYetError("--mesh (several devices) is not built yet; leave it out")
+    mesh = None if config.mesh is None else _mesh_of(config.mesh, backend)
     reason = _reason(automatic, backend.device, backend.precision)
     activations = _activations_of_layers(config)
-    return Choice(backend, reason + _describe_fallback(backend, activations) + _origins(backend, activations))
+    reason += _describe_fallback(backend, activations) + _origins(backend, activations)
+    return Choice(backend, reason, mesh)
+
+
+def _mesh_of(text: str, backend: Backend) -> Mesh:
+    """Raises ConfigError for a mesh that the backend cannot use, with what can."""
+    mesh = make_mesh(text, backend.devices)
+    if not backend.executor.takes_mesh:
+        raise ConfigError(
+            f"--mesh {text}: backend {backend.name!r} ({backend.executor.name} execution) trains on one device; "
+            "use --backend optimized or mixed, or leave --mesh out"
+        )
+    apart = {name: size for name, size in mesh.shape.items() if name != "data" and size > 1}
+    if backend.kernels != "xla" and apart:
+        raise ConfigError(
+            f"--mesh {text}: the kernels {backend.kernels} compute whole layers of one network, a part of the rows "
+            "on each device; use --kernels xla, or --mesh data=N alone"
+        )
+    return mesh
 
 
 def _activations_of_layers(config: TrainConfig) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, describe_device, ker
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.precision.policy import Policy, policy
 from neuroforge_jax.system.provenance import environment
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.step import Parts, Training, make_parts
 from neuroforge_jax.typing import CompileOptions
 
@@ -99,9 +100,14 @@ class Backend:
             "compile_options": dict(self.options(batch_size)),
         }
 
-    def parts(self, model: Model, training: Training) -> Parts:
+    @property
+    def devices(self) -> list[jax.Device]:
+        """All devices of its kind, those of other processes too. Raises DeviceError where there are none."""
+        return jax.devices() if self.platform == "any" else jax.devices(self.device.platform)
+
+    def parts(self, model: Model, training: Training, placement: Placement | None = None) -> Parts:
         """The pure parts of this backend's step: forward, backward, optimize and metrics."""
-        return make_parts(model, training)
+        return make_parts(model, training, placement)
 
     def _absence(self, devices: list[jax.Device]) -> str:
         here = ", ".join(sorted({device.platform for device in devices}))

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -33,7 +34,7 @@ from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.mlp import Dropout
 from neuroforge_jax.precision.loss_scale import PERMANENT
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import make_step
+from neuroforge_jax.training.step import Parts, make_step
 from neuroforge_jax.typing import Array, Params
 
 REPLAY_SECONDS = 60.0
@@ -110,7 +111,12 @@ class Replay:
         """The state before this step, counted from 0."""
         state, first = self.restart()
         state, _ = self.run(state, first, step)
-        return state
+        return self.job.placement.gather(state)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Of its step, on one device."""
+        return self.job.on_one_device.parts
 
     def batch(self, state: TrainState, step: int) -> Batch:
         """The samples of this step."""
@@ -150,7 +156,7 @@ def find_cause(replay: Replay, step: int, *, name_operation: bool) -> str:
         what = f"the first parameters of {broken} are not finite"
     else:
         guilty, state = step - 1, replay.state_before(step - 1)
-        backward = jax.jit(replay.job.parts.backward)
+        backward = jax.jit(replay.parts.backward)
         gradients, _ = backward(state, replay.job.model.fitted, replay.batch(state, guilty))
         gradient = _nearest_to_loss(gradients, nn.layer_names(replay.job.model.mlp))
         cause = "its update" if gradient is None else f"the gradient of {gradient}"
@@ -173,7 +179,7 @@ def _in_forward(replay: Replay, state: TrainState, step: int) -> str:
     for name, output in zip(nn.layer_names(model.mlp), outputs, strict=True):
         if not bool(jnp.isfinite(output).all()):
             return f"{name} is the first layer whose output is not finite"
-    loss = replay.job.parts.metrics(outputs[-1], batch, state.hyper).loss
+    loss = replay.parts.metrics(outputs[-1], batch, state.hyper).loss
     if bool(jnp.isfinite(loss)):
         return "trained again its loss was finite: a callback changed the state on the way"
     largest = max(float(jnp.abs(outputs[-1]).max()), 0.0)
@@ -189,7 +195,7 @@ def _operation(replay: Replay, state: TrainState, step: int) -> str:
     for what, watch in (("NaN", jax.debug_nans), ("infinity", jax.debug_infs)):
         try:
             with jax.disable_jit(), watch(True):
-                make_step(replay.job.parts)(state, replay.job.model.fitted, batch)
+                make_step(replay.parts)(state, replay.job.model.fitted, batch)
         except FloatingPointError as error:
             named = re.search(r"encountered in (\w+)", str(error))
             operation = named[1] if named else "an operation"

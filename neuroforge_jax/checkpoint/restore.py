@@ -60,8 +60,9 @@ def restore(
     values = [leaf if name in changed else arrays.get(f"state/{name}", leaf) for name, leaf in like.items()]
     trees = _trees({name: array for name, array in arrays.items() if not name.startswith("state/")})
     tree = jax.tree.unflatten(jax.tree.structure(state), values)
+    placed = jax.tree.map(lambda value, leaf: jax.device_put(value, leaf.sharding), tree, state)
     # Copied by a program: a device may compute on the host's own memory, which must not be given away.
-    (state, trees), _ = snapshot((tree, trees))
+    (state, _), (trees, _) = snapshot(placed), snapshot(trees)
     plain = saved.progress.get("callbacks") or _callbacks_of_version_0_1(saved.progress)
     callbacks = {name: (values, trees.get(name)) for name, values in plain.items()}
     return state, TrainProgress.from_json(saved.progress), callbacks

@@ -89,7 +89,11 @@ class TrainConfig(DataConfig):
     kernels: str | None = None
     """xla, pallas or interpret, or a kernel of another package; the backend's own unless given."""
     mesh: str | None = None
-    """Spread over devices, for example data=4,model=2."""
+    """Spread over devices: data=4 divides each batch, model=2 the hidden layers, data=2,model=2 both; auto
+    divides the batch over all devices."""
+    deterministic_shards: int | None = None
+    """Divide each batch into so many shards, a power of two, and sum their gradients in one order: the same
+    bits on any number of devices that divides it."""
     seed: int = 0
     """Seed of the weights, the order of samples and the dropout."""
 
@@ -100,6 +104,7 @@ class TrainConfig(DataConfig):
         for name in ("train_samples", "patience"):
             check_whole(self, name, 1, 2**31 - 1, optional=True)
         check_whole(self, "seed", 0, 2**32 - 1)
+        self._check_shards()
         for width in self.hidden:
             if not 1 <= width <= 1_000_000:
                 raise ConfigError(
@@ -130,6 +135,21 @@ class TrainConfig(DataConfig):
             raise ConfigError(
                 "--patience and --target-accuracy select on held-out data, and --validation-fraction is 0; "
                 "leave it out (0.1) or give a share above 0"
+            )
+
+    def _check_shards(self) -> None:
+        check_whole(self, "deterministic_shards", 1, 1024, optional=True)
+        shards = self.deterministic_shards
+        if shards is None:
+            return
+        if shards & (shards - 1) or shards > self.batch_size:
+            raise ConfigError(
+                f"--deterministic-shards {shards}: it takes a power of two, and no more than the samples of a "
+                f"batch ({self.batch_size})"
+            )
+        if self.accumulate > 1:
+            raise ConfigError(
+                f"--deterministic-shards {shards} computes a batch in parts already; leave --accumulate out"
             )
 
     def _check_quantiles(self) -> None:

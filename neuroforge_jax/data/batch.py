@@ -1,12 +1,14 @@
 """Samples on a device: a split as it lies there, and the batches that are gathered from it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
+from jax.sharding import Sharding
 
 from neuroforge_jax.data.packing import pack, pad_rows, unpack
 from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
@@ -54,6 +56,46 @@ class DeviceData:
         return self.words.shape[0]
 
 
+@dataclass(frozen=True)
+class BatchRows:
+    """The rows in which the samples of a step lie, of which some may be padding.
+
+    size: samples. parts: in which they are computed one after another, all of as many samples. part_rows: rows of
+    a part, its samples first.
+    """
+
+    size: int
+    parts: int
+    part_rows: int
+
+    @staticmethod
+    def of(size: int, parts: int = 1, multiple: int = 1) -> "BatchRows":
+        """The fewest rows that divide into so many parts, the rows of each by this multiple."""
+        return BatchRows(size, parts, -(-size // (parts * multiple)) * multiple)
+
+    def __len__(self) -> int:
+        return self.parts * self.part_rows
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether some are padding."""
+        return len(self) != self.size
+
+    @property
+    def position_of(self) -> Integer[np.ndarray, " R"]:
+        """The position in the batch of what is in each row, i32; −1 for padding."""
+        part, row = np.divmod(np.arange(len(self), dtype=np.int32), self.part_rows)
+        samples = self.size // self.parts
+        return np.where(row < samples, part * samples + row, -1)
+
+    def spread(self, of_batch: Array) -> Array:
+        """Numbers of the samples [B] as those of the rows [R], 0 in padding."""
+        if not self.is_padded:
+            return of_batch
+        position = self.position_of
+        return jnp.where(position >= 0, jnp.take(of_batch, jnp.maximum(position, 0), axis=0), 0)
+
+
 def bucket(samples: int) -> int:
     """Rows in which so many samples lie: at most a sixteenth more, and never beyond the next power of two.
 
@@ -63,8 +105,8 @@ def bucket(samples: int) -> int:
     return -(-samples // step) * step
 
 
-def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
-    """Move a split to a device, once and for all, its rows padded to a bucket."""
+def to_device(split: Split, device: jax.Device | Sharding | None = None) -> DeviceData:
+    """Move a split to a device, or to all of a sharding, once and for all, its rows padded to a bucket."""
     with span("transfer"):
         rows = bucket(len(split))
         weights = None if split.weights is None else pad_rows(split.weights, rows)
@@ -74,17 +116,27 @@ def to_device(split: Split, device: jax.Device | None = None) -> DeviceData:
 
 
 def draw_batch(
-    data: DeviceData, key: PRNGKey, step: Integer[Array, ""], batch_size: int, *, shuffles: bool = True
+    data: DeviceData,
+    key: PRNGKey,
+    step: Integer[Array, ""],
+    batch_size: int,
+    *,
+    shuffles: bool = True,
+    rows: BatchRows | None = None,
+    everywhere: Callable[[Array], Array] = lambda indices: indices,
 ) -> Batch:
     """The samples of a step of a training, counted from 0. key: of the order of samples; shuffles: whether they
-    have another one in every epoch, and not the one in which they are stored.
+    have another one in every epoch, and not the one in which they are stored; rows: in which they are to lie, one
+    after another unless given; everywhere: what tells XLA that every device of several computes all indices.
     """
     per_epoch = steps_per_epoch(data.samples, batch_size)
     positions = positions_of_step(step % per_epoch, batch_size)
+    rows = rows or BatchRows.of(batch_size)
     if not shuffles:
-        return take_stored(data, positions)
+        return take_stored(data, positions, rows)
     indices = sample_order(key, step // per_epoch, data.samples, positions, order_bits(data.rows))
-    return gather(data, indices, (positions < data.samples).astype(jnp.float32))
+    indices = everywhere(indices)
+    return gather(data, rows.spread(indices), rows.spread((positions < data.samples).astype(jnp.float32)))
 
 
 def gather(data: DeviceData, indices: Integer[Array, " B"], mask: Float[Array, " B"]) -> Batch:
@@ -96,21 +148,25 @@ def gather(data: DeviceData, indices: Integer[Array, " B"], mask: Float[Array, "
     return _batch(data, take, mask)
 
 
-def take_stored(data: DeviceData, positions: Integer[Array, " B"]) -> Batch:
+def take_stored(data: DeviceData, positions: Integer[Array, " B"], rows: BatchRows) -> Batch:
     """The samples at the positions of a step, in the order in which they are stored."""
     mask = (positions < data.samples).astype(jnp.float32)
-    if data.rows % len(positions):  # the last batch of an epoch may reach beyond the rows
-        return gather(data, positions, mask)
-    return neighbours(data, positions[0], mask)
-
-
-def neighbours(data: DeviceData, first: Integer[Array, ""], mask: Float[Array, " B"]) -> Batch:
-    """The samples at first, first + 1, …, as many as the mask has numbers."""
+    if rows.is_padded or data.rows % len(positions):  # the last batch of an epoch may reach beyond the rows
+        return gather(data, rows.spread(positions), rows.spread(mask))
 
     def take(array: Array) -> Array:
-        return lax.dynamic_slice_in_dim(array, first, len(mask))
+        return lax.dynamic_slice_in_dim(array, positions[0], len(mask))
 
     return _batch(data, take, mask)
+
+
+def take_batch(chunk: DeviceData, index: Integer[Array, ""], mask: Float[Array, " B"]) -> Batch:
+    """One of the batches of a chunk, whose arrays are [K, B, …]. index: i32 [], below K."""
+
+    def take(array: Array) -> Array:
+        return lax.dynamic_index_in_dim(array, index, keepdims=False)
+
+    return _batch(chunk, take, mask)
 
 
 def _batch(data: DeviceData, take: Callable[[Array], Array], mask: Array) -> Batch:

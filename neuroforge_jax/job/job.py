@@ -17,12 +17,13 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from neuroforge_jax.backends.compiler import options_of_what_runs_once
-from neuroforge_jax.backends.executors.base import ExecutorSpec, Placement, Run, Streaming
+from neuroforge_jax.backends.executors.base import ExecutorSpec, Run, Streaming
 from neuroforge_jax.backends.memory_estimate import Estimate, estimate
 from neuroforge_jax.backends.resolve import Choice, choose
 from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data import shuffle
+from neuroforge_jax.data.batch import BatchRows
 from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError
@@ -43,6 +44,7 @@ from neuroforge_jax.training.evaluate import (
 )
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState, copy_params, params_key, state_around
 from neuroforge_jax.training.step import Parts, Training, make_step
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params, PRNGKey
@@ -65,7 +67,7 @@ class Job:
     config: TrainConfig
     backend: Backend
     reason: str
-    device: jax.Device
+    placement: Placement
     policy: Policy
     compile_options: CompileOptions
     dataset: Dataset
@@ -84,12 +86,13 @@ class Job:
         *,
         source: Source | None = None,
         skips_non_finite: bool = False,
+        many: bool = False,
     ) -> "Job":
         """Look everything up.
 
         choice: the backend, where it is chosen already. skips_non_finite: a step whose gradients are not finite
-        updates nothing, in float32 and bf16 too. Raises ConfigError for names and sizes that cannot be used,
-        DeviceError where the backend's platform is absent.
+        updates nothing, in float32 and bf16 too. many: that it will be given the seeds of a population. Raises
+        ConfigError for names and sizes that cannot be used, DeviceError where the backend's platform is absent.
         """
         choice = choice or choose(config)
         backend = choice.backend
@@ -102,19 +105,37 @@ class Job:
             check_keeps_order(backend, source)
         model = make_model(config, dataset, backend)
         training = make_training(config, dataset, model.spec, source, skips_non_finite=skips_non_finite)
+        placement = make_placement(config, choice, model.mlp)
+        if placement.parts("members") > 1 and not many:
+            raise ConfigError(
+                f"--mesh {config.mesh}: a population is trained by nf.fit_population, and this is one network; use "
+                "--mesh data=N"
+            )
         return Job(
             config,
             backend,
             choice.reason,
-            backend.device,
+            placement,
             backend.policy,
-            backend.options(config.batch_size, training_flops(training, model.mlp)),
+            backend.options(
+                config.batch_size // placement.parts("batch"), training_flops(training, model.mlp)
+            ),
             dataset,
             model,
             training,
             source,
             selection=make_selection(config, dataset, model),
         )
+
+    @property
+    def device(self) -> jax.Device:
+        """Where it is, or of several devices the first."""
+        return self.placement.device
+
+    @property
+    def on_one_device(self) -> "Job":
+        """The same training on its first device alone."""
+        return replace(self, placement=Placement(self.device))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -124,12 +145,13 @@ class Job:
     @cached_property
     def parts(self) -> Parts:
         """The pure parts of its step."""
-        return self.backend.parts(self.model.spec, self.training)
+        return self.backend.parts(self.model.spec, self.training, self.placement)
 
     @cached_property
     def state_like(self) -> TrainState:
-        """The shapes and dtypes of its state."""
-        return replace(self._complete_program.out_info, params=self._params_like)
+        """The shapes and dtypes of its state, and over a mesh where each array of it lies."""
+        like = replace(self._complete_program.out_info, params=self._params_like)
+        return self.placement.lay_out(like, many=self._many)
 
     def prepare_start(self) -> None:
         """Let what draws the first parameters be compiled from now on, beside all else; `start` waits for it."""
@@ -146,7 +168,12 @@ class Job:
             params = self._draw_program(self._key, self._sample)
         else:
             params = copy_params(params, self._params_like, self.device)
-        return replace(self._complete_program(params, self._key, self._hyper), params=params)
+        state = replace(self._complete_program(params, self._key, self._hyper), params=params)
+        return state if self.placement.mesh is None else self.place(state)
+
+    def place(self, state: TrainState) -> TrainState:
+        """A state of the host or of one device where that of this training lies, in buffers of its own."""
+        return self.placement.put(state, self.state_like)
 
     @cached_property
     def _params_like(self) -> ParamsLike:
@@ -202,7 +229,7 @@ class Job:
             state_like=self.state_like,
             fitted=self.model.fitted,
             train=self.dataset.weighted_train,
-            placement=Placement(self.device),
+            placement=self.placement,
             batch_size=self.training.batch_size,
             steps=self.training.steps,
             shuffles=self.training.shuffles,
@@ -211,6 +238,15 @@ class Job:
             streaming=self.streaming,
             members=None if self.seeds is None else len(self.seeds),
             metrics_held=self.training.metrics_held,
+            rows=self._rows,
+        )
+
+    @property
+    def _rows(self) -> BatchRows:
+        """Every device gets as many of a part of a batch, and every shard."""
+        training = self.training
+        return BatchRows.of(
+            training.batch_size, training.accumulate, training.shards or self.placement.parts("batch")
         )
 
     def compile(self, parts: Parts | None = None) -> Run:
@@ -243,14 +279,14 @@ class Job:
         params_like = None if self._many else self.state_like.params
         monitor = self.selection.monitor
         return prepare_evaluation(
-            self.model, split, self.device, self.compile_options, params_like, monitor=monitor
+            self.model, split, self.placement, self.compile_options, params_like, monitor=monitor
         )
 
     def evaluator_of_members(self, split: Split) -> EvaluatorOfMembers:
         """A function of a population's parameters [P, …] that evaluates a split for each network, all at once."""
         monitor = self.selection.monitor
         return prepare_evaluation_of_members(
-            self.model, split, self.device, self.compile_options, monitor=monitor
+            self.model, split, self.placement, self.compile_options, monitor=monitor
         )
 
     @cached_property
@@ -259,6 +295,20 @@ class Job:
         others = [split for split in (self.dataset.validation, self.dataset.test) if split is not None]
         executor, accumulate = self.backend.executor, self.training.accumulate
         return estimate(self.spec(), executor, self.model.mlp, others, accumulate)
+
+
+def make_placement(config: TrainConfig, choice: Choice, mlp: MLP) -> Placement:
+    """The devices of a training. Raises ConfigError for shards that do not divide over them."""
+    mesh, shards = choice.mesh, config.deterministic_shards
+    if mesh is None:
+        return Placement(choice.backend.device)
+    placement = Placement(mesh.devices.flat[0], mesh, mlp)
+    if shards is not None and (shards % placement.parts("batch") or placement.parts("hidden") > 1):
+        raise ConfigError(
+            f"--mesh {config.mesh} and --deterministic-shards {shards}: every device computes as many of the "
+            "shards, whole ones; take a mesh of data=1, 2, 4, … up to the shards, and no model axis"
+        )
+    return placement
 
 
 def check_keeps_order(backend: Backend, source: Source | None) -> None:

@@ -27,6 +27,7 @@ from neuroforge_jax.job.predictor import Predictor
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.model.rows import read_rows
 from neuroforge_jax.training.evaluate import Evaluation, prepare_evaluation
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.predict import CHUNK, device_of
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Parts
@@ -105,7 +106,7 @@ def evaluate(model: FittedModel, params: Params, split: Split) -> Evaluation:
     """
     device = device_of(params)
     options = compile_options(device.platform, model.policy, CHUNK)
-    return prepare_evaluation(model, split, device, options)(params)
+    return prepare_evaluation(model, split, Placement(device), options)(params)
 
 
 def predict(model: FittedModel, params: Params, rows: Any) -> Float[np.ndarray, "N C"]:

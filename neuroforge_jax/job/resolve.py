@@ -177,4 +177,5 @@ def make_training(
         accumulate=config.accumulate,
         loss_scale=loss_scale,
         shuffles=config.shuffle,
+        shards=config.deterministic_shards,
     )

@@ -49,7 +49,7 @@ def header_rows(job: Job) -> Rows:
         ("data", f"{dataset.name}: {dataset.origin}"),
         ("", f"{', '.join(sizes)} samples of {shape}, {dataset.outputs} {what[dataset.target.task]}"),
         *(("", note) for note in dataset.notes),
-        ("device", f"{device_name(job.device)}, jax {jax.__version__}"),
+        ("device", f"{_describe_devices(job)}, jax {jax.__version__}"),
         (
             "backend",
             f"{backend.name} ({job.reason}): {backend.executor.name}, {job.policy}, {backend.kernels}",
@@ -59,7 +59,7 @@ def header_rows(job: Job) -> Rows:
         (
             "training",
             f"{config.optimizer}, {config.schedule} learning rate {config.learning_rate:g}, batch "
-            f"{config.batch_size:,}, {_epochs(config.epochs)} of {per_epoch:,} steps",
+            f"{config.batch_size:,}{_describe_shards(job)}, {_epochs(config.epochs)} of {per_epoch:,} steps",
         ),
         ("work", f"{train_flops(mlp) / 1e6:.3g} MFLOP a sample"),
         ("memory", str(job.memory)),
@@ -83,6 +83,17 @@ def unused_accelerator(backend: Backend) -> str:
                 f'on it: python -m pip install -e ".[{accelerator.extra}]"'
             )
     return ""
+
+
+def _describe_devices(job: Job) -> str:
+    name, placement = device_name(job.device), job.placement
+    return name if placement.mesh is None else f"{placement.devices} × {name}, as {placement}"
+
+
+def _describe_shards(job: Job) -> str:
+    parts, shards = job.placement.parts("batch"), job.training.shards
+    divided = f" divided over {parts} devices" if parts > 1 else ""
+    return divided if shards is None else f"{divided} in {shards} shards of one order"
 
 
 def _describe_loss_scale(training: Training) -> str:
@@ -162,6 +173,8 @@ def final_figures(
         "loss_scale": history[-1].get("loss_scale"),
         "skipped_steps": sum(int(record.get("skipped_steps") or 0) for record in history),
         "device": device_name(job.device),
+        "devices": job.placement.devices,
+        "mesh": str(job.placement) or None,
         "seed": job.config.seed,
     }
 
@@ -202,9 +215,12 @@ def _metric_figures(monitor: Monitor, parts: Mapping[str, Evaluation | None]) ->
 
 
 def measure_peak(job: Job) -> float:
-    """FLOP/s of the fastest product in the dtype of this training, on the idle machine; once a process."""
+    """FLOP/s of the fastest product in the dtype of this training, on the idle machine; once a process. Of several
+    devices together: those of a CPU are one machine.
+    """
     dtype = job.policy.multiplied_in(job.device.platform)
-    return peak_of_this_process(job.device, dtype, job.compile_options, job.policy.precision)
+    of_a_device = peak_of_this_process(job.device, dtype, job.compile_options, job.policy.precision)
+    return of_a_device if job.device.platform == "cpu" else of_a_device * job.placement.devices
 
 
 def result_rows(figures: Mapping[str, Any]) -> Rows:

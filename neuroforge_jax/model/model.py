@@ -87,13 +87,18 @@ class Model:
             layers = [(params[name]["kernel"], params[name]["bias"]) for name in nn.layer_names(self.mlp)]
             logits = kernels.mlp(x, layers, self.mlp.activation, self.policy, self.implementation)
         else:
-            own = dense or partial(kernels.dense, policy=self.policy, implementation=self.implementation)
+            own = dense or self.dense
             if self._looks_up:
                 x, own = scale_numbers(self.plan, fitted, rows), self._look_up(params, rows, own)
             else:
                 x = network_inputs(self.plan, fitted, rows)
             logits = nn.apply(self.mlp, params, x, dense=own, dropout=dropout)
         return logits.astype(jnp.float32)
+
+    @property
+    def dense(self) -> Dense:
+        """Its layer: by its implementation, in its precision."""
+        return partial(kernels.dense, policy=self.policy, implementation=self.implementation)
 
     @property
     def _looks_up(self) -> bool:

@@ -127,8 +127,8 @@ def abstract_params(mlp: MLP, dtype: DTypeLike = jnp.float32) -> dict[str, dict[
     for index, name in enumerate(layer_names(mlp)):
         fan_in, fan_out = widths[index], widths[index + 1]
         last = name == "output"
-        in_axis = "inputs" if index == 0 else "hidden"
-        out_axis = "outputs" if last else "hidden"
+        in_axis = "inputs" if index == 0 else _hidden_axis(index - 1)
+        out_axis = "outputs" if last else _hidden_axis(index)
         kernel_init = output_init if last else hidden_init
         layers[name] = {
             "kernel": AbstractParam(
@@ -140,6 +140,13 @@ def abstract_params(mlp: MLP, dtype: DTypeLike = jnp.float32) -> dict[str, dict[
             init_leaf = ones if leaf == "scale" else zeros
             layers[name][leaf] = AbstractParam((fan_out,), dtype, (out_axis,), init_leaf, "norms")
     return layers
+
+
+def _hidden_axis(layer: int) -> str:
+    """The units behind a hidden layer: of every other one they can be divided over devices, `hidden`; the layer
+    behind it sums over them, and its units are whole on each.
+    """
+    return "hidden" if layer % 2 == 0 else "hidden_whole"
 
 
 def params_like(mlp: MLP, dtype: DTypeLike = jnp.float32) -> ParamsLike:

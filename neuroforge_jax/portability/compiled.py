@@ -3,8 +3,8 @@
     compilation = compile_for(TARGETS["v5e"], config, dataset)
     compilation.peak_bytes, compilation.state_is_aliased, compilation.roofline_s
 
-On several chips the samples of a step are divided, every chip has the whole state, and gradients are summed over
-the chips before the update.
+On several chips the training is divided as the config's mesh says, over all of them: unless it says otherwise the
+samples of a step are, every chip has the whole state, and gradients are summed over the chips before the update.
 """
 
 import re
@@ -15,8 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractDevice, AbstractMesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled
 
 from neuroforge_jax.backends.executors.scanned import segment_program
@@ -28,13 +27,13 @@ from neuroforge_jax.data.mapped import MappedRows
 from neuroforge_jax.data.packing import words_wide
 from neuroforge_jax.data.preprocess import Fitted, Preprocessor
 from neuroforge_jax.data.types import Dataset, Split
-from neuroforge_jax.errors import ConfigError, NotYetError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.kernels import DenseKernel, Implementation
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import train_flops
 from neuroforge_jax.portability.targets import Target
 from neuroforge_jax.precision.policy import Policy
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, Training, make_parts, make_step
 
@@ -86,6 +85,7 @@ class Programs:
 
     model: Model
     training: Training
+    placement: Placement
     step: Step
     epoch: Callable[..., Any]
     state: Abstract
@@ -139,13 +139,16 @@ def compile_for(target: Target, config: TrainConfig, dataset: Dataset | None = N
 def compile_function(
     target: Target, f: Callable[..., Any], *arguments: Abstract, donate: tuple[int, ...] = ()
 ) -> Compiled:
-    """Compile a function for a target; every chip has the whole of each argument.
+    """Compile a function for a target; every chip has the whole of each argument that does not say where it lies.
 
     Hand-written kernels and measured choices see the target as the device that they are made for.
     """
-    mesh = target.mesh()
+    first = next((x.sharding for x in jax.tree.leaves(arguments) if x.sharding is not None), None)
+    mesh = first.mesh if isinstance(first, NamedSharding) else target.mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
-    placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), arguments)
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding or everywhere), arguments
+    )
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         return jax.jit(f, donate_argnums=donate).lower(*placed).compile()
 
@@ -176,8 +179,8 @@ def make_programs(
 ) -> Programs:
     """The programs of a training as they are on a target, with hand-written kernels where the config takes them.
 
-    implementation: of the layers, in the place of the config's. Raises ConfigError for a batch that does not divide
-    over the chips, NotYetError for hand-written kernels on several of them.
+    implementation: of the layers, in the place of the config's. Raises DeviceError for a mesh of more chips than
+    the target has.
     """
     dataset = dataset or mnist_like()
     backend = find("optimized" if config.backend == "auto" else config.backend)
@@ -193,45 +196,36 @@ def make_programs(
     )
     job = Job.build(plain, dataset)
     model = replace(job.model.spec, implementation=implementation)
-    step = make_step(make_parts(model, job.training))
-    if target and target.chips > 1:
-        if implementation != "xla":
-            raise NotYetError("hand-written kernels on several chips are not built yet; use --kernels xla")
-        step = divide_over_chips(step, target.mesh(), config.batch_size)
+    mesh = target.mesh(config.mesh or "auto") if target and target.chips > 1 else None
+    placement = Placement(job.device if mesh is None else mesh.devices.flat[0], mesh, model.mlp)
+    job = replace(job, placement=placement)
+    step = make_step(make_parts(model, job.training, placement))
+    spec = job.spec()
     return Programs(
         model,
         job.training,
-        step,
+        placement,
+        _place_result(step, placement),
         segment_program(
             step,
-            batch_size=config.batch_size,
+            rows=spec.batch_rows,
             capacity=job.steps_per_epoch,
+            placement=placement,
             shuffles=job.training.shuffles,
         ),
         job.state_like,
         jax.tree.map(_like, job.model.fitted),
         _data_like(dataset.train),
-        _batch_like(dataset.train, config.batch_size),
+        _batch_like(dataset.train, len(spec.batch_rows), placement),
     )
 
 
-def divide_over_chips(step: Step, mesh: Mesh, batch_size: int) -> Step:
-    """The same step with its samples spread over the axis "data" of a mesh, and its state on every chip."""
-    chips = mesh.size
-    if batch_size % chips:
-        below, above = batch_size // chips * chips, (batch_size // chips + 1) * chips
-        raise ConfigError(
-            f"batch size {batch_size} does not divide over {chips} chips; "
-            f"use {f'{below} or ' if below else ''}{above}"
-        )
-
-    def step_over_chips(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[TrainState, Any]:
-        batch = lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("data")))
+def _place_result(step: Step, placement: Placement) -> Step:
+    def placed_step(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[TrainState, Any]:
         state, metrics = step(state, fitted, batch)
-        # Said of the result too: left free, the compiler may leave weights in pieces.
-        return lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec())), metrics
+        return placement.mark_state(state), metrics
 
-    return step_over_chips
+    return placed_step
 
 
 def mnist_like() -> Dataset:
@@ -279,9 +273,13 @@ def _data_like(split: Split) -> Abstract:
     return DeviceData(words, _like(split.targets, rows), None, count, inputs)
 
 
-def _batch_like(split: Split, batch_size: int) -> Abstract:
-    mask: Abstract = jax.ShapeDtypeStruct((batch_size,), jnp.float32)
-    return Batch(_like(split.inputs, batch_size), _like(split.targets, batch_size), mask)
+def _batch_like(split: Split, rows: int, placement: Placement) -> Abstract:
+    mask: Abstract = jax.ShapeDtypeStruct((rows,), jnp.float32)
+    batch = Batch(_like(split.inputs, rows), _like(split.targets, rows), mask)
+    if placement.mesh is None:
+        return batch
+    divided = placement.sharding("batch")
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), batch)
 
 
 def _like(array: np.ndarray | MappedRows, rows: int | None = None) -> Abstract:

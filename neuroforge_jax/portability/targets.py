@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
+import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.system.provenance import installed_version
+from neuroforge_jax.training.mesh import make_mesh
 
 PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tpu": (("libtpu",),),
@@ -138,12 +139,15 @@ class Target:
         nearest = min(absent, key=len)
         return nearest[0] if nearest else None
 
-    def mesh(self) -> Mesh:
-        """Its chips side by side, along the axis "data". Raises DeviceError where the compiler is not to be had."""
+    def mesh(self, text: str = "auto") -> Mesh:
+        """Its chips as `--mesh` would have them, side by side along the axis "data" unless it says otherwise.
+
+        Raises DeviceError where the compiler is not to be had, and for more chips than it has.
+        """
         if package := self.missing():
             raise DeviceError(f"compiling for {self.name} needs the package {package}; pip install {package}")
         try:
-            return _mesh(self)
+            return make_mesh(text, _devices(self))
         except NotImplementedError:  # jax refuses a plugin without the libraries that running takes
             raise DeviceError(
                 f"jax has not loaded the compiler for {self.name}; set JAX_PLATFORMS=cpu before it starts"
@@ -165,7 +169,7 @@ TARGETS = {
 
 
 @cache
-def _mesh(target: Target) -> Mesh:
+def _devices(target: Target) -> list[jax.Device]:
     chip = target.chip
     if chip.platform == "tpu":
         # All of them on one host: libtpu before jax 0.11 takes four a host for granted.
@@ -176,7 +180,7 @@ def _mesh(target: Target) -> Mesh:
         described = topologies.get_topology_desc(
             chip.name, "cuda", target_config=chip.xla, topology=target.topology
         )
-    return Mesh(np.array(described.devices), ("data",))
+    return list(described.devices)
 
 
 @contextmanager

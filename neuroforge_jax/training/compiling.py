@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding
 
 from neuroforge_jax.system.program_cache import by_structure
 
@@ -51,7 +52,7 @@ def start_compiling(program: jax.stages.Wrapped, device: jax.Device, *args: Any)
     A second call for the same function, device, shapes and dtypes gives the same program back.
     """
     leaves, tree = jax.tree.flatten(args)
-    kinds = tuple((leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in leaves)
+    kinds = tuple(map(_kind, leaves))
     settings = tuple(str(getattr(jax.config, name, None)) for name in SETTINGS)
     pending = _compile_once(program, device, tree, (kinds, settings))
     if not pending or pending[0].has_failed:
@@ -59,6 +60,13 @@ def start_compiling(program: jax.stages.Wrapped, device: jax.Device, *args: Any)
         with jax.default_device(device):
             pending.append(Compiling(program.lower(*args)))
     return pending[0]
+
+
+def _kind(leaf: Any) -> tuple[Any, ...]:
+    """All that a program depends on of an argument: where it lies too, if that is a mesh."""
+    sharding = getattr(leaf, "sharding", None)
+    mesh = sharding if isinstance(sharding, NamedSharding) else None
+    return leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False), mesh
 
 
 @partial(by_structure, most=256)

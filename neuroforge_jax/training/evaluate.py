@@ -19,6 +19,7 @@ from neuroforge_jax.nn.losses import correct
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.training.monitor import Monitor
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.predict import CHUNK
 from neuroforge_jax.typing import Array, CompileOptions, Float, Params
 
@@ -65,21 +66,22 @@ Evaluator = Callable[[Params], Evaluation]
 def prepare_evaluation(
     model: FittedModel,
     split: Split,
-    device: jax.Device,
+    placement: Placement,
     options: CompileOptions = (),
     params_like: Params | None = None,
     *,
     monitor: Monitor | None = None,
 ) -> Evaluator:
-    """A function of the parameters that evaluates this split, which is moved to the device once.
+    """A function of the parameters that evaluates this split, which is moved to where they lie once.
 
     params_like: their shapes and dtypes, so that the compiler can begin now, in a thread of its own. monitor: a
     number more; where the host computes it, the outputs of all samples are brought there.
     """
     metric = _computed_by_host(monitor)
-    data, fitted = to_device(split, device), jax.device_put(model.fitted, device)
-    program = _evaluation(model.spec.without_names, options, metric is not None)
-    evaluate = program if params_like is None else start_compiling(program, device, params_like, fitted, data)
+    data, fitted = _place(model, split, placement)
+    program = _evaluation(model.spec.without_names, options, metric is not None, placement)
+    like = params_like, fitted, data
+    evaluate = program if params_like is None else start_compiling(program, placement.device, *like)
 
     def run(params: Params) -> Evaluation:
         totals, chunks = jax.device_get(evaluate(params, fitted, data))
@@ -94,15 +96,15 @@ EvaluatorOfMembers = Callable[[Params], list[Evaluation]]
 def prepare_evaluation_of_members(
     model: FittedModel,
     split: Split,
-    device: jax.Device,
+    placement: Placement,
     options: CompileOptions = (),
     *,
     monitor: Monitor | None = None,
 ) -> EvaluatorOfMembers:
     """The same of all networks of a population at once, from their parameters [P, …]."""
     metric = _computed_by_host(monitor)
-    data, fitted = to_device(split, device), jax.device_put(model.fitted, device)
-    program = _evaluation(model.spec.without_names, options, metric is not None, many=True)
+    data, fitted = _place(model, split, placement)
+    program = _evaluation(model.spec.without_names, options, metric is not None, placement, many=True)
 
     def run(params: Params) -> list[Evaluation]:
         totals, chunks = jax.device_get(program(params, fitted, data))
@@ -118,6 +120,11 @@ def prepare_evaluation_of_members(
         ]
 
     return run
+
+
+def _place(model: FittedModel, split: Split, placement: Placement) -> tuple[DeviceData, Fitted]:
+    everywhere = placement.sharding()
+    return to_device(split, everywhere), jax.device_put(model.fitted, everywhere)
 
 
 def _computed_by_host(monitor: Monitor | None) -> Monitor | None:
@@ -145,21 +152,22 @@ def _in_rows(chunks: Float[np.ndarray, "K B C"], samples: int) -> Float[np.ndarr
 
 @by_structure
 def _evaluation(
-    model: Model, options: CompileOptions, keeps_outputs: bool, many: bool = False
+    model: Model, options: CompileOptions, keeps_outputs: bool, placement: Placement, many: bool = False
 ) -> jax.stages.Wrapped:
     """A program that gives the totals of a split and, where they are kept, the outputs f32 [K, B, C]. many: of the
     networks of a population, with an axis [P] before all others.
     """
 
     def program(params: Params, fitted: Fitted, data: DeviceData) -> tuple[dict[str, Array], Array | None]:
-        chunk = min(CHUNK, data.rows)
+        chunk = placement.round_up(min(CHUNK, data.rows), "batch")
+        params = placement.mark_params(params)
 
         def add_chunk(
             index: Array, carry: tuple[dict[str, Array], Array | None]
         ) -> tuple[dict[str, Array], Array | None]:
             totals, outputs = carry
-            batch = take_chunk(data, index, chunk)
-            logits = model.logits(params, fitted, batch.inputs)
+            batch = placement.mark_batch(take_chunk(data, index, chunk))
+            logits = model.logits(params, fitted, batch.inputs, dense=placement.divide_kernels(model))
             each = judge_outputs(model, fitted, logits, batch)
             if outputs is not None:
                 outputs = outputs.at[index].set(logits)
@@ -171,7 +179,7 @@ def _evaluation(
         kept = jnp.zeros((-(-data.rows // chunk), chunk, model.mlp.outputs)) if keeps_outputs else None
         return lax.fori_loop(0, -(-data.samples // chunk), add_chunk, (totals, kept))
 
-    every = jax.vmap(program, in_axes=(0, None, None)) if many else program
+    every = placement.vmap(program, in_axes=(0, None, None)) if many else program
     return jax.jit(every, compiler_options=dict(options) or None)
 
 

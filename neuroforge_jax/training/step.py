@@ -34,6 +34,8 @@ from neuroforge_jax.precision.loss_scale import (
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
+from neuroforge_jax.training.placement import Placement
+from neuroforge_jax.training.shards import sum_over_shards
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Array, Bool, Float, Params
 
@@ -68,7 +70,8 @@ class Training:
     for no scaling.
     shows_penalty: whether the loss of a step's metrics has the penalty of the parameters before it; its gradients
     are the same with it and without. shuffles: whether each epoch has an order of its own, and not the one in which
-    the samples are stored.
+    the samples are stored. shards: in which a batch is divided whatever the devices, their gradients summed in one
+    order; None where any order will do.
     """
 
     optimizer: OptimizerSpec
@@ -81,6 +84,7 @@ class Training:
     shows_penalty: bool = False
     shuffles: bool = True
     metrics_held: int | None = None
+    shards: int | None = None
 
 
 Step = Callable[[TrainState, Fitted, Batch], tuple[TrainState, StepMetrics]]
@@ -118,22 +122,31 @@ def make_step(parts: Parts) -> Step:
     return step
 
 
-def make_parts(model: Model, training: Training) -> Parts:
-    """The parts of a step that trains this model so."""
+def make_parts(model: Model, training: Training, placement: Placement | None = None) -> Parts:
+    """The parts of a step that trains this model so. placement: of its state, where that is over a mesh."""
     return _parts(
         model.without_names,
         training.optimizer,
         training.smooths,
         training.accumulate,
         training.shows_penalty,
+        training.shards,
+        placement if placement is not None and placement.mesh is not None else None,
     )
 
 
 @by_structure
 def _parts(
-    model: Model, optimizer: OptimizerSpec, smooths: bool, accumulate: int, shows_penalty: bool
+    model: Model,
+    optimizer: OptimizerSpec,
+    smooths: bool,
+    accumulate: int,
+    shows_penalty: bool,
+    shards: int | None,
+    placement: Placement | None,
 ) -> Parts:
     """As `make_parts`, of the structure alone: other values, more epochs or other data are the same parts."""
+    dense = None if placement is None else placement.divide_kernels(model)
 
     def metrics(logits: Float[Array, "B C"], batch: Batch, hyper: Hyper) -> StepMetrics:
         smoothing = hyper.label_smoothing if smooths else None
@@ -143,21 +156,43 @@ def _parts(
         return StepMetrics(mean, (right * batch.mask).sum(), batch.mask.sum())
 
     def loss_of(
-        params: Params, state: TrainState, fitted: Fitted, batch: Batch, dropout: Dropout | None
+        params: Params,
+        state: TrainState,
+        fitted: Fitted,
+        batch: Batch,
+        dropout: Dropout | None,
+        share: Array | None = None,
     ) -> tuple[Array, StepMetrics]:
-        measured = metrics(model.logits(params, fitted, batch.inputs, dropout), batch, state.hyper)
+        if placement is not None and shards is None:
+            params = placement.mark_params(params)
+        logits = model.logits(params, fitted, batch.inputs, dropout, dense)
+        measured = metrics(logits, batch, state.hyper)
+        if share is not None:
+            measured = replace(measured, loss=measured.loss * share)
         return scale_loss(measured.loss, state.loss_scale), measured
 
     gradients_of = jax.grad(loss_of, has_aux=True)
+
+    def of_shard(
+        arguments: tuple[TrainState, Fitted, Dropout | None], part: Batch, number: Array, share: Array
+    ) -> tuple[Params, StepMetrics]:
+        state, fitted, dropout = arguments
+        if dropout is not None:
+            dropout = dropout._replace(key=jax.random.fold_in(dropout.key, number))
+        return gradients_of(state.params, state, fitted, part, dropout, share)
 
     def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
         with jax.named_scope("forward"):
             batch = replace(batch, targets=scale_targets(fitted, batch.targets))
             dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
+        if shards is not None:
+            mesh = None if placement is None else placement.mesh
+            return sum_over_shards(of_shard, shards, mesh, (state, fitted, dropout), batch)
         if accumulate == 1:
             return gradients_of(state.params, state, fitted, batch, dropout)
         of_part = partial(gradients_of, state.params, state, fitted)
-        return _accumulate(of_part, accumulate, state.params, batch, dropout)
+        mark = None if placement is None else placement.mark_batch
+        return _accumulate(of_part, accumulate, state.params, batch, dropout, mark)
 
     def backward_with_penalty(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
         gradients, measured = backward(state, fitted, batch)
@@ -226,13 +261,18 @@ def _accumulate(
     params: Params,
     batch: Batch,
     dropout: Dropout | None,
+    mark: Callable[[Batch], Batch] | None,
 ) -> tuple[Params, StepMetrics]:
-    """The gradients of a batch computed in parts: a part's mean counts by its share of the real samples."""
+    """The gradients of a batch computed in parts: a part's mean counts by its share of the real samples.
+
+    mark: what divides the rows of a part over devices.
+    """
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
     total = jnp.maximum(batch.mask.sum(), 1)
 
     def add_part(index: Array, carry: tuple[Params, StepMetrics]) -> tuple[Params, StepMetrics]:
         part = jax.tree.map(lambda x: x[index], split)
+        part = part if mark is None else mark(part)
         own = None if dropout is None else dropout._replace(key=jax.random.fold_in(dropout.key, index))
         gradients, measured = gradients_of(part, own)
         share = measured.samples / total

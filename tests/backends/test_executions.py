@@ -249,5 +249,7 @@ def test_a_segment_that_runs_backwards_is_refused(blobs, small_config):
 def _program(config, dataset):
     """The program of a segment, and what it takes beside the state."""
     spec = Job.build(config, dataset).spec()
-    program = scanned.segment_program(spec.step, batch_size=spec.batch_size, capacity=spec.steps)
+    program = scanned.segment_program(
+        spec.step, rows=spec.batch_rows, capacity=spec.steps, placement=spec.placement
+    )
     return program, (spec.fitted, to_device(dataset.train), np.int32(0), np.int32(1))

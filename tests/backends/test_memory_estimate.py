@@ -29,7 +29,7 @@ def test_a_training_takes_about_what_was_estimated(hidden, batch_size, optimizer
     )
     job = Job.build(config, dataset)
     spec, needed = job.spec(), job.memory
-    program = segment_program(spec.step, batch_size=batch_size, capacity=10)
+    program = segment_program(spec.step, rows=spec.batch_rows, capacity=10, placement=spec.placement)
     given = spec.state_like, spec.fitted, to_device(dataset.train), np.int32(0), np.int32(0)
     compiled = jax.jit(program, donate_argnums=0).lower(*given).compile()
     told = compiled.memory_analysis()

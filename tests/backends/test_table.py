@@ -15,7 +15,7 @@ from neuroforge_jax.backends import resolve
 from neuroforge_jax.backends.resolve import Choice, choose, precision_advice
 from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.data.batch import Batch
-from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError
+from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.job.job import Job
 
 LARGE, SMALL = 10 * resolve.BF16_MIN_STEP_FLOPS, resolve.BF16_MIN_STEP_FLOPS / 10
@@ -65,11 +65,6 @@ def test_kernels_without_a_device_for_them_are_an_error_that_names_both():
 def test_interpreted_kernels_run_anywhere():
     backend = choose(nf.TrainConfig(backend="pallas", kernels="interpret")).backend
     assert (backend.name, backend.kernels, backend.implementation) == ("pallas", "interpret", "interpret")
-
-
-def test_what_is_not_built_says_so():
-    with pytest.raises(NotYetError, match=r"--mesh .* is not built yet; leave it out"):
-        choose(nf.TrainConfig(mesh="data=2"))
 
 
 @pytest.mark.parametrize("name", ["mixed", "stepped", "async"])

@@ -62,7 +62,10 @@ MISTAKES = [
     ("--keep-latest 0", 2, "from 1 to"),
     ("--on-save-error ignore", 2, "it takes stop or continue"),
     ("--on-divergence pray", 2, "it takes stop or skip"),
-    ("--mesh data=2", 2, "--mesh (several devices) is not built yet"),
+    ("--mesh data=99", 5, "--mesh data=99 takes 99 devices, and jax finds"),
+    ("--mesh rows=2", 2, "unknown axis 'rows': known are population, data, model"),
+    ("--mesh data=2 --backend naive", 2, "(eager execution) trains on one device; use --backend optimized"),
+    ("--deterministic-shards 6", 2, "it takes a power of two"),
     ("--kernels pallas", 5, "there are none for cpu"),
     (
         "--backend pallas",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroforge_jax.data.batch import bucket, gather, neighbours, to_device
+from neuroforge_jax.data.batch import BatchRows, bucket, gather, to_device
 from neuroforge_jax.data.packing import pack, unpack
 from neuroforge_jax.data.types import Split
 
@@ -55,7 +55,7 @@ def test_rows_that_fill_a_bucket_are_zeros_behind_the_real_ones(dtype, weighted)
     weights = np.linspace(0.5, 1.5, 203, dtype=np.float32) if weighted else None
     data = to_device(Split(inputs, np.ones(203, np.int32), weights))
     assert (int(data.samples), data.rows) == (203, bucket(203)) == (203, 208)
-    batch = neighbours(data, jnp.int32(198), jnp.ones(10))
+    batch = gather(data, jnp.arange(198, 208), jnp.ones(10))
     np.testing.assert_array_equal(batch.inputs[:5], inputs[198:])
     np.testing.assert_array_equal(batch.targets, [1] * 5 + [0] * 5)
     assert not np.asarray(batch.inputs[5:]).any()
@@ -63,3 +63,20 @@ def test_rows_that_fill_a_bucket_are_zeros_behind_the_real_ones(dtype, weighted)
         assert batch.weight is None
     else:
         np.testing.assert_array_equal(batch.weight, [*weights[198:], 0, 0, 0, 0, 0])
+
+
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 5))
+def test_rows_of_a_batch_hold_each_sample_once_and_divide(samples_of_a_part, parts, multiple):
+    """Part by part, so that a batch in parts is computed as without a mesh; what is left over is padding."""
+    rows = BatchRows.of(samples_of_a_part * parts, parts, multiple)
+    assert rows.part_rows % multiple == 0
+    assert len(rows) - rows.size < parts * multiple
+    positions = rows.position_of.reshape(parts, rows.part_rows)
+    wanted = np.arange(rows.size).reshape(parts, samples_of_a_part)
+    np.testing.assert_array_equal(positions[:, :samples_of_a_part], wanted)
+    assert (positions[:, samples_of_a_part:] == -1).all()
+
+
+def test_numbers_of_samples_are_spread_over_the_rows():
+    spread = BatchRows.of(6, 2, 4).spread(jnp.arange(1, 7))
+    np.testing.assert_array_equal(spread, [1, 2, 3, 0, 4, 5, 6, 0])

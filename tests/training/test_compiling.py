@@ -25,9 +25,9 @@ def test_what_the_compiler_refuses_is_raised_by_the_call():
 
 def test_an_evaluation_compiled_ahead_is_the_same(blobs, small_config):
     model, state = nf.init(small_config, blobs)
-    device, like = state.step.device, Job.build(small_config, blobs).state_like.params
-    ahead = prepare_evaluation(model, blobs.test, device, (), like)(state.params)
-    assert ahead == prepare_evaluation(model, blobs.test, device)(state.params)
+    job = Job.build(small_config, blobs)
+    ahead = prepare_evaluation(model, blobs.test, job.placement, (), job.state_like.params)(state.params)
+    assert ahead == prepare_evaluation(model, blobs.test, job.placement)(state.params)
 
 
 def test_a_function_is_compiled_once_for_arguments_of_one_kind():

@@ -12,9 +12,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from neuroforge_jax.data.batch import BatchRows
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Split
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import CompileOptions
@@ -22,13 +24,6 @@ from neuroforge_jax.typing import CompileOptions
 CHUNK_SAMPLES = 8192
 """Samples of a chunk, about. At batch 64 on a CPU 2,048 and more are as fast as data on the device, and 512 are 4
 to 7 % slower; reading 1, 2 or 4 chunks ahead made no difference there."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the state, the data and the programs of a training are: today one device."""
-
-    device: jax.Device
 
 
 @dataclass(frozen=True)
@@ -60,10 +55,10 @@ class ExecutorSpec:
 
     step: the pure step. state_like: the shapes and dtypes of the state. fitted: what was learnt from the data
     before. train: the samples; source: others in their place, for an execution that takes a source. steps: of the
-    whole run. metrics_held: steps whose metrics a dispatch has room for; those of the run unless given. shuffles:
-    whether each epoch has an order of its own, and not the one in which samples are stored. options: XLA's,
-    `dict(spec.options)` for `jax.jit`. members: of a population, whose state has an axis
-    [P] before all others; None for one network.
+    whole run. rows: in which the samples of a step lie. metrics_held: steps whose metrics a dispatch has room
+    for; those of the run unless given. shuffles: whether each epoch has an order of its own, and not the one in
+    which samples are stored. options: XLA's, `dict(spec.options)` for `jax.jit`. members: of a population, whose
+    state has an axis [P] before all others; None for one network.
     """
 
     step: Step
@@ -79,6 +74,7 @@ class ExecutorSpec:
     streaming: Streaming = field(default_factory=Streaming)
     members: int | None = None
     metrics_held: int | None = None
+    rows: BatchRows | None = None
 
     @property
     def sized_for(self) -> int:
@@ -87,8 +83,13 @@ class ExecutorSpec:
 
     @property
     def device(self) -> jax.Device:
-        """Where all of it is."""
+        """Where all of it is, or of several devices the first."""
         return self.placement.device
+
+    @property
+    def batch_rows(self) -> BatchRows:
+        """The rows of a step's samples: as many as there are, unless others were given."""
+        return self.rows or BatchRows.of(self.batch_size)
 
 
 class HostMetrics(NamedTuple):
@@ -200,7 +201,7 @@ class Execution:
     prepare: compiles what is needed. resident: samples that lie on the device at once, for the estimate of memory.
     takes_source: whether samples may come from a source in the place of arrays. trains_many: whether the state may
     be that of a population, every leaf [P, …]. keeps_order: whether samples are taken in the order in which they
-    are stored where `spec.shuffles` is False.
+    are stored where `spec.shuffles` is False. takes_mesh: whether it trains on several devices.
     """
 
     name: str
@@ -209,6 +210,7 @@ class Execution:
     takes_source: bool = False
     trains_many: bool = False
     keeps_order: bool = False
+    takes_mesh: bool = False
 
 
 def check_segment(first_step: int, last_step: int) -> None:

@@ -4,14 +4,15 @@
     device              compute c  │          compute c+1 │ …
     caller       dispatch c, then wait for the metrics of c−1
 
-A chunk is [K·B] samples in the order in which the steps use them, gathered by a thread into one of a few host
-buffers that are used in turn, and moved to the device while the chunk before it computes. One dispatch trains
-all its steps. The host looks at the metrics of a chunk only when the next one has been dispatched, so that the
-device never waits for Python; then, and not before, the buffer of that chunk may be written again: on a CPU
-jax computes on the host's buffer itself.
+A chunk is K batches, [K, R] rows in the order in which the steps use them, gathered by a thread into one of a few
+host buffers that are used in turn, and moved to the device while the chunk before it computes; over a mesh each
+device gets its rows of every batch. One dispatch trains all its steps. The host looks at the metrics of a chunk
+only when the next one has been dispatched, so that the device never waits for Python; then, and not before, the
+buffer of that chunk may be written again: on a CPU jax computes on the host's buffer itself.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,7 @@ from neuroforge_jax.backends.executors.base import (
     SegmentMetrics,
     check_segment,
 )
-from neuroforge_jax.data.batch import DeviceData, neighbours
+from neuroforge_jax.data.batch import BatchRows, DeviceData, take_batch
 from neuroforge_jax.data.prefetch import Prefetcher
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.shuffle import ROUNDS, round_keys, steps_per_epoch
@@ -35,6 +36,7 @@ from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.compiling import start_compiling
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions, UInt32
@@ -58,9 +60,10 @@ class Segment(NamedTuple):
 
 
 def chunk_program(
-    step: Step, *, batch_size: int, chunk_steps: int
+    step: Step, *, rows: BatchRows, chunk_steps: int, placement: Placement
 ) -> Callable[[TrainState, Fitted, DeviceData, Segment], Carry]:
-    """The pure program (state, fitted, chunk [K·B], segment) → (state, metrics f32 [K])."""
+    """The pure program (state, fitted, chunk [K, R], segment) → (state, metrics f32 [K])."""
+    batch_size = rows.size
 
     def program(state: TrainState, fitted: Fitted, chunk: DeviceData, segment: Segment) -> Carry:
         samples, origin, first, last = segment
@@ -72,22 +75,22 @@ def chunk_program(
         def run_step(index: Array, carry: Carry) -> Carry:
             state, metrics = carry
             with jax.named_scope("data"):
-                mask = masks[index - origin].astype(jnp.float32)
-                batch = neighbours(chunk, (index - origin) * batch_size, mask)
+                mask = rows.spread(masks[index - origin].astype(jnp.float32))
+                batch = placement.mark_batch(take_batch(chunk, index - origin, mask))
             state, now = step(state, fitted, batch)
             return state, jax.tree.map(lambda all_, one: all_.at[index - first].set(one), metrics, now)
 
         metrics = StepMetrics.zeros((chunk_steps,), scaled=state.loss_scale is not None)
-        return lax.fori_loop(first, last, run_step, (state, metrics))
+        return placement.mark_state(lax.fori_loop(first, last, run_step, (state, metrics)))
 
     return program
 
 
 @by_structure
 def _jit_program(
-    step: Step, batch_size: int, chunk_steps: int, options: CompileOptions
+    step: Step, rows: BatchRows, chunk_steps: int, options: CompileOptions, placement: Placement
 ) -> jax.stages.Wrapped:
-    program = chunk_program(step, batch_size=batch_size, chunk_steps=chunk_steps)
+    program = chunk_program(step, rows=rows, chunk_steps=chunk_steps, placement=placement)
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
 
 
@@ -98,10 +101,10 @@ def prepare(spec: ExecutorSpec) -> Run:
     """
     source, streaming, device, batch_size = _source(spec), spec.streaming, spec.device, spec.batch_size
     samples, chunk_steps = np.int32(len(source)), streaming.steps_of_chunk(batch_size, spec.sized_for)
-    buffer = HostBuffer.empty(source.like, chunk_steps * batch_size)
-    fitted, zero = jax.device_put(spec.fitted, device), np.int32(0)
-    jitted = _jit_program(spec.step, batch_size, chunk_steps, spec.options)
-    like = spec.state_like, fitted, _move(buffer, device), Segment(zero, zero, zero, zero)
+    buffer = HostBuffer.empty(source.like, chunk_steps * len(spec.batch_rows))
+    fitted, zero = jax.device_put(spec.fitted, spec.placement.sharding()), np.int32(0)
+    jitted = _jit_program(spec.step, spec.batch_rows, chunk_steps, spec.options, spec.placement)
+    like = spec.state_like, fitted, _move(buffer, spec), Segment(zero, zero, zero, zero)
     compiled = start_compiling(jitted, device, *like).result()
     keys_like = jax.ShapeDtypeStruct(spec.state_like.key_data.shape, spec.state_like.key_data.dtype)
     compiled_keys = start_compiling(_keys_of_epochs, device, keys_like, zero).result()
@@ -147,7 +150,9 @@ def _resident(spec: ExecutorSpec) -> int:
     )
 
 
-PIPELINED = Execution("pipelined", prepare, resident=_resident, takes_source=True, keeps_order=True)
+PIPELINED = Execution(
+    "pipelined", prepare, resident=_resident, takes_source=True, keeps_order=True, takes_mesh=True
+)
 
 
 class _Feed:
@@ -204,9 +209,9 @@ def _read_chunks(
     spec: ExecutorSpec, buffers: list[HostBuffer], chunk: int, keys_of: Callable[[int], RoundKeys]
 ) -> Iterator[DeviceData]:
     """Read the chunks from `chunk` on, for ever, into the buffers in turn. This runs in the reader's thread."""
-    source, batch_size = _source(spec), spec.batch_size
-    per_epoch = steps_per_epoch(len(source), batch_size)
-    chunk_steps = len(buffers[0]) // batch_size
+    source, rows = _source(spec), spec.batch_rows
+    per_epoch = steps_per_epoch(len(source), rows.size)
+    chunk_steps = len(buffers[0]) // len(rows)
     table, table_epoch = np.zeros((0, ROUNDS), np.uint32), 0
     step = chunk * chunk_steps
     for buffer in _in_turn(buffers):
@@ -216,11 +221,26 @@ def _read_chunks(
             epoch, in_epoch = divmod(step, per_epoch)
             if not table_epoch <= epoch < table_epoch + len(table):
                 table, table_epoch = keys_of(epoch), epoch
-            size = min(end - step, per_epoch - in_epoch) * batch_size
+            count = min(end - step, per_epoch - in_epoch)
+            read = partial(source.read, epoch, table[epoch - table_epoch])
             with span("data"):
-                source.read(epoch, table[epoch - table_epoch], in_epoch * batch_size, buffer[at : at + size])
-            at, step = at + size, step + size // batch_size
-        yield _move(buffer, spec.device)
+                for first, part in _parts_to_read(rows, in_epoch, count):
+                    read(first, buffer[at + part.start : at + part.stop])
+            at, step = at + count * len(rows), step + count
+        yield _move(buffer, spec)
+
+
+def _parts_to_read(rows: BatchRows, step: int, count: int) -> Iterator[tuple[int, slice]]:
+    """Of so many batches from a step of an epoch on: the position in the epoch's order from which on to read, and
+    the rows that the samples there lie in.
+    """
+    if not rows.is_padded:
+        yield step * rows.size, slice(0, count * rows.size)
+        return
+    samples = rows.size // rows.parts
+    for part in range(count * rows.parts):
+        first = part * rows.part_rows
+        yield step * rows.size + part * samples, slice(first, first + samples)
 
 
 def _in_turn(buffers: list[HostBuffer]) -> Iterator[HostBuffer]:
@@ -228,9 +248,13 @@ def _in_turn(buffers: list[HostBuffer]) -> Iterator[HostBuffer]:
         yield from buffers
 
 
-def _move(buffer: HostBuffer, device: jax.Device) -> DeviceData:
+def _move(buffer: HostBuffer, spec: ExecutorSpec) -> DeviceData:
+    arrays = jax.tree.map(
+        lambda array: array.reshape(-1, len(spec.batch_rows), *array.shape[1:]),
+        (buffer.words, buffer.targets, buffer.weights),
+    )
     with span("transfer"):
-        words, targets, weights = jax.device_put((buffer.words, buffer.targets, buffer.weights), device)
+        words, targets, weights = jax.device_put(arrays, spec.placement.sharding(None, "batch"))
     samples: Any = np.int32(len(buffer))  # a scalar of its own would be one transfer more
     return DeviceData(words, targets, weights, samples, buffer.inputs)
 

@@ -20,11 +20,12 @@ from neuroforge_jax.backends.executors.base import (
     SegmentMetrics,
     check_segment,
 )
-from neuroforge_jax.data.batch import Batch, DeviceData, gather, take_stored, to_device
+from neuroforge_jax.data.batch import Batch, BatchRows, DeviceData, gather, take_stored, to_device
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions
@@ -36,9 +37,10 @@ Carry = tuple[TrainState, StepMetrics]
 
 
 def segment_program(
-    step: Step, *, batch_size: int, capacity: int, shuffles: bool = True
+    step: Step, *, rows: BatchRows, capacity: int, placement: Placement, shuffles: bool = True
 ) -> Callable[[TrainState, Fitted, DeviceData, Array, Array], Carry]:
     """The pure program (state, fitted, data, first, last) → (state, metrics f32 [capacity])."""
+    batch_size = rows.size
 
     def order_of(state: TrainState, epoch: Array, data: DeviceData) -> Array | None:
         if not shuffles:
@@ -49,9 +51,9 @@ def segment_program(
     def take(data: DeviceData, order: Array | None, in_epoch: Array) -> Batch:
         positions = positions_of_step(in_epoch, batch_size)
         if order is None:
-            return take_stored(data, positions)
+            return take_stored(data, positions, rows)
         indices = lax.dynamic_slice(order, (in_epoch * batch_size,), (batch_size,))
-        return gather(data, indices, (positions < data.samples).astype(jnp.float32))
+        return gather(data, rows.spread(indices), rows.spread((positions < data.samples).astype(jnp.float32)))
 
     def program(state: TrainState, fitted: Fitted, data: DeviceData, first: Array, last: Array) -> Carry:
         per_epoch = steps_per_epoch(data.samples, batch_size)
@@ -63,7 +65,7 @@ def segment_program(
             def run_step(index: Array, carry: Carry) -> Carry:
                 state, metrics = carry
                 with jax.named_scope("data"):
-                    batch = take(data, order, index - epoch * per_epoch)
+                    batch = placement.mark_batch(take(data, order, index - epoch * per_epoch))
                 state, now = step(state, fitted, batch)
                 return state, jax.tree.map(lambda all_, one: all_.at[index - first].set(one), metrics, now)
 
@@ -72,28 +74,38 @@ def segment_program(
             return lax.fori_loop(begin, end, run_step, carry)
 
         metrics = StepMetrics.zeros((capacity,), scaled=state.loss_scale is not None)
-        return lax.fori_loop(first // per_epoch, (last - 1) // per_epoch + 1, run_epoch, (state, metrics))
+        epochs = first // per_epoch, (last - 1) // per_epoch + 1
+        return placement.mark_state(lax.fori_loop(*epochs, run_epoch, (state, metrics)))
 
     return program
 
 
 @by_structure
 def _jit_program(
-    step: Step, batch_size: int, capacity: int, shuffles: bool, options: CompileOptions, many: bool
+    step: Step,
+    rows: BatchRows,
+    capacity: int,
+    shuffles: bool,
+    options: CompileOptions,
+    many: bool,
+    placement: Placement,
 ) -> jax.stages.Wrapped:
     """many: networks at once, which share data and steps and meet nowhere else."""
-    program = segment_program(step, batch_size=batch_size, capacity=capacity, shuffles=shuffles)
+    program = segment_program(step, rows=rows, capacity=capacity, shuffles=shuffles, placement=placement)
     if many:
-        program = jax.vmap(program, in_axes=(0, None, None, None, None))
+        program = placement.vmap(program, in_axes=(0, None, None, None, None))
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
 
 
 def prepare(spec: ExecutorSpec) -> Run:
     """Compile the program for this state and data."""
-    data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
+    everywhere = spec.placement.sharding()
+    data, fitted = to_device(spec.train, everywhere), jax.device_put(spec.fitted, everywhere)
     capacity = capacity_of(spec.sized_for)
     many = spec.members is not None
-    jitted = _jit_program(spec.step, spec.batch_size, capacity, spec.shuffles, spec.options, many)
+    jitted = _jit_program(
+        spec.step, spec.batch_rows, capacity, spec.shuffles, spec.options, many, spec.placement
+    )
     zero = np.int32(0)
     compiled = start_compiling(jitted, spec.device, spec.state_like, fitted, data, zero, zero).result()
 
@@ -117,4 +129,4 @@ def capacity_of(steps: int) -> int:
     return min(1 << (max(steps, 1) - 1).bit_length(), MAX_CAPACITY)
 
 
-SCANNED = Execution("scanned", prepare, trains_many=True, keeps_order=True)
+SCANNED = Execution("scanned", prepare, trains_many=True, keeps_order=True, takes_mesh=True)

@@ -17,11 +17,12 @@ from neuroforge_jax.backends.executors.base import (
     SegmentMetrics,
     check_segment,
 )
-from neuroforge_jax.data.batch import DeviceData, draw_batch, to_device
+from neuroforge_jax.data.batch import BatchRows, DeviceData, draw_batch, to_device
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.training.hyper import Hyper
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Step, StepMetrics
 from neuroforge_jax.typing import Array, CompileOptions
@@ -29,8 +30,9 @@ from neuroforge_jax.typing import Array, CompileOptions
 
 def prepare(spec: ExecutorSpec) -> Run:
     """Compile one step for this state and data."""
-    data, fitted = to_device(spec.train, spec.device), jax.device_put(spec.fitted, spec.device)
-    jitted = _jit_program(spec.step, spec.batch_size, spec.shuffles, spec.options)
+    everywhere = spec.placement.sharding()
+    data, fitted = to_device(spec.train, everywhere), jax.device_put(spec.fitted, everywhere)
+    jitted = _jit_program(spec.step, spec.batch_rows, spec.shuffles, spec.options, spec.placement)
     moving, hyper = _take_hyper(spec.state_like)
     compiled = start_compiling(jitted, spec.device, moving, hyper, fitted, data, np.int32(0)).result()
 
@@ -52,17 +54,28 @@ def _take_hyper(state: TrainState) -> tuple[TrainState, Hyper]:
 
 
 @by_structure
-def _jit_program(step: Step, batch_size: int, shuffles: bool, options: CompileOptions) -> jax.stages.Wrapped:
+def _jit_program(
+    step: Step, rows: BatchRows, shuffles: bool, options: CompileOptions, placement: Placement
+) -> jax.stages.Wrapped:
     def program(
         moving: TrainState, hyper: Hyper, fitted: Fitted, data: DeviceData, index: Array
     ) -> tuple[TrainState, StepMetrics]:
         state = replace(moving, hyper=hyper)
         with jax.named_scope("data"):
-            batch = draw_batch(data, state.order_key, index, batch_size, shuffles=shuffles)
+            drawn = draw_batch(
+                data,
+                state.order_key,
+                index,
+                rows.size,
+                shuffles=shuffles,
+                rows=rows,
+                everywhere=placement.mark,
+            )
+            batch = placement.mark_batch(drawn)
         after, metrics = step(state, fitted, batch)
-        return _take_hyper(after)[0], metrics
+        return placement.mark_state((_take_hyper(after)[0], metrics))
 
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
 
 
-STEPPED = Execution("stepped", prepare, keeps_order=True)
+STEPPED = Execution("stepped", prepare, keeps_order=True, takes_mesh=True)

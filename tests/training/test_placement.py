@@ -1,0 +1,264 @@
+"""Meshes: where arrays lie, and that a training over several devices is the training on one."""
+
+import dataclasses
+import re
+from itertools import pairwise
+
+import jax
+import numpy as np
+import pytest
+
+import neuroforge_jax as nf
+from neuroforge_jax.backends.executors.base import programs_of
+from neuroforge_jax.errors import ConfigError, DeviceError
+from neuroforge_jax.job.job import Job
+from neuroforge_jax.nn.mlp import count
+from neuroforge_jax.population import build_population
+from neuroforge_jax.training.mesh import make_mesh, parse_mesh
+from tests.conftest import make_blobs
+
+CONFIG = nf.TrainConfig(hidden=(32, 24), batch_size=32, epochs=3, learning_rate=0.05, backend="optimized")
+STEPS = 20
+MESHES = ("data=1", "data=2", "data=4", "data=8", "model=2", "model=4", "data=2,model=2")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_blobs()
+
+
+def train(config, dataset, steps=STEPS):
+    """The losses f32 [S] and the parameters on the host."""
+    job = Job.build(config, dataset)
+    state, metrics = job.compile()(job.start(), 0, steps)
+    return np.asarray(metrics.loss), jax.device_get(state.params)
+
+
+@pytest.fixture(scope="module")
+def alone(data):
+    return train(CONFIG, data)
+
+
+def assert_same_losses(found, wanted, tolerance=1e-6):
+    np.testing.assert_allclose(found, wanted, rtol=tolerance)
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_every_mesh_trains_to_the_same_losses(data, alone, mesh):
+    """1e-6 relative over 20 float32 steps: sums in another order, and nothing else."""
+    losses, params = train(dataclasses.replace(CONFIG, mesh=mesh), data)
+    assert_same_losses(losses, alone[0])
+    for found, wanted in zip(jax.tree.leaves(params), jax.tree.leaves(alone[1]), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+VARIANTS = {
+    "stepped": {"backend": "stepped"},
+    "pipelined": {"backend": "async"},
+    "in the stored order": {"shuffle": False},
+    "in parts, with dropout and a norm": {"accumulate": 2, "dropout": 0.3, "normalization": "layer"},
+    "muon, clipped": {"optimizer": "muon", "clip_norm": 0.5, "learning_rate": 0.01},
+    "adam, decayed": {"optimizer": "adam", "weight_decay": 0.01, "learning_rate": 0.001},
+    "residual": {"residual": True, "hidden": (24, 24)},
+    "softmax regression": {"hidden": ()},
+}
+
+
+@pytest.mark.parametrize("mesh", ["data=2,model=2", "data=3"])
+@pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+def test_every_kind_of_training_works_over_a_mesh(data, fields, mesh):
+    """Over three devices neither the batch of 32 nor its parts divide."""
+    config = dataclasses.replace(CONFIG, **fields)
+    assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], train(config, data)[0], 5e-6)
+
+
+def test_widths_batches_and_classes_that_do_not_divide_are_padded(data):
+    config = dataclasses.replace(CONFIG, hidden=(33, 7, 5), batch_size=31)
+    wanted = train(config, data)[0]
+    for mesh in ("model=4", "data=3,model=2"):
+        assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], wanted)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("mesh", ["data=4", "data=2,model=2"])
+def test_short_precisions_differ_by_their_rounding_alone(data, precision, mesh):
+    config = dataclasses.replace(CONFIG, precision=precision)
+    found, wanted = train(dataclasses.replace(config, mesh=mesh), data)[0], train(config, data)[0]
+    assert_same_losses(found, wanted, 2e-2)
+
+
+@pytest.mark.parametrize("backend", ["optimized", "async"])
+def test_hand_written_kernels_compute_the_rows_of_each_device(data, alone, backend):
+    config = dataclasses.replace(CONFIG, backend=backend, kernels="interpret", mesh="data=4")
+    assert_same_losses(train(config, data)[0], alone[0])
+
+
+@pytest.mark.parametrize("mesh", ["model=2", "data=2,model=2"])
+def test_hand_written_kernels_are_refused_where_layers_are_divided(data, mesh):
+    with pytest.raises(ConfigError, match=r"the kernels interpret compute whole layers .* use --kernels xla"):
+        Job.build(dataclasses.replace(CONFIG, kernels="interpret", mesh=mesh), data)
+
+
+SHARDED = dataclasses.replace(CONFIG, deterministic_shards=8, batch_size=36, optimizer="adam", dropout=0.2)
+
+
+@pytest.fixture(scope="module")
+def sharded(data):
+    return train(SHARDED, data)
+
+
+@pytest.mark.full_effort
+@pytest.mark.parametrize("mesh", ["data=1", "data=2", "data=4", "data=8"])
+def test_shards_of_one_order_are_the_same_bits_on_any_number_of_devices(data, sharded, mesh):
+    losses, params = train(dataclasses.replace(SHARDED, mesh=mesh), data)
+    assert losses.tobytes() == sharded[0].tobytes()
+    for found, wanted in zip(jax.tree.leaves(params), jax.tree.leaves(sharded[1]), strict=True):
+        assert found.tobytes() == wanted.tobytes()
+
+
+def test_shards_of_one_order_are_the_training_without_them(data):
+    config = dataclasses.replace(SHARDED, dropout=0.0, optimizer="sgd")
+    whole = train(dataclasses.replace(config, deterministic_shards=None), data)
+    assert_same_losses(train(config, data)[0], whole[0], 1e-5)
+
+
+@pytest.mark.parametrize("mesh", ["data=3", "model=2"])
+def test_shards_that_do_not_divide_over_the_devices_are_refused(data, mesh):
+    with pytest.raises(ConfigError, match=f"--mesh {mesh} and --deterministic-shards 8: every device"):
+        Job.build(dataclasses.replace(SHARDED, mesh=mesh), data)
+
+
+OPERATIONS = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-[a-z]+")
+
+
+def collectives(config, dataset):
+    """What the devices send to each other in the program of a run: [(operation, shapes)], in its order."""
+    return collectives_of(Job.build(config, dataset))
+
+
+def collectives_of(job):
+    (_, program), *_ = programs_of(job.compile()).items()
+    operation = re.compile(rf"= (.*?) ({'|'.join(OPERATIONS)})(?:-start)?\(")
+    found = [operation.search(line) for line in (program.as_text() or "").splitlines()]
+    return [
+        (
+            match[2],
+            [
+                tuple(map(int, filter(None, dims.split(","))))
+                for dims in re.findall(r"\w+\[([\d,]*)\]", match[1])
+            ],
+        )
+        for match in found
+        if match
+    ]
+
+
+def size(shapes):
+    return sum(int(np.prod(shape)) for shape in shapes)
+
+
+@pytest.mark.parametrize("backend", ["optimized", "stepped", "async"])
+def test_data_parallel_sums_all_gradients_at_once_and_sends_nothing_else(data, backend):
+    """Each device has the gradients of its rows: their sum is one all-reduce of as many numbers as there are
+    parameters, and of the loss, the hits and the samples. Parameters and data are on every device already.
+    """
+    config = dataclasses.replace(CONFIG, backend=backend, mesh="data=8")
+    (operation, shapes), *others = collectives(config, data)
+    assert others == []
+    assert operation == "all-reduce"
+    parameters = count(Job.build(config, data).model.mlp)
+    assert parameters <= size(shapes) <= parameters + 3
+
+
+def test_tensor_parallel_sums_one_layer_of_each_pair_forward_and_back(data):
+    """Of layers by columns, rows, columns, rows: forward the outputs of columns stay where they are, and those of
+    rows are sums of parts; backward the gradients of the inputs of columns are. So [B, O] behind layers 1 and 3,
+    and [B, I] before layer 2; the inputs of layer 0 need no gradient.
+    """
+    config = dataclasses.replace(CONFIG, hidden=(32, 24, 16), mesh="model=2")
+    found = collectives(config, data)
+    assert {operation for operation, _ in found} == {"all-reduce"}
+    sums = sorted(shape for _, shapes in found for shape in shapes if len(shape) == 2)
+    assert sums == sorted([(32, 24), (32, 4), (32, 24)])
+
+
+def test_both_at_once_sum_each_gradient_over_the_rows_and_each_second_layer_over_the_columns(data):
+    """Each device has a half of the rows and of every other kernel: its gradients are those of its part."""
+    found = collectives(dataclasses.replace(CONFIG, mesh="data=2,model=2"), data)
+    assert {operation for operation, _ in found} == {"all-reduce"}
+    (_, layer), (_, gradients) = sorted(found, key=lambda each: size(each[1]))
+    assert layer == [(16, 24)]
+    widths = (13, 32, 24, 4)
+    kernels = [a * b for a, b in pairwise(widths)]
+    parts = (kernels[0] + 32 + kernels[1]) // 2 + 24 + kernels[2] + 4
+    assert parts <= size(gradients) <= parts + 3
+
+
+def test_a_mesh_of_one_device_sends_nothing(data):
+    assert collectives(dataclasses.replace(CONFIG, mesh="data=1"), data) == []
+
+
+def test_members_of_a_population_meet_nowhere_but_in_the_making_of_their_orders(data):
+    """An order is walked until every index is below n (`shuffle.py`), for all members together: one bit, once an
+    epoch.
+    """
+    job = build_population(dataclasses.replace(CONFIG, mesh="population=4"), data, range(8))
+    assert collectives_of(job) == [("all-reduce", [()])]
+
+
+@pytest.mark.parametrize("mesh", ["population=4", "population=2,data=2", "data=2", "population=3"])
+def test_a_population_over_a_mesh_trains_the_same_networks(data, mesh):
+    """Four networks over three devices: the last device trains one twice, which nobody sees."""
+    config = dataclasses.replace(CONFIG, epochs=2, validation_fraction=0.2)
+    alone = nf.fit_population(config, data, range(4))
+    divided = nf.fit_population(dataclasses.replace(config, mesh=mesh), data, range(4))
+    assert_same_losses(divided.losses, alone.losses, 5e-6)
+    assert divided.best_epochs == alone.best_epochs
+    for one, other in zip(divided.evaluations, alone.evaluations, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+    assert jax.tree.leaves(divided.params)[0].shape[0] == 4
+
+
+def test_one_network_has_no_axis_of_a_population(data):
+    with pytest.raises(ConfigError, match=r"a population is trained by nf\.fit_population"):
+        Job.build(dataclasses.replace(CONFIG, mesh="population=2"), data)
+
+
+def test_states_lie_where_the_table_says(data):
+    """A device has its columns and rows of the kernels, and of the optimizer's moments."""
+    config = dataclasses.replace(CONFIG, optimizer="adam", mesh="data=2,model=4")
+    state = Job.build(config, data).start()
+    adam = state.opt_state[0]
+    for tree in (state.params, adam.mu, adam.nu):
+        shards = {
+            f"{layer}/{leaf}": array.sharding.shard_shape(array.shape)
+            for layer, leaves in tree.items()
+            for leaf, array in leaves.items()
+        }
+        assert shards == {
+            "layer0/kernel": (13, 8),
+            "layer0/bias": (8,),
+            "layer1/kernel": (8, 24),
+            "layer1/bias": (24,),
+            "output/kernel": (24, 4),
+            "output/bias": (4,),
+        }
+
+
+@pytest.mark.parametrize(
+    "text", ["data", "data=0", "data=2,data=2", "data=x", "rows=2", "", "data=-1", "model=2;data=2"]
+)
+def test_what_is_no_mesh_is_refused_with_an_example(text):
+    with pytest.raises(ConfigError, match=r"--mesh .*data="):
+        parse_mesh(text)
+
+
+def test_auto_divides_the_batch_over_all_devices():
+    assert dict(make_mesh("auto", jax.devices()).shape) == {"data": len(jax.devices())}
+
+
+def test_a_mesh_larger_than_the_devices_is_refused_with_what_is_there():
+    with pytest.raises(
+        DeviceError, match=r"takes 16 devices, and jax finds 8 \(cpu\) here; .* JAX_NUM_CPU_DEVICES=16"
+    ):
+        make_mesh("data=8,model=2", jax.devices())
