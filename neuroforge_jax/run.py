@@ -246,8 +246,9 @@ def _verify(job: Job, tolerance: float | None) -> str:
     from neuroforge_jax.verification.checks import verify_backend, verify_training
 
     with span("verify"):
-        standard = verify_backend(job.backend, tolerance, flops=job.flops)
-        own = verify_training(job.backend, job.config, job.dataset)
+        mesh = job.placement.mesh
+        standard = verify_backend(job.backend, tolerance, flops=job.flops, mesh=mesh)
+        own = verify_training(job.backend, job.config, job.dataset, mesh=mesh)
     for verdict in (standard, own):
         if not verdict.passed:
             raise VerificationError(

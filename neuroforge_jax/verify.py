@@ -15,13 +15,14 @@ import tyro
 
 from neuroforge_jax.commands.outcome import leave, run_command
 from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.errors import ConfigError, DeviceError, NotYetError, VerificationError, lookup
+from neuroforge_jax.errors import ConfigError, DeviceError, VerificationError, lookup
 from neuroforge_jax.system.files import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
+    from neuroforge_jax.backends.resolve import Choice
     from neuroforge_jax.backends.table import Backend
     from neuroforge_jax.verification.faults import Fault
     from neuroforge_jax.verification.findings import Finding
@@ -40,6 +41,8 @@ class VerifyFlags:
     """Replace the precision of the backends, as on train."""
     kernels: str | None = None
     """Replace the kernels of the backends, as on train: `interpret` verifies the TPU's anywhere."""
+    mesh: str | None = None
+    """Train over these devices, as on train; backends that train on one device are left out."""
     tolerance: float | None = None
     """Relative error in norm that float32 may have in logits, loss, gradients and one step (1e-6)."""
     config: Path | None = None
@@ -57,7 +60,7 @@ class VerifyFlags:
         if self.tolerance is not None:
             RunOptions(verify=True, tolerance=self.tolerance)
         if self.plugin is not None:
-            for name in ("backend", "precision", "kernels", "tolerance", "config", "break_"):
+            for name in ("backend", "precision", "kernels", "mesh", "tolerance", "config", "break_"):
                 if getattr(self, name) not in (None, ()):
                     flag = f"--{name.removesuffix('_')}"
                     raise ConfigError(
@@ -136,28 +139,32 @@ def _write(path: Path, record: Mapping[str, Any], console: "Console") -> None:
     console.print(f"every check is in {path}")
 
 
-def _backends(flags: VerifyFlags, config: TrainConfig | None) -> tuple[list["Backend"], dict[str, str]]:
+def _backends(flags: VerifyFlags, config: TrainConfig | None) -> tuple[list["Choice"], dict[str, str]]:
     """The backends to verify, and those of the table that cannot be used here, with the reason.
 
     Raises ConfigError or DeviceError for one that was named.
     """
-    from neuroforge_jax.backends.resolve import choose
+    from neuroforge_jax.backends.resolve import choose, find
     from neuroforge_jax.backends.table import BACKENDS
+    from neuroforge_jax.training.mesh import make_mesh
 
     base = config or TrainConfig()
     if flags.precision is not None:
         base = replace(base, precision=flags.precision, mixed_precision=False)
     if flags.kernels is not None:
         base = replace(base, kernels=flags.kernels)
+    if flags.mesh is not None:
+        make_mesh(flags.mesh, find("optimized").devices)  # one that nobody can have is no reason to skip all
+        base = replace(base, mesh=flags.mesh)
     if flags.backend:
-        return [choose(replace(base, backend=name)).backend for name in flags.backend], {}
+        return [choose(replace(base, backend=name)) for name in flags.backend], {}
     if config is not None:
-        return [choose(base).backend], {}
+        return [choose(base)], {}
     available, skipped = [], {}
     for name in BACKENDS:
         try:
-            available.append(choose(replace(base, backend=name)).backend)
-        except (DeviceError, NotYetError) as error:
+            available.append(choose(replace(base, backend=name)))
+        except (DeviceError, ConfigError) as error:
             skipped[name] = str(error)
     return available, skipped
 
@@ -165,7 +172,7 @@ def _backends(flags: VerifyFlags, config: TrainConfig | None) -> tuple[list["Bac
 def _carry_out(
     flags: VerifyFlags,
     config: TrainConfig | None,
-    backends: Sequence["Backend"],
+    choices: Sequence["Choice"],
     skipped: Mapping[str, str],
     planted: "Fault | None",
 ) -> None:
@@ -179,7 +186,8 @@ def _carry_out(
     verdicts = [verify_oracle()]
     _show(console, verdicts[0])
     done: dict[tuple[Backend, str], Verdict] = {}
-    for backend in backends:
+    for choice in choices:
+        backend = choice.backend
         # Rows of the table that are one and the same program here are run once.
         program = (replace(backend, name="", platform="any"), str(backend.device))
         if program in done:
@@ -188,20 +196,20 @@ def _carry_out(
         else:
             with console.status("") as status:
                 progress = partial(_tell, status, backend.name)
-                verdict = done[program] = _verdict(backend, flags, config, planted, progress)
+                verdict = done[program] = _verdict(choice, flags, config, planted, progress)
             _show(console, verdict)
         verdicts.append(verdict)
     for name, reason in skipped.items():
         console.print(f"{name:<22}skipped: {reason.partition(';')[0]}", style="dim")
     console.print(_note(flags, config))
     if flags.output is not None:
-        record = _record(verdicts, backends[0], skipped, flags)
+        record = _record(verdicts, choices[0].backend, skipped, flags)
         _write(flags.output, record, console)
     _raise_if_failed(verdicts, planted)
 
 
 def _verdict(
-    backend: "Backend",
+    choice: "Choice",
     flags: VerifyFlags,
     config: TrainConfig | None,
     planted: "Fault | None",
@@ -209,10 +217,11 @@ def _verdict(
 ) -> "Verdict":
     from neuroforge_jax.verification.checks import verify_backend, verify_config
 
+    backend, mesh = choice.backend, choice.mesh
     if config is None:
-        return verify_backend(backend, flags.tolerance, fault=planted, progress=progress)
+        return verify_backend(backend, flags.tolerance, fault=planted, mesh=mesh, progress=progress)
     progress("its config")
-    return verify_config(backend, config, data_dir=flags.data_dir, fault=planted)
+    return verify_config(backend, config, data_dir=flags.data_dir, fault=planted, mesh=mesh)
 
 
 def _tell(status: "Status", backend: str, case: str) -> None:
@@ -254,6 +263,7 @@ def _record(
         "passed": all(verdict.passed for verdict in verdicts),
         "tolerance": TOLERANCE if flags.tolerance is None else flags.tolerance,
         "config": None if flags.config is None else flags.config.name,
+        "mesh": flags.mesh,
         "environment": backend.environment(67),
         "backends": [verdict.record() for verdict in verdicts],
         "skipped": dict(skipped),

@@ -89,11 +89,12 @@ class BatchRows:
         return np.where(row < samples, part * samples + row, -1)
 
     def spread(self, of_batch: Array) -> Array:
-        """Numbers of the samples [B] as those of the rows [R], 0 in padding."""
+        """What the samples have [B, …] as what the rows have [R, …], 0 in padding."""
         if not self.is_padded:
             return of_batch
         position = self.position_of
-        return jnp.where(position >= 0, jnp.take(of_batch, jnp.maximum(position, 0), axis=0), 0)
+        taken = jnp.take(of_batch, jnp.maximum(position, 0), axis=0)
+        return jnp.where((position >= 0).reshape(-1, *(1,) * (taken.ndim - 1)), taken, 0)
 
 
 def bucket(samples: int) -> int:

@@ -238,16 +238,13 @@ class Job:
             streaming=self.streaming,
             members=None if self.seeds is None else len(self.seeds),
             metrics_held=self.training.metrics_held,
-            rows=self._rows,
+            rows=self.rows_of(self.training.batch_size),
         )
 
-    @property
-    def _rows(self) -> BatchRows:
-        """Every device gets as many of a part of a batch, and every shard."""
-        training = self.training
-        return BatchRows.of(
-            training.batch_size, training.accumulate, training.shards or self.placement.parts("batch")
-        )
+    def rows_of(self, samples: int) -> BatchRows:
+        """The rows of a batch of so many samples: every device gets as many of a part of it, and every shard."""
+        multiple = self.training.shards or self.placement.parts("batch")
+        return BatchRows.of(samples, self.training.accumulate, multiple)
 
     def compile(self, parts: Parts | None = None) -> Run:
         """Compile the training: a function that advances a state over any segment of its steps.

@@ -19,6 +19,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from neuroforge_jax.data.batch import Batch
+from neuroforge_jax.kernels.xla import SMALL_BATCH
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import MLP, Dense, abstract_params
 from neuroforge_jax.typing import Array, Params
@@ -149,21 +150,29 @@ class Placement:
         return tree if self.mesh is None else jax.device_put(tree, self.device)
 
     def divide_kernels(self, model: Model) -> Dense | None:
-        """The layers of a model whose kernels XLA cannot divide: each device computes its rows. None for others."""
+        """The layers of a model where XLA must not divide them itself: each device computes its rows. None where it
+        may: hand-written kernels have no rule for it, and few samples are multiplied one by one (`kernels/xla.py`),
+        which it would send around.
+        """
         mesh, dense = self.mesh, model.dense
-        if mesh is None or model.implementation == "xla":
+        if mesh is None or self.parts("batch") == 1:
             return None
         rows, whole = self.spec(("batch",)), PartitionSpec()
+        # Within, kernels that are divided over `model` are XLA's to divide still.
+        divided = mesh.axis_names if self.parts("hidden") == 1 else ("data",)
 
         def dense_of_rows(x: Array, kernel: Array, bias: Array, activation: str) -> Array:
-            divided = jax.shard_map(
+            if model.implementation == "xla" and len(x) > SMALL_BATCH:
+                return dense(x, kernel, bias, activation)
+            of_device = jax.shard_map(
                 lambda x, kernel, bias: dense(x, kernel, bias, activation),
                 mesh=mesh,
                 in_specs=(rows, whole, whole),
                 out_specs=rows,
+                axis_names=frozenset(divided),
                 check_vma=False,
             )
-            return divided(x, kernel, bias)
+            return of_device(x, kernel, bias)
 
         return dense_of_rows
 

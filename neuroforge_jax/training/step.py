@@ -146,7 +146,8 @@ def _parts(
     placement: Placement | None,
 ) -> Parts:
     """As `make_parts`, of the structure alone: other values, more epochs or other data are the same parts."""
-    dense = None if placement is None else placement.divide_kernels(model)
+    # A shard is one device's already.
+    dense = None if placement is None or shards is not None else placement.divide_kernels(model)
 
     def metrics(logits: Float[Array, "B C"], batch: Batch, hyper: Hyper) -> StepMetrics:
         smoothing = hyper.label_smoothing if smooths else None

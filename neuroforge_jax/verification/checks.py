@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from neuroforge_jax.backends.resolve import Choice
 from neuroforge_jax.backends.table import Backend
@@ -50,15 +51,17 @@ def verify_backend(
     cases: Sequence[Case] | None = None,
     fault: Fault | None = None,
     flops: float = math.inf,
+    mesh: Mesh | None = None,
     progress: Callable[[str], None] = lambda case: None,
 ) -> Verdict:
     """Compare a backend with the float64 oracle.
 
     tolerance: the largest relative error, in norm, that float32 may have in logits, loss, gradients and after one
-    step; 1e-6 unless given. cases: what is trained and compared; all standard cases unless given. fault: is planted
-    in the backend's step. flops: of the training in question, whose length decides how it is compiled; a long one
-    unless given. progress: is told the name of each case before it begins. The result has `passed` and `checks`,
-    each with its error and its bound. Raises DeviceError where the backend's platform is absent.
+    step; 1e-6 unless given. cases: what is trained and compared; all standard cases unless given. fault: is
+    planted in the backend's step. flops: of the training in question, whose length decides how it is compiled; a
+    long one unless given. mesh: over which it trains; one device unless given. progress: is told the name of each
+    case before it begins. The result has `passed` and `checks`, each with its error and its bound. Raises
+    DeviceError where the backend's platform is absent.
     """
     begun = time.perf_counter()
     checks: list[Check] = []
@@ -66,13 +69,18 @@ def verify_backend(
     for case in standard_cases() if cases is None else cases:
         progress(case.name)
         problem = _draw_once(case, unit_roundoff(backend.policy))
-        checks += check_problem(make_job(backend, problem, flops), problem, allowed, fault)
+        checks += check_problem(make_job(backend, problem, flops, mesh), problem, allowed, fault)
     seconds = time.perf_counter() - begun
     return Verdict(backend.name, describe(backend), tuple(checks), seconds, fault.name if fault else None)
 
 
 def verify_config(
-    backend: Backend, config: TrainConfig, *, data_dir: Path | None = None, fault: Fault | None = None
+    backend: Backend,
+    config: TrainConfig,
+    *,
+    data_dir: Path | None = None,
+    fault: Fault | None = None,
+    mesh: Mesh | None = None,
 ) -> Verdict:
     """The network and the optimizer of a config, at their sizes and on its data, within derived bounds.
 
@@ -84,11 +92,16 @@ def verify_config(
             "leave --config out to verify the rest"
         )
     dataset = load_dataset(config, data_dir=data_dir)
-    return verify_training(backend, config, dataset.first(config.train_samples), fault=fault)
+    return verify_training(backend, config, dataset.first(config.train_samples), fault=fault, mesh=mesh)
 
 
 def verify_training(
-    backend: Backend, config: TrainConfig, dataset: Dataset, *, fault: Fault | None = None
+    backend: Backend,
+    config: TrainConfig,
+    dataset: Dataset,
+    *,
+    fault: Fault | None = None,
+    mesh: Mesh | None = None,
 ) -> Verdict:
     """As `verify_config`, on a dataset as it is; an optimizer that the oracle does not have is taken for SGD, so
     that the network is verified all the same.
@@ -96,9 +109,9 @@ def verify_training(
     begun = time.perf_counter()
     if config.optimizer not in KNOWN:
         config = replace(config, optimizer="sgd", beta1=None, beta2=None)
-    whole = Job.build(config, dataset, Choice(backend, ""))
+    whole = Job.build(config, dataset, Choice(backend, "", mesh))
     problem = problem_of(config, dataset, unit_roundoff(backend.policy), order_of, rates_of)
-    checks = tuple(check_problem(make_job(backend, problem, whole.flops), problem, TOLERANCE, fault))
+    checks = tuple(check_problem(make_job(backend, problem, whole.flops, mesh), problem, TOLERANCE, fault))
     seconds = time.perf_counter() - begun
     return Verdict(backend.name, describe(backend), checks, seconds, fault.name if fault else None)
 
@@ -143,9 +156,13 @@ def _unit(backend: Backend, case: Case) -> float:
 def _check_batch(job: Job, problem: Problem, parts: Parts, tolerance: float) -> Iterator[Check]:
     case, samples, unit = problem.case, problem.batch, _unit(job.backend, problem.case)
     factors = (jnp.asarray(numbers, jnp.float32) for numbers in (samples.mask, samples.weights))
-    batch = Batch(jnp.asarray(samples.inputs), jnp.asarray(samples.targets), *factors)
+    rows = job.rows_of(len(samples.mask))
+    batch = jax.tree.map(
+        rows.spread, Batch(jnp.asarray(samples.inputs), jnp.asarray(samples.targets), *factors)
+    )
     program = _batch_program(parts, job.compile_options)
     found = jax.device_get(program(_state(job, _params(problem)), job.model.fitted, batch))
+    outputs = found[0][rows.position_of >= 0]
     logits, value, grads = gradients(problem.network, problem.params, samples)
     bounds = case.bounds(unit, kinks=not problem.avoided)
     tight = case.standard and unit == UNIT["float32"]
@@ -154,10 +171,10 @@ def _check_batch(job: Job, problem: Problem, parts: Parts, tolerance: float) -> 
         error = relative_error(got, wanted)
         return Check(case.row or group, case.name, what, error, tolerance if tight else bound)
 
-    yield check("logits", "logits", found[0], logits, bounds.logits)
+    yield check("logits", "logits", outputs, logits, bounds.logits)
     yield check("loss", "loss", found[1], np.asarray(value), bounds.logits)
     if case.classes:  # of logits rounded to whole numbers, among which many are equal
-        wanted = (correct(np.round(found[0]), samples.targets) * samples.mask).sum()
+        wanted = (correct(np.round(outputs), samples.targets) * samples.mask).sum()
         off = abs(float(found[3]) - float(wanted))
         yield Check(RIGHT_ANSWERS, case.name, "samples classified rightly", off, bound=HALF_A_SAMPLE)
     for name, leaves in grads.items():
@@ -238,14 +255,14 @@ def rates_of(case: Case) -> tuple[float, ...]:
     return tuple(map(float, jax.vmap(lambda step: learning_rate_at(config.schedule, hyper, step))(steps)))
 
 
-def make_job(backend: Backend, problem: Problem, flops: float) -> Job:
+def make_job(backend: Backend, problem: Problem, flops: float, mesh: Mesh | None = None) -> Job:
     """The training of the case as `Job.build` builds it, with a loss scale of which it is known when it overflows.
 
     flops: of the training that it stands for, as which it is compiled.
     """
     case = problem.case
     with jax.default_device(backend.device):
-        job = Job.build(case.config, problem.dataset, Choice(backend, ""))
+        job = Job.build(case.config, problem.dataset, Choice(backend, "", mesh))
     if case.overflow:
         scale: LossScale | None = replace(dynamic_scale(OVERFLOW), backoff=BACKOFF)
     else:
@@ -264,7 +281,8 @@ def _state(job: Job, params: Params) -> TrainState:
     """The state before the first step, with these parameters."""
     training = job.training
     key = jax.random.key(job.config.seed)
-    return state_around(params, key, training.optimizer, training.hyper, training.loss_scale)
+    state = state_around(params, key, training.optimizer, training.hyper, training.loss_scale)
+    return state if job.placement.mesh is None else job.place(state)
 
 
 def flatten(tree: Any) -> np.ndarray:
