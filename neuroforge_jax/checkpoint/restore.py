@@ -21,10 +21,10 @@ CallbackStates = dict[str, tuple[dict[str, Any], Any]]
 
 FIXED = (
     "target", "train_samples", "held_out_fraction", "hidden", "activation", "normalization", "residual", "loss",
-    "quantiles", "batch_size", "shuffle", "optimizer", "seed",
+    "quantiles", "batch_size", "shuffle", "deterministic_shards", "optimizer", "seed",
 )  # fmt: skip
 """What a run cannot change on its way. All else may that leaves the optimizer the same arrays, and takes effect
-from the next step on: epochs, learning rate, momentum, dropout, smoothing, patience, backend and precision."""
+from the next step on: epochs, learning rate, momentum, dropout, smoothing, patience, backend, mesh, precision."""
 
 SHOWN = 6
 OWN = ("state",)

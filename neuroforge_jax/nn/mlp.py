@@ -240,5 +240,7 @@ def _hidden(
         y = ACTIVATIONS[mlp.activation].function(y)
     if dropout is not None:
         kept = jax.random.bernoulli(dropout.key, 1 - dropout.rate, y.shape)
-        y = jnp.where(kept, y / (1 - dropout.rate), 0)
+        # A product by one number, and no division: XLA turns that into a product in some programs, which rounds
+        # otherwise.
+        y = jnp.where(kept, y * jax.lax.optimization_barrier(1 / (1 - dropout.rate)), 0)
     return x + y if mlp.residual and x.shape == y.shape else y

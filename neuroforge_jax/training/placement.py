@@ -68,8 +68,10 @@ class Placement:
     def spec(self, axes: Sequence[str | None]) -> PartitionSpec:
         """Of an array with these axes, None for one that no table knows."""
         here = () if self.mesh is None else self.mesh.axis_names
-        named = (axis and MESH_AXIS_OF[axis] for axis in axes)
-        return PartitionSpec(*(name if name in here else None for name in named))
+        names = [axis and MESH_AXIS_OF[axis] for axis in axes]
+        while names and names[-1] not in here:  # equal ones are one to jax where they are written alike
+            names.pop()
+        return PartitionSpec(*(name if name in here else None for name in names))
 
     def sharding(self, *axes: str | None) -> Sharding:
         """Of an array whose first axes are these; without any, all of it is on every device."""

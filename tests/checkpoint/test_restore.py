@@ -28,6 +28,7 @@ CHANGES = {
     "target": ("price",), "train_samples": 100, "held_out_fraction": 0.25, "hidden": (7, 5), "activation": "tanh",
     "normalization": "rms", "residual": True, "loss": "mse", "quantiles": (0.1, 0.9),
     "batch_size": 17, "optimizer": "lion", "seed": 5, "shuffle": False,
+    "deterministic_shards": 4,
 }  # fmt: skip
 
 

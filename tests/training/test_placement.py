@@ -19,7 +19,12 @@ from tests.conftest import make_blobs
 
 CONFIG = nf.TrainConfig(hidden=(32, 24), batch_size=32, epochs=3, learning_rate=0.05, backend="optimized")
 STEPS = 20
-MESHES = ("data=1", "data=2", "data=4", "data=8", "model=2", "model=4", "data=2,model=2")
+LONG = pytest.mark.distributed
+MESHES = (
+    "data=8",
+    "data=2,model=2",
+    *(pytest.param(mesh, marks=LONG) for mesh in ("data=1", "data=2", "data=4", "model=2", "model=4")),
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +69,7 @@ VARIANTS = {
 }
 
 
+@LONG
 @pytest.mark.parametrize("mesh", ["data=2,model=2", "data=3"])
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
 def test_every_kind_of_training_works_over_a_mesh(data, fields, mesh):
@@ -72,6 +78,7 @@ def test_every_kind_of_training_works_over_a_mesh(data, fields, mesh):
     assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], train(config, data)[0], 5e-6)
 
 
+@LONG
 def test_widths_batches_and_classes_that_do_not_divide_are_padded(data):
     config = dataclasses.replace(CONFIG, hidden=(33, 7, 5), batch_size=31)
     wanted = train(config, data)[0]
@@ -79,6 +86,7 @@ def test_widths_batches_and_classes_that_do_not_divide_are_padded(data):
         assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], wanted)
 
 
+@LONG
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("mesh", ["data=4", "data=2,model=2"])
 def test_short_precisions_differ_by_their_rounding_alone(data, precision, mesh):
@@ -87,7 +95,7 @@ def test_short_precisions_differ_by_their_rounding_alone(data, precision, mesh):
     assert_same_losses(found, wanted, 2e-2)
 
 
-@pytest.mark.parametrize("backend", ["optimized", "async"])
+@pytest.mark.parametrize("backend", ["optimized", pytest.param("async", marks=LONG)])
 def test_hand_written_kernels_compute_the_rows_of_each_device(data, alone, backend):
     config = dataclasses.replace(CONFIG, backend=backend, kernels="interpret", mesh="data=4")
     assert_same_losses(train(config, data)[0], alone[0])
@@ -99,6 +107,16 @@ def test_hand_written_kernels_are_refused_where_layers_are_divided(data, mesh):
         Job.build(dataclasses.replace(CONFIG, kernels="interpret", mesh=mesh), data)
 
 
+OPTIMIZERS = {
+    "momentum, a norm": {"optimizer": "momentum", "normalization": "layer"},
+    "adamw, clipped": {"optimizer": "adamw", "weight_decay": 0.01, "clip_norm": 0.5},
+    "muon": {"optimizer": "muon", "learning_rate": 0.01},
+    "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},
+    "pipelined": {"backend": "async"},
+    "kernels": {"kernels": "interpret"},
+}
+
 SHARDED = dataclasses.replace(CONFIG, deterministic_shards=8, batch_size=36, optimizer="adam", dropout=0.2)
 
 
@@ -108,7 +126,7 @@ def sharded(data):
 
 
 @pytest.mark.full_effort
-@pytest.mark.parametrize("mesh", ["data=1", "data=2", "data=4", "data=8"])
+@pytest.mark.parametrize("mesh", [*(pytest.param(f"data={n}", marks=LONG) for n in (1, 2, 4)), "data=8"])
 def test_shards_of_one_order_are_the_same_bits_on_any_number_of_devices(data, sharded, mesh):
     losses, params = train(dataclasses.replace(SHARDED, mesh=mesh), data)
     assert losses.tobytes() == sharded[0].tobytes()
@@ -116,6 +134,17 @@ def test_shards_of_one_order_are_the_same_bits_on_any_number_of_devices(data, sh
         assert found.tobytes() == wanted.tobytes()
 
 
+@LONG
+@pytest.mark.full_effort
+@pytest.mark.parametrize("fields", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_shards_of_one_order_are_the_same_bits_in_every_kind_of_training(data, fields):
+    config = dataclasses.replace(SHARDED, **fields)
+    alone, divided = (train(dataclasses.replace(config, mesh=mesh), data) for mesh in (None, "data=4"))
+    for found, wanted in zip(jax.tree.leaves(divided), jax.tree.leaves(alone), strict=True):
+        assert found.tobytes() == wanted.tobytes()
+
+
+@LONG
 def test_shards_of_one_order_are_the_training_without_them(data):
     config = dataclasses.replace(SHARDED, dropout=0.0, optimizer="sgd")
     whole = train(dataclasses.replace(config, deterministic_shards=None), data)
@@ -206,6 +235,7 @@ def test_members_of_a_population_meet_nowhere_but_in_the_making_of_their_orders(
     assert collectives_of(job) == [("all-reduce", [()])]
 
 
+@LONG
 @pytest.mark.parametrize("mesh", ["population=4", "population=2,data=2", "data=2", "population=3"])
 def test_a_population_over_a_mesh_trains_the_same_networks(data, mesh):
     """Four networks over three devices: the last device trains one twice, which nobody sees."""
