@@ -3,9 +3,8 @@
     ((g₀ + g₁) + (g₂ + g₃)) + ((g₄ + g₅) + (g₆ + g₇))
 
 A device computes neighbouring shards one after another, all by the same program, and sums them as far as they are a
-branch of the tree. The branches are summed by pairs of devices, each of which gives the other what it has (the
-butterfly of recursive doubling; Thakur et al., 2005): a + b and b + a are the same bits, so that every device ends
-with the same sum.
+branch of the tree. Of the branches each device gets a part of the numbers from all others, sums these in the order
+of the tree, and gives the sum to all: a reduce-scatter in a fixed order, and an all-gather.
 """
 
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
@@ -39,12 +39,12 @@ def sum_over_shards(
     whole, rows = PartitionSpec(), PartitionSpec(AXIS if AXIS in mesh.axis_names else None)
 
     def sum_on_device(arguments: Tree, batch: Batch) -> Tree:
-        return _sum_by_pairs(_sum_here(of_shard, shards, devices, arguments, batch), devices)
+        return _sum_over_devices(_sum_here(of_shard, shards, devices, arguments, batch), devices)
 
     divided = jax.shard_map(
         sum_on_device, mesh=mesh, in_specs=(whole, rows), out_specs=whole, check_vma=False
     )
-    # Fused with the last of the sums, the optimizer would round otherwise.
+    # Fused with what takes the sum apart, the optimizer would round otherwise.
     return lax.optimization_barrier(divided(arguments, _pad(batch, shards)))
 
 
@@ -89,11 +89,21 @@ def _sum_branch(compute: Callable[[Array], Tree], count: int, first: Array) -> T
     return lax.fori_loop(0, 2, add_half, zeros)
 
 
-def _sum_by_pairs(branch: Tree, devices: int) -> Tree:
-    """Of the branches of all devices: first of neighbours, then of pairs of them, and so on."""
-    distance = 1
-    while distance < devices:
-        pairs = [(device, device ^ distance) for device in range(devices)]
-        branch = jax.tree.map(lambda x: x + lax.ppermute(x, AXIS, pairs), branch)  # noqa: B023
-        distance *= 2
-    return branch
+def _sum_over_devices(branch: Tree, devices: int) -> Tree:
+    """Of the branches of all devices, all numbers of a dtype at once."""
+    leaves, structure = jax.tree.flatten(branch)
+    dtypes = {leaf.dtype for leaf in leaves}
+    sums = {dtype: _sum_vector([leaf for leaf in leaves if leaf.dtype == dtype], devices) for dtype in dtypes}
+    return structure.unflatten([sums[leaf.dtype].pop(0) for leaf in leaves])
+
+
+def _sum_vector(leaves: list[Array], devices: int) -> list[Array]:
+    """Each device adds up a part of all numbers, and gives it to the others: as much is sent as in any sum."""
+    numbers = jnp.concatenate([leaf.reshape(-1) for leaf in leaves])
+    parts = jnp.pad(numbers, (0, -len(numbers) % devices)).reshape(devices, -1)
+    branches = lax.all_to_all(parts, AXIS, 0, 0, tiled=True)
+    while len(branches) > 1:
+        branches = branches[0::2] + branches[1::2]
+    total = lax.all_gather(branches[0], AXIS, tiled=True)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    return [total[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
