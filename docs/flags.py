@@ -43,7 +43,10 @@ GROUPS = {
         *("verify", "tolerance", "on_divergence", "debug_nans", "benchmark", "benchmark_output"),
         *("memory_profile", "trace", "debug"),
     ),
-    "Devices": ("memory_fraction", "preallocate", "mesh", "deterministic_shards", "distributed"),
+    "Devices": ("memory_fraction", "preallocate", "mesh", "deterministic_shards"),
+    "Processes": (
+        *("distributed", "coordinator", "num_processes", "process_id", "join_seconds", "heartbeat_seconds"),
+    ),
 }
 """Every field once, in the order of a reader's interest."""
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from neuroforge_jax.callbacks.divergence import Divergence, RestartPoint, explai
 from neuroforge_jax.callbacks.early_stopping import EarlyStopping
 from neuroforge_jax.callbacks.metrics_log import MetricsLog
 from neuroforge_jax.callbacks.run_files import RunFiles
+from neuroforge_jax.callbacks.stops_with_first import StopsWithFirst
 from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.checkpoint.run_folder import RunFolder, open_run
 from neuroforge_jax.checkpoint.saved_options import find_data, holds_out_by_class, restore_options
@@ -26,7 +27,7 @@ from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.config.effects import Circumstances, describe_idle_fields
 from neuroforge_jax.data.datasets import load_dataset, load_frame
 from neuroforge_jax.data.types import Dataset, Split
-from neuroforge_jax.errors import ConfigError, NotYetError, VerificationError
+from neuroforge_jax.errors import ConfigError, VerificationError
 from neuroforge_jax.job.assessment import Assessment, assess
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.resolve import select_rows
@@ -39,8 +40,12 @@ from neuroforge_jax.job.summary import (
 from neuroforge_jax.job.trainer import Trainer, is_over
 from neuroforge_jax.model.io import load
 from neuroforge_jax.model.model import FittedModel
+from neuroforge_jax.system.agreement import Agreement
 from neuroforge_jax.system.files import check_output, read_json
+from neuroforge_jax.system.joining import join
+from neuroforge_jax.system.matching import check_same_command, check_same_data, share_folder
 from neuroforge_jax.system.memory_pool import describe_pool, set_pool
+from neuroforge_jax.system.peers import Peers, explain_failed_collectives, find_peers
 from neuroforge_jax.system.signals import SignalWatch
 from neuroforge_jax.system.spans import PerformanceMonitor, span
 from neuroforge_jax.training.evaluate import Evaluator
@@ -141,6 +146,10 @@ def carry_out(
         signals = stack.enter_context(_watch_signals(options))
         settings = stack.enter_context(OwnSettings())
         starts_in_time = set_pool(options)
+        join(options)
+        peers = find_peers()
+        stack.enter_context(explain_failed_collectives(peers, options))
+        check_same_command(peers, config, options)
         choice = choose(config)
         team = stack.enter_context(Callbacks([Divergence(), *callbacks]))
         monitor = stack.enter_context(_watch_time(options))
@@ -148,6 +157,7 @@ def carry_out(
         for sentence in filter(None, (pool, settings.note, _describe_signals(options))):
             team.note(sentence)
         job = _build(config, dataset, options, choice)
+        check_same_data(peers, job.dataset.identity)
         stopping = EarlyStopping(job.selection)
         team.add(stopping, first=True)
         stack.enter_context(keep_programs(job.device, job.compile_options, team.note))
@@ -158,7 +168,7 @@ def carry_out(
         if options.verify:
             team.note(_verify(job, options.tolerance))
         # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
-        folder = stack.enter_context(open_run(options))
+        folder = stack.enter_context(_open_folder(options, peers))
         if folder is not None and folder.warning:
             team.note(folder.warning)
         stack.push(team)  # closed before the folder is free for another process: a save may be under way
@@ -166,12 +176,13 @@ def carry_out(
         with explain_out_of_memory(job.memory, job.device):
             for callback in _callbacks_of(options, folder, monitor):
                 team.add(callback)
-            start, progress, restart = _begin(job, folder, options, signals, team)
-            if _is_finished(folder, job, progress, team):
+            start, progress, restart = _begin(job, folder, options, signals, team, peers)
+            if peers.decide(lambda: _is_finished(folder, job, progress, team)):
                 return _finished_before(folder, job, progress, team)
             team.start(job, progress)
             with span("compile"):
-                trainer = Trainer(job, job.compile(), start(), progress, _evaluators(job))
+                agreement = Agreement(peers, signals)
+                trainer = Trainer(job, job.compile(), start(), progress, _evaluators(job), agreement)
             compile_seconds = time.perf_counter() - begun
             with explain_divergence(trainer, restart, debug_nans=options.debug_nans), signals.deferred():
                 trainer.train(team)
@@ -185,8 +196,6 @@ def _check(options: RunOptions) -> None:
     Interval.parse(options.checkpoint_every)
     if options.benchmark_output:
         check_output(options.benchmark_output, "--benchmark-output")
-    if options.distributed is not None:
-        raise NotYetError("--distributed (several processes) is not built yet; leave it out")
     for flag in ("tensorboard", "memory_profile", "trace"):
         if getattr(options, flag) and not (options.run_dir or options.resume):
             name = flag.replace("_", "-")
@@ -259,8 +268,13 @@ def _verify(job: Job, tolerance: float | None) -> str:
 
 
 def _begin(
-    job: Job, folder: RunFolder | None, options: RunOptions, signals: SignalWatch, team: Callbacks
-) -> tuple[Callable[[], TrainState], TrainProgress, RestartPoint]:
+    job: Job,
+    folder: RunFolder | None,
+    options: RunOptions,
+    signals: SignalWatch,
+    team: Callbacks,
+    peers: Peers,
+) -> tuple[Callable[[], TrainState], TrainProgress, RestartPoint | None]:
     """What makes the first state, the progress behind it, and where to train again from when a loss is no number.
 
     The callback that saves is put behind all others here.
@@ -269,13 +283,24 @@ def _begin(
         return job.start, TrainProgress(), lambda: (job.start(), 0)
     signals.hint = f"go on with --resume {folder.path}"
     team.add(RunFiles(folder, options), first=True)  # a report reads what it writes
-    checkpointer = Checkpointer(folder, job, options, signals, team)
+    checkpointer = Checkpointer(folder, job, options, signals, team, peers)
     team.add(checkpointer)
+    if peers.process > 0:
+        team.add(StopsWithFirst(signals, peers))
     start, progress = checkpointer.restore(job.start)
     environment = folder.path / "environment.json"
     if environment.exists() and (changes := describe_changes(read_json(environment), job)):
         team.note(changes)
-    return start, progress, lambda: checkpointer.latest(job.start)
+    return start, progress, None if peers.are_several else lambda: checkpointer.latest(job.start)
+
+
+@contextmanager
+def _open_folder(options: RunOptions, peers: Peers) -> Iterator[RunFolder | None]:
+    """The folder of the run, which of several processes the first holds, and the others see."""
+    with open_run(options) if peers.process == 0 else nullcontext() as held:
+        path = share_folder(peers, None if held is None else held.path)
+        began = peers.decide(lambda: held is not None and held.began)
+        yield held if path is None or held is not None else RunFolder(path, began=began)
 
 
 def _watch_time(options: RunOptions) -> AbstractContextManager[PerformanceMonitor]:

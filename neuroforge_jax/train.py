@@ -1,8 +1,8 @@
 """Train a multilayer perceptron: `python -m neuroforge_jax.train --config configs/mixed.py`."""
 
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,15 +30,30 @@ def _train(args: Sequence[str]) -> None:
     load = begin_loading(config, data_dir=options.data_dir)
 
     from neuroforge_jax.callbacks.console import Console
+    from neuroforge_jax.commands.together import joined
     from neuroforge_jax.report.callback import Report
     from neuroforge_jax.run import carry_out
 
-    with _folder(config, options) as folder:
+    with joined(options) as watch, _folder(config, options) as folder:
+        if watch is not None:
+            watch.hint = f"go on with --resume {folder}"
         carry_out(config, load, replace(options, run_dir=folder), [Console(), Report()])
 
 
-def _folder(config: TrainConfig, options: RunOptions) -> AbstractContextManager[Path]:
-    """A command always saves its run: in the folder that is named, else in a new one below runs/."""
+@contextmanager
+def _folder(config: TrainConfig, options: RunOptions) -> Iterator[Path]:
+    """A command always saves its run, in the folder that is named, else in a new one below runs/: of several
+    processes in that of the first.
+    """
+    from neuroforge_jax.system.peers import find_peers
+
+    peers = find_peers()
+    with _own_folder(config, options) if peers.process == 0 else nullcontext(Path()) as own:
+        told = Path(peers.decide(lambda: str(own.absolute())))
+        yield own if peers.process == 0 else told
+
+
+def _own_folder(config: TrainConfig, options: RunOptions) -> AbstractContextManager[Path]:
     from neuroforge_jax.checkpoint.run_folder import new_folder
 
     if options.resume not in (None, "auto"):

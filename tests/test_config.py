@@ -222,16 +222,30 @@ def test_the_originals_advanced_command_parses_up_to_what_is_not_built():
     assert (config.backend, config.async_ops, config.epochs) == ("cuda-async", True, 50)
 
 
-NOT_YET = [
-    "--distributed localhost:1,2,0",
-]
-
-
-@pytest.mark.parametrize("words", NOT_YET)
-def test_a_flag_of_a_later_feature_says_not_yet(words):
-    with pytest.raises(ConfigError, match="is not built yet") as caught:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--distributed localhost:1,2,0", "--distributed localhost:1,2,0: it takes auto"),
+        (
+            "--coordinator n1:7654",
+            "--coordinator, --num-processes, --process-id go together, and --num-processes is not",
+        ),
+        ("--process-id 1 --num-processes 2", "go together, and --coordinator is not given"),
+        (
+            "--distributed auto --process-id 1",
+            "--distributed auto asks the launcher for what --process-id says",
+        ),
+        ("--coordinator n1 --num-processes 2 --process-id 0", "--coordinator n1: it takes HOST:PORT"),
+        ("--coordinator n1:0 --num-processes 2 --process-id 0", "--coordinator n1:0: it takes HOST:PORT"),
+        (
+            "--coordinator n1:7 --num-processes 2 --process-id 2",
+            "--process-id 2: of 2 processes the last is 1",
+        ),
+    ],
+)
+def test_flags_of_several_processes_that_do_not_fit_each_other_are_refused(words, sentence):
+    with pytest.raises(ConfigError, match=sentence):
         parse_flags(words.split())
-    assert words.split()[0] in str(caught.value)
 
 
 def test_auto_goes_on_in_the_folder_and_from_the_config_that_the_same_command_began(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from neuroforge_jax.errors import CheckpointError, ConfigError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.model.io import save
+from neuroforge_jax.system.peers import Peers
 from neuroforge_jax.system.signals import SignalWatch
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.progress import Record, TrainProgress
@@ -41,7 +42,13 @@ class Checkpointer(Callback):
     main_process_only = True
 
     def __init__(
-        self, folder: RunFolder, job: Job, options: RunOptions, signals: SignalWatch, callbacks: Callbacks
+        self,
+        folder: RunFolder,
+        job: Job,
+        options: RunOptions,
+        signals: SignalWatch,
+        callbacks: Callbacks,
+        peers: Peers,
     ) -> None:
         self._folder, self._job, self._signals, self._callbacks = folder, job, signals, callbacks
         self._config = replace(job.config, loss=job.model.spec.loss)  # what `auto` chose
@@ -53,9 +60,7 @@ class Checkpointer(Callback):
                     f"a callback that saves something cannot have the name {name!r}: another callback or the "
                     "checkpoint itself has it, or it contains a slash; choose another name"
                 )
-        self._saved, damaged = files.newest(folder.checkpoints)
-        for sentence in damaged:
-            callbacks.note(f"{sentence}; the step before it is used")
+        self._saved = self._find_saved(peers)
         self.interval = Interval.parse(options.checkpoint_every)
         self._writer = CheckpointWriter(
             folder.checkpoints,
@@ -65,6 +70,17 @@ class Checkpointer(Callback):
             warn=callbacks.note if options.on_save_error == "continue" else None,
             export=self._export_model,
         )
+
+    def _find_saved(self, peers: Peers) -> files.SavedStep | None:
+        """The step to go on from: process 0 looks, for damaged ones are put aside, and the others read the same."""
+        if peers.process == 0:
+            saved, damaged = files.newest(self._folder.checkpoints)
+            for sentence in damaged:
+                self._callbacks.note(f"{sentence}; the step before it is used")
+            peers.decide(lambda: None if saved is None else saved.path.name)
+            return saved
+        step: str | None = peers.decide(lambda: None)
+        return None if step is None else files.read(self._folder.checkpoints / step)
 
     def restore(self, first: Callable[[], TrainState]) -> tuple[Callable[[], TrainState], TrainProgress]:
         """What makes the state to begin with, and the progress behind it: those of the last save, whose callbacks

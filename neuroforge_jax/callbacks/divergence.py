@@ -128,17 +128,20 @@ class Replay:
 
 @contextmanager
 def explain_divergence(
-    trainer: Trainer, restart: RestartPoint, *, debug_nans: bool = False
+    trainer: Trainer, restart: RestartPoint | None, *, debug_nans: bool = False
 ) -> Iterator[None]:
     """Turn a loss that is no number into the whole sentence on what made it so, and what to do.
 
-    The steps are not trained again where they took too long, unless debug_nans asks. Raises DivergedError.
+    restart: None where the steps cannot be trained again, as in one of several processes. They are not where they
+    took too long, unless debug_nans asks. Raises DivergedError.
     """
     try:
         yield
     except NonFiniteLossError as error:
         what = "; --debug-nans trains its steps again and says where"
-        if debug_nans or trainer.progress.throughput.train_seconds <= REPLAY_SECONDS:
+        if restart is None:
+            what = "; one process alone can train its steps again and say where"
+        elif debug_nans or trainer.progress.throughput.train_seconds <= REPLAY_SECONDS:
             replay = Replay(trainer.job, trainer.run, restart)
             what = f": {find_cause(replay, error.step, name_operation=debug_nans)}"
         raise DivergedError(

@@ -1,4 +1,4 @@
-"""How a saved step lies on disk, and orbax behind one adapter: nothing else imports it.
+"""How a saved step lies on disk.
 
     checkpoints/120/arrays/        orbax's own files, uncompressed: a flat table of named arrays
                     progress.json  where the run stood: plain numbers and names
@@ -15,19 +15,16 @@ object is ours, and none is ever imported.
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import shutil
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neuroforge_jax.checkpoint.arrays import load_arrays, save_arrays
 from neuroforge_jax.errors import CheckpointError
 
 FORMAT = 1
@@ -69,7 +66,7 @@ class SavedStep:
     def arrays(self) -> dict[str, np.ndarray]:
         """Read the arrays. Raises DamagedError where one is not what was written."""
         try:
-            loaded = _orbax().load((self.path / "arrays").absolute())
+            loaded = load_arrays(self.path / "arrays")
         except Exception as error:
             raise DamagedError(f"{self.path}: orbax cannot read its arrays ({_first_line(error)})") from None
         for name, leaf in self.leaves.items():
@@ -87,15 +84,7 @@ def write(folder: Path, step: int, arrays: Arrays, progress: Mapping[str, Any]) 
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        ocp = _orbax()
-        options = ocp.Context()
-        options.array.saving.use_compression = False
-        with options:
-            ocp.save(
-                (temporary / "arrays").absolute(), {name: np.asarray(array) for name, array in arrays.items()}
-            )
-        # It names the folder where it was written, which is nobody's business, and is needed by nobody.
-        (temporary / "arrays" / "commit_success.txt").unlink(missing_ok=True)
+        save_arrays(temporary / "arrays", {name: np.asarray(array) for name, array in arrays.items()})
         (temporary / "progress.json").write_text(json.dumps(progress, indent=1))
         leaves = {name: Leaf.of(array) for name, array in arrays.items()}
         _write_manifest(temporary, leaves)
@@ -262,39 +251,3 @@ def _reason(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]
-
-
-def _orbax() -> Any:
-    """Orbax's recommended interface, whose names still move."""
-    with _loading:
-        return _load_orbax()
-
-
-_loading = threading.Lock()
-
-
-@cache
-def _load_orbax() -> Any:
-    from orbax.checkpoint import v1
-
-    # After a save that failed its threads log and print what is raised as well, and told here in a sentence.
-    logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
-    logging.getLogger("asyncio").addFilter(lambda record: not _raised_in_orbax(record))
-    tell = sys.unraisablehook
-
-    def tell_others(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":  # of writes that nobody waits for any more
-            tell(unraisable)
-
-    sys.unraisablehook = tell_others
-    return v1
-
-
-def _raised_in_orbax(record: logging.LogRecord) -> bool:
-    """Of an exception of a task that nobody waits for any more: whether it passed through orbax."""
-    traceback = record.exc_info[2] if record.exc_info else None
-    while traceback is not None:
-        if "orbax" in Path(traceback.tb_frame.f_code.co_filename).parts:
-            return True
-        traceback = traceback.tb_next
-    return False

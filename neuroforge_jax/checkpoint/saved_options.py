@@ -16,17 +16,20 @@ from neuroforge_jax.errors import CheckpointError, ConfigError
 from neuroforge_jax.system.files import read_json
 
 NAMES_A_RUN = ("config", "run_dir", "resume", "debug")
+JOINS = ("distributed", "coordinator", "num_processes", "process_id", "join_seconds", "heartbeat_seconds")
+"""With whom a run is carried out, which is another matter each time."""
+
 LOOKS_ONCE = ("verify", "tolerance", "benchmark", "benchmark_output", "memory_profile", "trace")
 """What a command looks at beside training is asked for each time."""
 
-NOT_RESTORED = (*NAMES_A_RUN, *LOOKS_ONCE)
+NOT_RESTORED = (*NAMES_A_RUN, *JOINS, *LOOKS_ONCE)
 STARTED_IN = "started_in"
 
 
 def describe_options(options: RunOptions, folder: Path) -> dict[str, Any]:
     """The contents of options.json."""
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    kept = {name: value for name, value in plain.items() if name not in NAMES_A_RUN}
+    kept = {name: value for name, value in plain.items() if name not in (*NAMES_A_RUN, *JOINS)}
     return {**kept, STARTED_IN: os.path.relpath(Path.cwd(), folder.resolve())}
 
 

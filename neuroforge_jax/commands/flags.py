@@ -12,7 +12,7 @@ from neuroforge_jax.checkpoint.saved_options import find_data, resumed_folder, s
 from neuroforge_jax.commands.config_files import load_config, saved_config
 from neuroforge_jax.commands.short_flags import write_out
 from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.errors import ConfigError, NotYetError
+from neuroforge_jax.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,8 @@ def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
     """The training and the run that a command line asks for; a run that is continued starts from its own config and
     options, and a flag that is given wins over them, its default value too.
 
-    Raises ConfigError for a file or value that cannot be used, CheckpointError for a run that cannot be continued,
-    NotYetError for a flag whose feature is not built; a flag that does not exist ends the process with exit code 2,
-    in tyro's words.
+    Raises ConfigError for a file or value that cannot be used, CheckpointError for a run that cannot be continued;
+    a flag that does not exist ends the process with exit code 2, in tyro's words.
     """
     args = write_out(args)
     first, _ = tyro.cli(_FirstFlags, args=args, return_unknown_args=True, add_help=False)
@@ -52,7 +51,6 @@ def parse_flags(args: Sequence[str]) -> tuple[TrainConfig, RunOptions]:
     run = RunOptions() if goes_on_in is None else saved_options(goes_on_in)
     default = _Flags(training, run)
     flags = tyro.cli(_Flags, args=args, default=default, prog="python -m neuroforge_jax.train")
-    _refuse_what_is_not_built(flags.run)
     Interval.parse(flags.run.checkpoint_every)
     training, run = flags.training, replace(flags.run, run_dir=first.run_dir)
     if saved and training.dataset == "auto":
@@ -78,16 +76,3 @@ def _first_config(first: _FirstFlags, saved: TrainConfig | None) -> TrainConfig:
     if first.config is not None:
         return load_config(first.config)
     return saved or TrainConfig()
-
-
-_LATER = {
-    "distributed": "several processes",
-}
-
-
-def _refuse_what_is_not_built(options: RunOptions) -> None:
-    defaults = RunOptions()
-    for name, feature in _LATER.items():
-        if getattr(options, name) != getattr(defaults, name):
-            flag = "--" + name.replace("_", "-")
-            raise NotYetError(f"{flag} ({feature}) is not built yet; leave it out")

@@ -33,7 +33,8 @@ def run_command(body: Callable[[], int | None], *, debug: bool = False) -> int:
         _tell(f"error: {error}")
         return error.exit_code
     except Stopped as stop:
-        _tell(str(stop))
+        if not stop.silent:
+            _tell(str(stop))
         return stop.exit_code
     except KeyboardInterrupt:
         _tell("interrupted")
@@ -50,6 +51,11 @@ def _tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def _has_joined() -> bool:
+    distributed = sys.modules.get("jax.distributed")
+    return distributed is not None and bool(distributed.is_initialized())
+
+
 def _shorten(record: logging.LogRecord) -> bool:
     """What jax logs of a plugin that it cannot load, in a line: the reason in the place of its traceback."""
     if record.exc_info and record.exc_info[1] is not None:
@@ -62,9 +68,10 @@ def leave(code: int) -> NoReturn:
     """End the process with a command's exit code.
 
     After a signal nothing is waited for: a thread within a compiler would hold the interpreter's end up, and one
-    that imports compiled modules could crash it.
+    that imports compiled modules could crash it. Nor is it after an error of one of several processes: jax would
+    wait for the others.
     """
-    if code in EXIT_CODES.values():
+    if code in EXIT_CODES.values() or (code and _has_joined()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroforge_jax.config.checks import Range, check_choice, check_number, check_whole, convert_fields
+from neuroforge_jax.config.checks import (
+    Range,
+    check_choice,
+    check_number,
+    check_whole,
+    convert_fields,
+    flag_of,
+)
 from neuroforge_jax.errors import ConfigError
 
 
@@ -56,7 +63,17 @@ class RunOptions:
     debug_nans: bool = False
     """Train a step that diverged again, operation by operation, and name the one that made the first NaN."""
     distributed: str | None = None
-    """Join other processes, as host:port,count,rank."""
+    """Join the processes that a launcher started: auto, for Open MPI, Slurm, Kubernetes and Cloud TPU."""
+    coordinator: str | None = None
+    """Join processes that were started one by one: HOST:PORT, where process 0 listens."""
+    num_processes: int | None = None
+    """How many processes there are, with --coordinator."""
+    process_id: int | None = None
+    """Which of them this one is, from 0, with --coordinator."""
+    join_seconds: int = 60
+    """How long to wait until all processes are there."""
+    heartbeat_seconds: int = 30
+    """After how long without a sign of life a process is taken for lost, which ends the others."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -72,5 +89,44 @@ class RunOptions:
         check_whole(self, "read_ahead", 1, 1000)
         check_whole(self, "keep_latest", 1, 1_000_000)
         check_whole(self, "keep_best", 0, 1_000_000)
+        check_whole(self, "join_seconds", 1, 86_400)
+        check_whole(self, "heartbeat_seconds", 3, 86_400)
+        self._check_processes()
         check_choice(self, "on_save_error", "stop", "continue")
         check_choice(self, "on_divergence", "stop", "skip")
+
+    @property
+    def joins(self) -> bool:
+        """Whether other processes are to be joined."""
+        return self.distributed is not None or self.coordinator is not None
+
+    def _check_processes(self) -> None:
+        if self.distributed is not None:
+            check_choice(self, "distributed", "auto")
+        check_whole(self, "num_processes", 1, 2**20, optional=True)
+        check_whole(self, "process_id", 0, 2**20, optional=True)
+        by_hand = {
+            flag_of(name): getattr(self, name) for name in ("coordinator", "num_processes", "process_id")
+        }
+        given = [flag for flag, value in by_hand.items() if value is not None]
+        if given and self.distributed is not None:
+            raise ConfigError(
+                f"--distributed auto asks the launcher for what {given[0]} says; leave one of them out"
+            )
+        if given and len(given) < len(by_hand):
+            absent = next(flag for flag in by_hand if flag not in given)
+            raise ConfigError(
+                f"{', '.join(by_hand)} go together, and {absent} is not given; give all or none"
+            )
+        if self.coordinator is None or self.num_processes is None or self.process_id is None:
+            return
+        _, colon, port = self.coordinator.rpartition(":")
+        if not colon or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ConfigError(
+                f"--coordinator {self.coordinator}: it takes HOST:PORT of process 0, such as node1:7654"
+            )
+        if self.process_id >= self.num_processes:
+            raise ConfigError(
+                f"--process-id {self.process_id}: of {self.num_processes} processes the last is "
+                f"{self.num_processes - 1}; they are counted from 0"
+            )

@@ -14,7 +14,10 @@ import numpy as np
 from neuroforge_jax.backends.executors.base import HostMetrics, Run, SegmentMetrics
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.precision.loss_scale import LossScale
+from neuroforge_jax.system.agreement import Agreement
 from neuroforge_jax.system.memory import device_bytes, resident_bytes
+from neuroforge_jax.system.peers import Peers
+from neuroforge_jax.system.signals import SignalWatch
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.evaluate import Evaluation, Evaluator
 from neuroforge_jax.training.progress import Record, TrainProgress
@@ -45,7 +48,8 @@ class Trainer:
     """A run under way.
 
     job: what is trained. run: its prepared program. state, progress: where it stands. evaluators: by the name of
-    what they evaluate on, `validation` before `test`. evaluations: what they said of the last epoch.
+    what they evaluate on, `validation` before `test`. evaluations: what they said of the last epoch. agreement:
+    with the other processes that train the same; this one is alone unless given.
     """
 
     def __init__(
@@ -55,9 +59,11 @@ class Trainer:
         state: TrainState,
         progress: TrainProgress,
         evaluators: Mapping[str, Evaluator],
+        agreement: Agreement | None = None,
     ) -> None:
         self.job, self.run, self.state, self.progress = job, run, state, progress
         self.evaluators = evaluators
+        self._agreement = agreement or Agreement(Peers(), SignalWatch())
         self.evaluations: dict[str, Evaluation] = {}
         self._decided: tuple[int, bool] = (-1, False)
 
@@ -77,22 +83,25 @@ class Trainer:
         """Whether to stop after the epochs so far: decided once an epoch, for who saves and for the loop alike."""
         epoch = self.progress.epoch
         if self._decided[0] != epoch:
-            self._decided = epoch, is_over(self.job, self.progress, observers)
+            over = self._agreement.decide(lambda: is_over(self.job, self.progress, observers))
+            self._decided = epoch, over
         return self._decided[1]
 
     def _advance(self, end: int, observers: Observers) -> None:
         """Train a segment that ends at this step at the latest."""
         begun, first = time.perf_counter(), self.progress.step
-        until_due = observers.steps_until_due(first)
-        last = first + self.progress.throughput.next_segment(end - first)
-        if until_due is not None:
-            last = min(last, first + max(until_due, 1))
+        last = self._agreement.decide_segment(lambda: self._find_end(first, end, observers))
         with span("steps"):
             self.state, metrics = self.run(self.state, first, last)
             samples = float(metrics.samples.sum())  # waits for the device
         seconds = time.perf_counter() - begun
         self.take(metrics, samples, seconds)
         observers.segment(self, metrics)
+
+    def _find_end(self, first: int, end: int, observers: Observers) -> int:
+        until_due = observers.steps_until_due(first)
+        last = first + self.progress.throughput.next_segment(end - first)
+        return last if until_due is None else min(last, first + max(until_due, 1))
 
     def take(self, metrics: SegmentMetrics | HostMetrics, samples: float, seconds: float) -> None:
         """Take note of a segment: where the run stands, and the sums of its epoch."""

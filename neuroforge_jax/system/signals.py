@@ -49,12 +49,16 @@ SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the run; the text says what was saved. Like any Ctrl-C it passes `except Exception`."""
+    """A signal ended the run; the text says what was saved. Like any Ctrl-C it passes `except Exception`.
 
-    def __init__(self, signum: int, what: str = "") -> None:
+    silent: whether another process says it.
+    """
+
+    def __init__(self, signum: int, what: str = "", *, silent: bool = False) -> None:
         word = WORDS[signal.Signals(signum)]
         super().__init__(f"{word}: {what}" if what else word)
         self.exit_code = EXIT_CODES[signal.Signals(signum)]
+        self.silent = silent
 
 
 class SignalWatch:
@@ -62,11 +66,15 @@ class SignalWatch:
     there are no signals, it does nothing. A signal that is ignored, as Ctrl-C is by a job in the background, stays
     ignored.
 
-    received: the number of the first signal, or None. hint: what a Stopped raised at once says.
+    heard: the number of the first signal that came to this process, or None. shared: whether several processes
+    agree on signals, so that one that has come to any of them is received by all at the same step. hint: what a
+    Stopped raised at once says.
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self.heard: int | None = None
+        self.shared = False
+        self._agreed: int | None = None
         self.hint = ""
         self._deferred = 0
         self._postponed = False
@@ -106,6 +114,15 @@ class SignalWatch:
         if cause is not None and cause is not error:
             raise cause from None
 
+    @property
+    def received(self) -> int | None:
+        """The number of the signal to stop for, or None: the first that was heard, or that was agreed on."""
+        return self._agreed if self.shared else self.heard
+
+    def agree(self, signum: int | None) -> None:
+        """Receive what all processes have agreed on."""
+        self._agreed = self._agreed or signum
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Inside, a first signal raises nothing: the block looks at `received` itself."""
@@ -115,13 +132,13 @@ class SignalWatch:
         finally:
             self._deferred -= 1
 
-    def stopped(self, what: str) -> Stopped:
+    def stopped(self, what: str = "", *, silent: bool = False) -> Stopped:
         """What to raise for the signal that was received, with a word on what was saved."""
         assert self.received is not None
-        return Stopped(self.received, what)
+        return Stopped(self.received, what, silent=silent)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.received = self.received or signum
+        self.heard = self.heard or signum
         if self._deferred:
             return
         if _would_be_lost(frame):

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from neuroforge_jax.checkpoint import files
+from neuroforge_jax.checkpoint import arrays, files
 from neuroforge_jax.checkpoint.files import DamagedError, Leaf
 from neuroforge_jax.errors import CheckpointError
 
@@ -204,7 +204,7 @@ def test_scores_are_read_from_the_steps_that_have_one(folder):
 
 def test_what_a_task_of_orbax_raises_after_a_failed_save_is_not_printed_and_what_others_raise_is(caplog):
     """Once in a hundred full disks asyncio printed a traceback below the sentence about it."""
-    files._orbax()
+    arrays._orbax()
 
     def record_of(path):
         try:

@@ -41,7 +41,8 @@ FIRST = nf.RunOptions(
 
 PATHS = {"data_dir"}
 LOOKS_ONCE = {"verify", "tolerance", "benchmark", "benchmark_output", "memory_profile", "trace"}
-NEVER_RESTORED = {"config", "run_dir", "resume", "debug", "distributed"} | LOOKS_ONCE
+JOINS = {"distributed", "coordinator", "num_processes", "process_id", "join_seconds", "heartbeat_seconds"}
+NEVER_RESTORED = {"config", "run_dir", "resume", "debug"} | JOINS | LOOKS_ONCE
 
 
 def begun(folder, options=FIRST, config=SMALL_CONFIG):

@@ -95,7 +95,7 @@ def test_whatever_the_execution_it_survives_ten_kills(backend, seed, expected, t
 
 
 POINTS = {
-    "before orbax has written": "files._orbax = die",
+    "before orbax has written": "files.save_arrays = die",
     "before the digests": "files._write_manifest = die",
     "between the digests and the name": "files._write_manifest = then_die(files._write_manifest)",
     "after the name": "files._sync = die_at(files._sync, lambda path: path.name == 'checkpoints')",
