@@ -228,7 +228,7 @@ def test_the_originals_advanced_command_parses_up_to_what_is_not_built():
         ("--distributed localhost:1,2,0", "--distributed localhost:1,2,0: it takes auto"),
         (
             "--coordinator n1:7654",
-            "--coordinator, --num-processes, --process-id go together, and --num-processes is not",
+            "--process-id go together, and --num-processes is not given",
         ),
         ("--process-id 1 --num-processes 2", "go together, and --coordinator is not given"),
         (
