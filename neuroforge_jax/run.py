@@ -19,7 +19,6 @@ from neuroforge_jax.callbacks.divergence import Divergence, RestartPoint, explai
 from neuroforge_jax.callbacks.early_stopping import EarlyStopping
 from neuroforge_jax.callbacks.metrics_log import MetricsLog
 from neuroforge_jax.callbacks.run_files import RunFiles
-from neuroforge_jax.callbacks.stops_with_first import StopsWithFirst
 from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.checkpoint.run_folder import RunFolder, open_run
 from neuroforge_jax.checkpoint.saved_options import find_data, holds_out_by_class, restore_options
@@ -149,6 +148,8 @@ def carry_out(
         join(options)
         peers = find_peers()
         stack.enter_context(explain_failed_collectives(peers, options))
+        if peers.are_several and config.mesh is None:
+            config = replace(config, mesh="auto")  # what several processes are for
         check_same_command(peers, config, options)
         choice = choose(config)
         team = stack.enter_context(Callbacks([Divergence(), *callbacks]))
@@ -285,8 +286,6 @@ def _begin(
     team.add(RunFiles(folder, options), first=True)  # a report reads what it writes
     checkpointer = Checkpointer(folder, job, options, signals, team, peers)
     team.add(checkpointer)
-    if peers.process > 0:
-        team.add(StopsWithFirst(signals, peers))
     start, progress = checkpointer.restore(job.start)
     environment = folder.path / "environment.json"
     if environment.exists() and (changes := describe_changes(read_json(environment), job)):

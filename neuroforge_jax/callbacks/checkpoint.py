@@ -34,12 +34,10 @@ from neuroforge_jax.training.state import TrainState
 
 class Checkpointer(Callback):
     """Saves a run in its folder, with the states of all callbacks, and its model; it stands last, so that they have
-    seen all.
+    seen all. Of several processes the first writes, and all decide with it and bring it their parts of the state.
 
     Raises CheckpointError where nothing that is saved in the folder can be used.
     """
-
-    main_process_only = True
 
     def __init__(
         self,
@@ -51,6 +49,7 @@ class Checkpointer(Callback):
         peers: Peers,
     ) -> None:
         self._folder, self._job, self._signals, self._callbacks = folder, job, signals, callbacks
+        self._peers = peers
         self._config = replace(job.config, loss=job.model.spec.loss)  # what `auto` chose
         self._identity = job.dataset.identity()
         names = [callback.name for callback in callbacks if callback.name]
@@ -60,7 +59,7 @@ class Checkpointer(Callback):
                     f"a callback that saves something cannot have the name {name!r}: another callback or the "
                     "checkpoint itself has it, or it contains a slash; choose another name"
                 )
-        self._saved = self._find_saved(peers)
+        self._saved = self._find_saved()
         self.interval = Interval.parse(options.checkpoint_every)
         self._writer = CheckpointWriter(
             folder.checkpoints,
@@ -71,16 +70,17 @@ class Checkpointer(Callback):
             export=self._export_model,
         )
 
-    def _find_saved(self, peers: Peers) -> files.SavedStep | None:
+    def _find_saved(self) -> files.SavedStep | None:
         """The step to go on from: process 0 looks, for damaged ones are put aside, and the others read the same."""
+        peers, saved = self._peers, None
         if peers.process == 0:
             saved, damaged = files.newest(self._folder.checkpoints)
             for sentence in damaged:
                 self._callbacks.note(f"{sentence}; the step before it is used")
-            peers.decide(lambda: None if saved is None else saved.path.name)
+        name: str | None = peers.decide(lambda: None if saved is None else saved.path.name)
+        if name is None or saved is not None:
             return saved
-        step: str | None = peers.decide(lambda: None)
-        return None if step is None else files.read(self._folder.checkpoints / step)
+        return files.read(self._folder.checkpoints / name)
 
     def restore(self, first: Callable[[], TrainState]) -> tuple[Callable[[], TrainState], TrainProgress]:
         """What makes the state to begin with, and the progress behind it: those of the last save, whose callbacks
@@ -143,12 +143,15 @@ class Checkpointer(Callback):
 
     def _look_up(self, trainer: Trainer, *, ends_epoch: bool, score: float | None) -> None:
         self._writer.check()
-        progress = trainer.progress
+        step, epoch = trainer.progress.step, trainer.progress.epoch
         if self._signals.received is not None:
             self._save(trainer, score)
             self._writer.wait()
+            if self._peers.process > 0:
+                self._peers.wait_for_end(0)  # it says what was saved, once it is
+                raise self._signals.stopped(silent=True)
             raise self._signals.stopped(f"saved at step {self._writer.written:,}; {self._signals.hint}")
-        if self._writer.is_due(progress.step, progress.epoch, ends_epoch=ends_epoch):
+        if self._peers.decide(lambda: self._writer.is_due(step, epoch, ends_epoch=ends_epoch)):
             self._save(trainer, score)
 
     def _export_model(self, tree: Mapping[str, Any]) -> None:
@@ -168,5 +171,8 @@ class Checkpointer(Callback):
             "data": self._identity,
             "callbacks": {name: values for name, (values, _) in states.items()},
         }
-        arrays = {name: tree for name, (_, tree) in states.items()}
-        self._writer.save(trainer.progress.step, {"state": trainer.state, **arrays}, progress, score)
+        tree = {"state": trainer.state, **{name: arrays for name, (_, arrays) in states.items()}}
+        if self._peers.are_several:
+            tree = self._job.placement.gather(tree)
+        if self._peers.process == 0:
+            self._writer.save(trainer.progress.step, tree, progress, score)

@@ -12,6 +12,7 @@ from neuroforge_jax.checkpoint.writer import named_leaves, snapshot
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.precision.loss_scale import LossScale
+from neuroforge_jax.system.placing import put
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.progress import TrainProgress
 from neuroforge_jax.training.state import TrainState
@@ -60,7 +61,7 @@ def restore(
     values = [leaf if name in changed else arrays.get(f"state/{name}", leaf) for name, leaf in like.items()]
     trees = _trees({name: array for name, array in arrays.items() if not name.startswith("state/")})
     tree = jax.tree.unflatten(jax.tree.structure(state), values)
-    placed = jax.tree.map(lambda value, leaf: jax.device_put(value, leaf.sharding), tree, state)
+    placed = jax.tree.map(lambda value, leaf: put(value, leaf.sharding), tree, state)
     # Copied by a program: a device may compute on the host's own memory, which must not be given away.
     (state, _), (trees, _) = snapshot(placed), snapshot(trees)
     plain = saved.progress.get("callbacks") or _callbacks_of_version_0_1(saved.progress)

@@ -13,6 +13,7 @@ from jax.sharding import Sharding
 from neuroforge_jax.data.packing import pack, pad_rows, unpack
 from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.data.types import Split
+from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.typing import Array, Float, Integer, Num, PRNGKey
 
@@ -112,7 +113,7 @@ def to_device(split: Split, device: jax.Device | Sharding | None = None) -> Devi
         rows = bucket(len(split))
         weights = None if split.weights is None else pad_rows(split.weights, rows)
         arrays = pack(split.inputs, rows), pad_rows(split.targets, rows), weights
-        words, targets, weights, samples = jax.device_put((*arrays, np.int32(len(split))), device)
+        words, targets, weights, samples = put((*arrays, np.int32(len(split))), device)
     return DeviceData(words, targets, weights, samples, split.inputs.shape[1])
 
 

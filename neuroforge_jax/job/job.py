@@ -299,7 +299,7 @@ def make_placement(config: TrainConfig, choice: Choice, mlp: MLP) -> Placement:
     mesh, shards = choice.mesh, config.deterministic_shards
     if mesh is None:
         return Placement(choice.backend.device)
-    placement = Placement(mesh.devices.flat[0], mesh, mlp)
+    placement = Placement(mesh.local_devices[0], mesh, mlp)
     if shards is not None and (shards % placement.parts("batch") or placement.parts("hidden") > 1):
         raise ConfigError(
             f"--mesh {config.mesh} and --deterministic-shards {shards}: every device computes as many of the "

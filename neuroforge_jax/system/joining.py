@@ -24,6 +24,8 @@ def join(options: RunOptions) -> None:
         return
     # Its handler of SIGTERM would take the place of the one that saves.
     jax.config.update("jax_enable_preemption_service", False)
+    # It warns of proxies, which are named where they are in the way.
+    jax.config.update("jax_check_proxy_envs", False)
     where: dict[str, Any] = {}
     if options.coordinator is not None:
         if options.process_id == 0:

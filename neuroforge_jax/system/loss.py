@@ -26,11 +26,14 @@ from neuroforge_jax.system.peers import Peers, find_peers
 from neuroforge_jax.system.signals import SHOW_CURSOR
 
 FATAL = "Terminating process because the JAX distributed service"
-GREETING = "[Gloo]"
-"""How the collectives of CPUs begin what they say of their connections."""
+GREETING = re.compile(r"\[Gloo\]|.*peer ranks|\s*$")
+"""What the collectives of CPUs say of their connections, each device into the other's lines."""
 
 HEADER = re.compile(r"[IWEF]\d{4} ")
 OF_THE_SERVICE = re.compile(r"[IWEF]\d{4} .*(coordination_service|preemption|distributed|client\.h)")
+
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+"""Variables by which the service's connections go another way."""
 
 SETTLE_SECONDS = 0.3
 """How long the rest of what is being written may take."""
@@ -116,7 +119,7 @@ def _foreign_lines(text: str) -> Iterator[str]:
     for line in text.splitlines(keepends=True):
         if HEADER.match(line):
             is_foreign = OF_THE_SERVICE.match(line) is None
-        if is_foreign and not line.startswith(GREETING):
+        if is_foreign and not GREETING.match(line):
             yield line
 
 
@@ -138,7 +141,7 @@ def describe_end(text: str, peers: Peers, options: RunOptions, hint: str) -> str
         address = options.coordinator or "the launcher's address"
         return (
             f"the coordinator at {address} did not answer process {me} {wait}; see that process 0 runs and can be "
-            "reached there, or wait longer by --join-seconds"
+            f"reached there{_describe_proxies()}, or wait longer by --join-seconds"
         )
     if found := re.search(r"stopped sending heartbeats\):\n((?:\d+\n)+)", text):
         lost = [number for number in found[1].split() if int(number) != me]
@@ -151,6 +154,12 @@ def describe_end(text: str, peers: Peers, options: RunOptions, hint: str) -> str
             )
     other = f"a process of the {count}" if me == 0 else f"process 0 of {count}, which coordinates them,"
     return f"{other} is gone, or cannot be reached any more; {hint} on the processes that are left"
+
+
+def _describe_proxies() -> str:
+    """What may be in the way, where the environment names it."""
+    named = [name for name in PROXIES if os.environ.get(name) or os.environ.get(name.upper())]
+    return f" without the proxy of {', '.join(named)}" if named else ""
 
 
 def _duplicate(stream: TextIO) -> TextIO:

@@ -16,6 +16,7 @@ from neuroforge_jax.data.types import Split
 from neuroforge_jax.model.model import FittedModel, Model
 from neuroforge_jax.model.network_inputs import scale_targets
 from neuroforge_jax.nn.losses import correct
+from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.training.monitor import Monitor
@@ -124,7 +125,7 @@ def prepare_evaluation_of_members(
 
 def _place(model: FittedModel, split: Split, placement: Placement) -> tuple[DeviceData, Fitted]:
     everywhere = placement.sharding()
-    return to_device(split, everywhere), jax.device_put(model.fitted, everywhere)
+    return to_device(split, everywhere), put(model.fitted, everywhere)
 
 
 def _computed_by_host(monitor: Monitor | None) -> Monitor | None:

@@ -22,6 +22,7 @@ from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.kernels.xla import SMALL_BATCH
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import MLP, Dense, abstract_params
+from neuroforge_jax.system.placing import is_whole_here, put, take_own
 from neuroforge_jax.typing import Array, Params
 
 MESH_AXIS_OF = {
@@ -42,8 +43,8 @@ Tree = TypeVar("Tree")
 
 @dataclass(frozen=True)
 class Placement:
-    """device: of a training on one device; of any other the first one. mesh: the devices with their axes; None for
-    one device. mlp: whose parameters are divided; None where none are.
+    """device: of a training on one device; of any other the first one of this process. mesh: the devices with their
+    axes; None for one device. mlp: whose parameters are divided; None where none are.
     """
 
     device: jax.Device
@@ -142,14 +143,21 @@ class Placement:
     def put(self, tree: Tree, like: Tree) -> Tree:
         """Arrays of the host or of one device where those of `like` lie, in buffers of their own."""
         return jax.tree.map(
-            lambda leaf, place: jax.device_put(leaf, place.sharding or self.device, may_alias=False),
+            lambda leaf, place: put(leaf, place.sharding or self.device, may_alias=False),
             tree,
             like,
         )
 
     def gather(self, tree: Tree) -> Tree:
-        """Arrays over a mesh, whole on the first device; those of one device as they are."""
-        return tree if self.mesh is None else jax.device_put(tree, self.device)
+        """Arrays over a mesh, whole on the first device; those of one device as they are. Of several processes all
+        call it, and each has its own.
+        """
+        if self.mesh is None:
+            return tree
+        whole = (
+            tree if is_whole_here(tree) else jax.jit(lambda tree: tree, out_shardings=self.sharding())(tree)
+        )
+        return jax.device_put(take_own(whole), self.device)
 
     def divide_kernels(self, model: Model) -> Dense | None:
         """The layers of a model where XLA must not divide them itself: each device computes its rows. None where it

@@ -33,6 +33,7 @@ from neuroforge_jax.data.prefetch import Prefetcher
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.shuffle import ROUNDS, round_keys, steps_per_epoch
 from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
+from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.compiling import start_compiling
@@ -102,7 +103,7 @@ def prepare(spec: ExecutorSpec) -> Run:
     source, streaming, device, batch_size = _source(spec), spec.streaming, spec.device, spec.batch_size
     samples, chunk_steps = np.int32(len(source)), streaming.steps_of_chunk(batch_size, spec.sized_for)
     buffer = HostBuffer.empty(source.like, chunk_steps * len(spec.batch_rows))
-    fitted, zero = jax.device_put(spec.fitted, spec.placement.sharding()), np.int32(0)
+    fitted, zero = put(spec.fitted, spec.placement.sharding()), np.int32(0)
     jitted = _jit_program(spec.step, spec.batch_rows, chunk_steps, spec.options, spec.placement)
     like = spec.state_like, fitted, _move(buffer, spec), Segment(zero, zero, zero, zero)
     compiled = start_compiling(jitted, device, *like).result()
@@ -254,7 +255,7 @@ def _move(buffer: HostBuffer, spec: ExecutorSpec) -> DeviceData:
         (buffer.words, buffer.targets, buffer.weights),
     )
     with span("transfer"):
-        words, targets, weights = jax.device_put(arrays, spec.placement.sharding(None, "batch"))
+        words, targets, weights = put(arrays, spec.placement.sharding(None, "batch"))
     samples: Any = np.int32(len(buffer))  # a scalar of its own would be one transfer more
     return DeviceData(words, targets, weights, samples, buffer.inputs)
 

@@ -23,6 +23,7 @@ from neuroforge_jax.backends.executors.base import (
 from neuroforge_jax.data.batch import Batch, BatchRows, DeviceData, gather, take_stored, to_device
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
+from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.training.placement import Placement
@@ -100,7 +101,7 @@ def _jit_program(
 def prepare(spec: ExecutorSpec) -> Run:
     """Compile the program for this state and data."""
     everywhere = spec.placement.sharding()
-    data, fitted = to_device(spec.train, everywhere), jax.device_put(spec.fitted, everywhere)
+    data, fitted = to_device(spec.train, everywhere), put(spec.fitted, everywhere)
     capacity = capacity_of(spec.sized_for)
     many = spec.members is not None
     jitted = _jit_program(

@@ -19,6 +19,7 @@ from neuroforge_jax.backends.executors.base import (
 )
 from neuroforge_jax.data.batch import BatchRows, DeviceData, draw_batch, to_device
 from neuroforge_jax.data.preprocess import Fitted
+from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
 from neuroforge_jax.training.hyper import Hyper
@@ -31,7 +32,7 @@ from neuroforge_jax.typing import Array, CompileOptions
 def prepare(spec: ExecutorSpec) -> Run:
     """Compile one step for this state and data."""
     everywhere = spec.placement.sharding()
-    data, fitted = to_device(spec.train, everywhere), jax.device_put(spec.fitted, everywhere)
+    data, fitted = to_device(spec.train, everywhere), put(spec.fitted, everywhere)
     jitted = _jit_program(spec.step, spec.batch_rows, spec.shuffles, spec.options, spec.placement)
     moving, hyper = _take_hyper(spec.state_like)
     compiled = start_compiling(jitted, spec.device, moving, hyper, fitted, data, np.int32(0)).result()

@@ -1,0 +1,143 @@
+"""Several processes that train as one on this machine, each started as a user would."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from tests.reliability.processes import ROOT, write_data
+
+QUICK = ("--dataset", "data.npz", "--hidden", "16", "--batch-size", "32", "--heartbeat-seconds", "6")
+LONG = (*QUICK, "--epochs", "100000", "--run-dir", "run", "--checkpoint-every", "20 steps")
+"""It does not end by itself."""
+
+
+def environment(**more):
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "NO_PROXY": "*",
+        "JAX_NUM_CPU_DEVICES": "1",
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def error(self):
+        """The one line that it ended with."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        return lines[0].removeprefix("error: ")
+
+
+class Team:
+    """Processes that are ended, by their ids, when the block is left."""
+
+    def __init__(self, folder):
+        self.folder, self.processes = folder, []
+        if not (folder / "data.npz").exists():
+            write_data(folder, samples=320)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            process.stderr.close()
+
+    def start(self, command, **more):
+        self.processes.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=self.folder,
+                env=environment(**more),
+            )
+        )
+        return self.processes[-1]
+
+    def train(self, flags, **more):
+        return self.start([sys.executable, "-m", "neuroforge_jax.train", *flags], **more)
+
+    def train_two(self, *flags, others=None, port=None):
+        """Two of them; others: of process 1, where they are not the same."""
+        port = port or free_port()
+        for process, own in enumerate((flags, flags if others is None else others)):
+            by_hand = (
+                "--coordinator",
+                f"127.0.0.1:{port}",
+                "--num-processes",
+                "2",
+                "--process-id",
+                str(process),
+            )
+            self.train((*by_hand, *own))
+
+    def ends(self, seconds=60):
+        """How each of them ended."""
+        begun, ended = time.monotonic(), []
+        for process in self.processes:
+            out, err = process.communicate(timeout=seconds)
+            ended.append(Ended(process.returncode, out, err, time.monotonic() - begun))
+        return ended
+
+    def wait_for_steps(self, steps, seconds=60):
+        """Until a checkpoint has so many behind it."""
+        end = time.monotonic() + seconds
+        while (last := last_step(self.folder / "run")) < steps:
+            for process in self.processes:
+                assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, f"step {last} of {steps}"
+            time.sleep(0.05)
+
+
+def last_step(run):
+    """Of its checkpoints; 0 where there is none."""
+    checkpoints = run / "checkpoints"
+    names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def losses(run):
+    """Of training and of evaluation, by epoch."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["train_loss"], line["test_loss"]) for line in lines]
+
+
+def resume_alone(folder, *, epochs):
+    """On one process, some epochs beyond where the run is; the finished one's result."""
+    per_epoch = 10
+    until = last_step(folder / "run") // per_epoch + epochs
+    with Team(folder) as team:
+        team.train(["--resume", "run", "--epochs", str(until), "--checkpoint-every", "never"])
+        (ended,) = team.ends()
+    assert ended.code == 0, ended.err
+    assert re.search(r"resume +run at step [1-9]", ended.out), ended.out
+    result = json.loads((folder / "run" / "result.json").read_text())
+    assert result["epochs"] == until
+    return result

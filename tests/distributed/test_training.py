@@ -1,0 +1,84 @@
+"""Several processes train what one does: the same losses, one folder, one voice."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from tests.distributed.processes import QUICK, Team, losses
+
+pytestmark = pytest.mark.distributed
+
+EPOCHS = ("--epochs", "4", "--run-dir", "run")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Losses of one process with two simulated devices, by the flags that are its own."""
+    known = {}
+
+    def train(*flags):
+        if flags not in known:
+            folder = tmp_path_factory.mktemp("alone")
+            with Team(folder) as team:
+                team.train((*QUICK, *EPOCHS, "--mesh", "data=2", *flags), JAX_NUM_CPU_DEVICES="2")
+                (ended,) = team.ends()
+            assert ended.code == 0, ended.err
+            known[flags] = losses(folder / "run")
+        return known[flags]
+
+    return train
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("flags", [(), ("--async-ops",)], ids=["scanned", "pipelined"])
+def test_two_processes_train_what_one_with_two_devices_does_and_one_of_them_speaks(flags, tmp_path, alone):
+    with Team(tmp_path) as team:
+        team.train_two(*QUICK, *EPOCHS, *flags)
+        first, second = team.ends()
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert "2 × cpu" in first.out
+    assert first.err + second.out + second.err == ""
+    assert_close(losses(tmp_path / "run"), alone(*flags))
+
+
+def test_a_network_divided_over_two_processes_is_saved_whole_and_goes_on_on_one(tmp_path, alone):
+    """The kernels of its hidden layer lie half on each; a checkpoint has all of them."""
+    flags = (*QUICK, *EPOCHS, "--mesh", "model=2", "--optimizer", "adam", "--checkpoint-every", "5 steps")
+    with Team(tmp_path) as team:
+        team.train_two(*flags)
+        first, second = team.ends()
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert_close(losses(tmp_path / "run"), alone("--optimizer", "adam"))
+    before = json.loads((tmp_path / "run" / "result.json").read_text())
+    with Team(tmp_path) as team:
+        team.train(("--resume", "run", "--epochs", "6"), JAX_NUM_CPU_DEVICES="2")
+        (ended,) = team.ends()
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == before["epochs"] + 2
+
+
+def test_two_processes_go_on_with_what_one_began(tmp_path, alone):
+    with Team(tmp_path) as team:
+        team.train((*QUICK, "--epochs", "2", "--run-dir", "run"))
+        assert [ended.code for ended in team.ends()] == [0]
+    with Team(tmp_path) as team:
+        team.train_two("--resume", "run", "--epochs", "4", "--mesh", "auto")
+        assert [ended.code for ended in team.ends()] == [0, 0]
+    assert_close(losses(tmp_path / "run"), alone())
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="Open MPI is not installed")
+def test_open_mpi_starts_two_that_find_each_other(tmp_path, alone):
+    with Team(tmp_path) as team:
+        launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", "2"]
+        command = [sys.executable, "-m", "neuroforge_jax.train", "--distributed", "auto", *QUICK, *EPOCHS]
+        team.start([*launcher, *command])
+        (ended,) = team.ends()
+    assert ended.code == 0, ended.err
+    assert_close(losses(tmp_path / "run"), alone())
