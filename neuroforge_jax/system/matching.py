@@ -26,33 +26,38 @@ OF_A_PROCESS = frozenset(
 
 
 def check_same_command(peers: Peers, config: TrainConfig, options: RunOptions) -> None:
-    """Compare versions, devices, config and options of all processes.
+    """Compare versions, config and options of all processes, and then their devices: only then are these asked for,
+    for jax would wait for the devices of one that has failed before.
 
     Raises DeviceError where versions or numbers of devices differ, ConfigError where flags do; on every process
     alike.
     """
     if not peers.are_several:
         return
-    machine = {
+    versions = {
         "version of neuroforge_jax": __version__,
         "version of jax": jax.__version__,
         "version of jaxlib": installed_version("jaxlib"),
-        "platform": jax.default_backend(),
-        "number of devices": jax.local_device_count(),
     }
     flags = asdict(config) | {
         name: value for name, value in asdict(options).items() if name not in OF_A_PROCESS
     }
-    said = [json.loads(text) for text in peers.gather(json.dumps([machine, flags], default=str))]
-    for process, name, theirs, ours in _differences([machine for machine, _ in said]):
-        raise DeviceError(
-            f"process {process} of {peers.count} has another {name} than process 0, {theirs} and not {ours}; give "
-            "all the same"
-        )
+    said = [json.loads(text) for text in peers.gather(json.dumps([versions, flags], default=str))]
+    _check_machines(peers, [versions for versions, _ in said])
     for process, name, theirs, ours in _differences([flags for _, flags in said]):
         raise ConfigError(
             f"process {process} of {peers.count} was started with {flag_of(name)} {theirs}, and process 0 with "
             f"{ours}; start all with the same flags and config"
+        )
+    devices = {"platform": jax.default_backend(), "number of devices": jax.local_device_count()}
+    _check_machines(peers, [json.loads(text) for text in peers.gather(json.dumps(devices))])
+
+
+def _check_machines(peers: Peers, said: list[dict[str, Any]]) -> None:
+    for process, name, theirs, ours in _differences(said):
+        raise DeviceError(
+            f"process {process} of {peers.count} has another {name} than process 0, {theirs} and not {ours}; give "
+            "all the same"
         )
 
 

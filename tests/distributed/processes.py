@@ -98,6 +98,14 @@ class Team:
             )
             self.train((*by_hand, *own))
 
+    def replace(self, process, command=None, folder=None):
+        """Start it again another way, before it has joined."""
+        old = self.processes.pop(process)
+        old.kill()
+        old.communicate()
+        self.folder = folder or self.folder
+        self.start(command(old.args) if command else old.args)
+
     def ends(self, seconds=60):
         """How each of them ended."""
         begun, ended = time.monotonic(), []

@@ -33,12 +33,9 @@ def test_other_data_of_the_same_name_are_named(tmp_path):
     write_data(tmp_path / "other", samples=321)
     with Team(tmp_path) as team:
         team.train_two(*QUICK)
-        team.processes.pop().kill()
-        team.folder = tmp_path / "other"
-        address = next(word for word in team.processes[0].args if word.startswith("127.0.0.1:"))
-        team.train(("--coordinator", address, "--num-processes", "2", "--process-id", "1", *QUICK))
+        team.replace(1, folder=tmp_path / "other")
         sentence = both(team, 3)
-    assert "process 1 of 2 has data, 321 samples, and process 0 data, 320 samples" in sentence
+    assert "process 1 of 2 has data.npz, 321 samples, and process 0 data.npz, 320 samples" in sentence
 
 
 def test_a_process_that_fails_ends_the_others_with_its_reason(tmp_path):
@@ -108,9 +105,7 @@ def test_a_folder_that_a_process_does_not_see_is_refused(tmp_path):
     run.mkdir()
     with Team(tmp_path) as team:
         team.train_two(*QUICK, "--run-dir", "run")
-        second = team.processes.pop()
-        second.kill()
         script = f'mount -t tmpfs none "{run}" && exec "$@"'
-        team.start(["unshare", "--mount", "sh", "-c", script, "sh", *second.args])
+        team.replace(1, lambda command: ["unshare", "--mount", "sh", "-c", script, "sh", *command])
         sentence = both(team, 4)
     assert f"process 1 of 2 does not see the run's folder {run} of process 0" in sentence
