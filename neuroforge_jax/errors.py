@@ -8,7 +8,7 @@ Each message says what is wrong, what is allowed and what to do. The commands pr
 | 2 | usage, configuration, unknown names, a run folder that cannot be written or is in use |
 | 3 | data files and downloads |
 | 4 | checkpoints and saved runs |
-| 5 | backend, device or memory |
+| 5 | backend, device, memory or other processes |
 | 6 | the training diverged |
 | 7 | verification or regression failed |
 | 129, 130, 143 | SIGHUP, Ctrl-C, SIGTERM |
@@ -48,7 +48,7 @@ class CheckpointError(UserError):
 
 
 class DeviceError(UserError):
-    """A backend or device that this machine lacks (exit code 5)."""
+    """A backend or device that this machine lacks, or another process that is lost (exit code 5)."""
 
     exit_code = 5
 

@@ -23,6 +23,7 @@ from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.checkpoint.run_folder import RunFolder, open_run
 from neuroforge_jax.checkpoint.saved_options import find_data, holds_out_by_class, restore_options
 from neuroforge_jax.config import RunOptions, TrainConfig
+from neuroforge_jax.config.checks import flag_of
 from neuroforge_jax.config.effects import Circumstances, describe_idle_fields
 from neuroforge_jax.data.datasets import load_dataset, load_frame
 from neuroforge_jax.data.types import Dataset, Split
@@ -148,8 +149,8 @@ def carry_out(
         join(options)
         peers = find_peers()
         stack.enter_context(explain_failed_collectives(peers, options))
-        if peers.are_several and config.mesh is None:
-            config = replace(config, mesh="auto")  # what several processes are for
+        if peers.are_several:
+            config = _spread(config, options)
         check_same_command(peers, config, options)
         choice = choose(config)
         team = stack.enter_context(Callbacks([Divergence(), *callbacks]))
@@ -203,6 +204,23 @@ def _check(options: RunOptions) -> None:
             raise ConfigError(
                 f"--{name} writes into the run's folder; give one as --run-dir, or leave it out"
             )
+
+
+FOR_ONE_PROCESS = ("verify", "benchmark", "benchmark_output", "memory_profile", "trace", "debug_nans")
+"""Options that run programs of their own, in which the other processes would have no part."""
+
+
+def _spread(config: TrainConfig, options: RunOptions) -> TrainConfig:
+    """The config of several processes: over all their devices, unless it says otherwise.
+
+    Raises ConfigError for options that are for one process.
+    """
+    for name in FOR_ONE_PROCESS:
+        if getattr(options, name):
+            raise ConfigError(
+                f"{flag_of(name)} looks at one process; leave it out, or train in one, over its devices by --mesh"
+            )
+    return config if config.mesh is not None else replace(config, mesh="auto")
 
 
 def _watch_signals(options: RunOptions) -> AbstractContextManager[SignalWatch]:
@@ -281,7 +299,7 @@ def _begin(
     The callback that saves is put behind all others here.
     """
     if folder is None:
-        return job.start, TrainProgress(), lambda: (job.start(), 0)
+        return job.start, TrainProgress(), None if peers.are_several else lambda: (job.start(), 0)
     signals.hint = f"go on with --resume {folder.path}"
     team.add(RunFiles(folder, options), first=True)  # a report reads what it writes
     checkpointer = Checkpointer(folder, job, options, signals, team, peers)
@@ -343,6 +361,8 @@ def _result(
     """The weights that are kept, evaluated on the test data, and the figures of the run."""
     job, best = trainer.job, stopping.best
     params = trainer.state.params if best.params is None else best.params
+    if job.placement.mesh is not None:  # of a run that goes on, the best lie on one device yet
+        params = job.placement.put(params, job.state_like.params)
     test = None
     if job.dataset.test is not None:
         with span("evaluate"):
