@@ -12,6 +12,7 @@ from neuroforge_jax.callbacks.base import Callback, Callbacks
 from neuroforge_jax.checkpoint import files
 from neuroforge_jax.checkpoint.run_folder import RunFolder
 from neuroforge_jax.errors import CheckpointError, ConfigError
+from neuroforge_jax.system.peers import Peers
 from tests.checkpoint.interruption import PulledPlugError, PullsThePlug
 from tests.conftest import SMALL_CONFIG, make_blobs
 
@@ -313,6 +314,8 @@ def test_of_several_processes_all_but_the_main_one_write_and_print_nothing(
 ):
     """With every callback of ours that a run can have."""
     monkeypatch.setattr("neuroforge_jax.callbacks.base.is_main_process", lambda: False)
+    monkeypatch.setattr("neuroforge_jax.run.find_peers", lambda: Peers(process=1))
+    monkeypatch.setattr("neuroforge_jax.run.share_folder", lambda *_: folder)
     folder, benchmark = tmp_path / "run", tmp_path / "benchmark.json"
     options = nf.RunOptions(
         run_dir=folder,
@@ -326,7 +329,7 @@ def test_of_several_processes_all_but_the_main_one_write_and_print_nothing(
     )
     result = nf.fit(SMALL_CONFIG, blobs, options, callbacks=[nf.Console(), nf.Report()])
     assert len(result.history) == SMALL_CONFIG.epochs
-    assert [path.name for path in tmp_path.rglob("*")] == ["run", "lock"]
+    assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().out == ""
 
 

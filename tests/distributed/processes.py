@@ -9,9 +9,9 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tests.reliability.processes import ROOT, write_data
+from tests.reliability.processes import CACHE, ROOT, write_data
 
-QUICK = ("--dataset", "data.npz", "--hidden", "16", "--batch-size", "32", "--heartbeat-seconds", "6")
+QUICK = ("--dataset", "data.npz", "--hidden", "16", "--batch-size", "32", "--heartbeat-seconds", "5")
 LONG = (*QUICK, "--epochs", "100000", "--run-dir", "run", "--checkpoint-every", "20 steps")
 """It does not end by itself."""
 
@@ -23,6 +23,8 @@ def environment(**more):
         "JAX_PLATFORMS": "cpu",
         "NO_PROXY": "*",
         "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "XDG_CACHE_HOME": CACHE.name,
         "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
         "OMP_NUM_THREADS": "1",
         **more,

@@ -22,7 +22,6 @@ def test_a_signal_to_one_saves_once_and_ends_all(process, tmp_path):
         first.err == f"terminated: saved at step {last_step(tmp_path / 'run'):,}; go on with --resume run\n"
     )
     assert second.err == ""
-    resume_alone(tmp_path, epochs=2)
 
 
 @pytest.mark.parametrize("process", [0, 1])
@@ -39,5 +38,5 @@ def test_a_killed_process_ends_the_other_within_the_heartbeat(process, tmp_path)
     assert f"process {process} of 2" in left.error
     assert "gone" in left.error
     assert "go on with --resume" in left.error
-    assert time.monotonic() - begun < 6 + 8
+    assert time.monotonic() - begun < 5 + 10
     resume_alone(tmp_path, epochs=2)

@@ -51,7 +51,7 @@ def test_a_process_that_fails_ends_the_others_with_its_reason(tmp_path):
 def test_two_processes_of_one_id_are_told_apart(tmp_path):
     with Team(tmp_path) as team:
         team.train_two(
-            *QUICK, "--join-seconds", "8", others=(*QUICK, "--join-seconds", "8", "--process-id", "0")
+            *QUICK, "--join-seconds", "3", others=(*QUICK, "--join-seconds", "3", "--process-id", "0")
         )
         ended = team.ends()
     assert [process.code for process in ended] == [5, 5]
@@ -61,7 +61,7 @@ def test_two_processes_of_one_id_are_told_apart(tmp_path):
 def test_a_second_process_1_ends_all(tmp_path):
     port = free_port()
     with Team(tmp_path) as team:
-        team.train_two(*QUICK, "--join-seconds", "8", "--epochs", "100000", port=port)
+        team.train_two(*QUICK, "--join-seconds", "3", "--epochs", "100000", port=port)
         team.train(team.processes[1].args[3:])
         ended = team.ends()
     assert [process.code for process in ended] == [5, 5, 5], [process.err for process in ended]

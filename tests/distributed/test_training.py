@@ -63,14 +63,18 @@ def test_a_network_divided_over_two_processes_is_saved_whole_and_goes_on_on_one(
     assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == before["epochs"] + 2
 
 
-def test_two_processes_go_on_with_what_one_began(tmp_path, alone):
+def test_two_processes_go_on_with_what_one_began_and_the_best_weights_so_far(tmp_path, alone):
+    held_out = ("--validation-fraction", "0.2")
     with Team(tmp_path) as team:
-        team.train((*QUICK, "--epochs", "2", "--run-dir", "run"))
+        team.train((*QUICK, *held_out, "--epochs", "2", "--run-dir", "run", "--learning-rate", "0.5"))
         assert [ended.code for ended in team.ends()] == [0]
     with Team(tmp_path) as team:
-        team.train_two("--resume", "run", "--epochs", "4", "--mesh", "auto")
+        # So small a rate makes nothing better: the best are those that were saved.
+        team.train_two("--resume", "run", "--epochs", "4", "--mesh", "auto", "--learning-rate", "1e-9")
         assert [ended.code for ended in team.ends()] == [0, 0]
-    assert_close(losses(tmp_path / "run"), alone())
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["epochs"] == 4
+    assert result["best_epoch"] == 2
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="Open MPI is not installed")

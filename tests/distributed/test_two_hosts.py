@@ -33,6 +33,6 @@ def test_a_host_that_is_cut_off_ends_both_sides_and_the_run_goes_on_on_one(tmp_p
         hosts.cut(1)
         first, second = team.ends(60)
     assert (first.code, second.code) == (5, 5), first.err + second.err
-    assert "process 1 of 2 is gone: no sign of life for 6 s; go on with --resume" in first.error
+    assert "process 1 of 2 is gone: no sign of life for 5 s; go on with --resume" in first.error
     assert "process 0 of 2, which coordinates them, is gone, or cannot be reached" in second.error
     resume_alone(tmp_path, epochs=2)

@@ -9,7 +9,7 @@ import pytest
 import neuroforge_jax as nf
 from tests.docs.blocks import PAGES, ROOT, blocks_of
 
-LANGUAGES = {"python", "sh", "text", "toml", "csv", "json", "html"}
+LANGUAGES = {"python", "sh", "text", "toml", "csv", "json", "html", "yaml"}
 REASONS = {
     "installs packages",
     "downloads",
@@ -18,6 +18,8 @@ REASONS = {
     "needs a git repository",
     "tested word for word by .ci/run",
     "tests/reliability does it to real processes",
+    "tests/distributed does it to real processes",
+    "needs a cluster",
 }
 README_BYTES = 9_000
 
