@@ -63,14 +63,14 @@ def test_a_network_divided_over_two_processes_is_saved_whole_and_goes_on_on_one(
     assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == before["epochs"] + 2
 
 
-def test_two_processes_go_on_with_what_one_began_and_the_best_weights_so_far(tmp_path, alone):
-    held_out = ("--validation-fraction", "0.2")
+def test_two_processes_go_on_with_what_one_began_and_the_best_weights_so_far(tmp_path):
+    selects = ("--validation-fraction", "0.2", "--monitor", "loss", "--activation", "tanh")
     with Team(tmp_path) as team:
-        team.train((*QUICK, *held_out, "--epochs", "2", "--run-dir", "run", "--learning-rate", "0.5"))
+        team.train((*QUICK, *selects, "--epochs", "2", "--run-dir", "run", "--learning-rate", "0.2"))
         assert [ended.code for ended in team.ends()] == [0]
     with Team(tmp_path) as team:
-        # So small a rate makes nothing better: the best are those that were saved.
-        team.train_two("--resume", "run", "--epochs", "4", "--mesh", "auto", "--learning-rate", "1e-9")
+        # At such a rate nothing gets better.
+        team.train_two("--resume", "run", "--epochs", "4", "--mesh", "auto", "--learning-rate", "100")
         assert [ended.code for ended in team.ends()] == [0, 0]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["epochs"] == 4

@@ -210,7 +210,7 @@ def _read_chunks(
     spec: ExecutorSpec, buffers: list[HostBuffer], chunk: int, keys_of: Callable[[int], RoundKeys]
 ) -> Iterator[DeviceData]:
     """Read the chunks from `chunk` on, for ever, into the buffers in turn. This runs in the reader's thread."""
-    source, rows = _source(spec), spec.batch_rows
+    source, rows, own = _source(spec), spec.batch_rows, _own_rows(spec)
     per_epoch = steps_per_epoch(len(source), rows.size)
     chunk_steps = len(buffers[0]) // len(rows)
     table, table_epoch = np.zeros((0, ROUNDS), np.uint32), 0
@@ -225,23 +225,39 @@ def _read_chunks(
             count = min(end - step, per_epoch - in_epoch)
             read = partial(source.read, epoch, table[epoch - table_epoch])
             with span("data"):
-                for first, part in _parts_to_read(rows, in_epoch, count):
+                for first, part in _parts_to_read(rows, own, in_epoch, count):
                     read(first, buffer[at + part.start : at + part.stop])
             at, step = at + count * len(rows), step + count
         yield _move(buffer, spec)
 
 
-def _parts_to_read(rows: BatchRows, step: int, count: int) -> Iterator[tuple[int, slice]]:
+def _parts_to_read(rows: BatchRows, own: range, step: int, count: int) -> Iterator[tuple[int, slice]]:
     """Of so many batches from a step of an epoch on: the position in the epoch's order from which on to read, and
-    the rows that the samples there lie in.
+    the rows that the samples there lie in. own: the rows of a batch that are read.
     """
-    if not rows.is_padded:
+    if not rows.is_padded and len(own) == len(rows):
         yield step * rows.size, slice(0, count * rows.size)
         return
     samples = rows.size // rows.parts
     for part in range(count * rows.parts):
-        first = part * rows.part_rows
-        yield step * rows.size + part * samples, slice(first, first + samples)
+        batch, in_batch = divmod(part, rows.parts)
+        first = in_batch * rows.part_rows
+        begin, end = max(first, own.start), min(first + samples, own.stop)
+        if begin < end:
+            position = step * rows.size + part * samples + begin - first
+            yield position, slice(batch * len(rows) + begin, batch * len(rows) + end)
+
+
+def _own_rows(spec: ExecutorSpec) -> range:
+    """The rows of a batch that this process needs: those of its devices. Of a source that is all of them, as it may
+    know one order alone.
+    """
+    rows, sharding = len(spec.batch_rows), spec.placement.sharding("batch")
+    if spec.source is not None or sharding.is_fully_addressable:
+        return range(rows)
+    places = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values() if index]
+    parts = [place.indices(rows) for place in places]
+    return range(min(first for first, _, _ in parts), max(last for _, last, _ in parts))
 
 
 def _in_turn(buffers: list[HostBuffer]) -> Iterator[HostBuffer]:
