@@ -272,6 +272,6 @@ def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
 
 
 def origin_of(low: float, median: float, high: float, width: float) -> float:
-    """See `choose_origin`. low, median, high: quantiles of 5, 50 and 95 %. width: from the least to the greatest."""
+    """See `choose_origin`. low, median, high: quantiles of 5, 50 and 95 %. width: from least to greatest."""
     spread = high - low or width
     return median if spread > 0 and abs(median) > 1000 * spread else 0.0

@@ -86,14 +86,20 @@ class SelectedUnits(Generic[Data]):
 
     def decode(self, data: Data, place: Place) -> Split:
         """The selected samples of a block."""
-        split, there = self.decoder.decode(data, place)
-        if self.selection.is_all:
-            return split
-        rows = len(split) if there is None else len(there)
-        chosen = self.selection.choose(place.number, place.number + rows)
-        return split[chosen if there is None else chosen[there]]
+        return choose_samples(self.selection, *self.decoder.decode(data, place), place)
 
     def read_all(self) -> Iterator[Split]:
         """All of them, unit by unit."""
         for unit in np.flatnonzero(self.sizes).tolist():
             yield from self.read(unit, 0)
+
+
+def choose_samples(
+    selection: Selection, split: Split, there: Bool[np.ndarray, " N"] | None, place: Place
+) -> Split:
+    """The selected ones of the samples of a block. there: which of its rows these are; None for all."""
+    if selection.is_all:
+        return split
+    rows = len(split) if there is None else len(there)
+    chosen = selection.choose(place.number, place.number + rows)
+    return split[chosen if there is None else chosen[there]]
