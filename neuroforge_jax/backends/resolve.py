@@ -78,14 +78,15 @@ class Choice:
     reason: str
 
 
-def choose(config: TrainConfig) -> Choice:
-    """The backend that a config names, with the axes that its flags replace.
+def choose(config: TrainConfig, *, streams: bool = False) -> Choice:
+    """The backend that a config names, with the axes that its flags replace. streams: whether the samples are read
+    from a source, which the chosen one then takes.
 
     Raises ConfigError for an unknown name, DeviceError where the platform is absent or a plugin cannot be used,
     NotYetError for what is named and not built.
     """
     automatic = config.backend == "auto"
-    backend = find("optimized" if automatic else config.backend)
+    backend = find(("async" if streams else "optimized") if automatic else config.backend)
     precision = config.precision or ("bf16" if config.mixed_precision else None)
     if precision:
         backend = replace(backend, precision=policy(precision).name)
@@ -96,6 +97,8 @@ def choose(config: TrainConfig) -> Choice:
     if config.mesh is not None:
         raise NotYetError("--mesh (several devices) is not built yet; leave it out")
     reason = _reason(automatic, backend.device, backend.precision)
+    if automatic and streams:
+        reason = "auto: it reads samples while it trains, which are not all in memory"
     activations = _activations_of_layers(config)
     return Choice(backend, reason + _describe_fallback(backend, activations) + _origins(backend, activations))
 

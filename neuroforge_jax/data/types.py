@@ -237,6 +237,10 @@ class Dataset:
             validation=splits.get("validation"),
         )
 
+    def in_memory(self) -> "Dataset":
+        """A dataset whose training samples all lie in `train`: this one, or samples that stand for all of it."""
+        return self
+
     def identity(self) -> dict[str, str | int]:
         """What distinguishes its training data: name, sizes, and a SHA-256 over up to 4,096 of the samples."""
         every = -(-len(self.train) // BLOCK)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from neuroforge_jax.data.preprocess import (
     standard_of_pixels,
     with_targets,
 )
-from neuroforge_jax.data.shards.decoding import TableDecoder
 from neuroforge_jax.data.shards.order import LaneOrder
 from neuroforge_jax.data.shards.selection import Selection
 from neuroforge_jax.data.shards.source import ShardSource
@@ -59,6 +58,10 @@ class ClassWeightedDecoder:
         weights = self.factors[split.targets] * (1.0 if split.weights is None else split.weights)
         return replace(split, weights=weights.astype(np.float32)), there
 
+    def with_weights_times(self, factor: float) -> "ClassWeightedDecoder":
+        """See `Decoder`."""
+        return replace(self, factors=self.factors * factor)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShardedDataset(Dataset):
@@ -89,6 +92,11 @@ class ShardedDataset(Dataset):
             mean = float(self.class_weights @ self.class_sums[1]) / self.samples
             units = replace(units, decoder=ClassWeightedDecoder(units.decoder, self.class_weights / mean))
         return ShardSource(units, LaneOrder(units.sizes, batch_size, shuffles))
+
+    def in_memory(self) -> Dataset:
+        """The samples that stand for all, as a dataset of their own."""
+        names = [each.name for each in fields(Dataset)]
+        return Dataset(**{name: getattr(self, name) for name in names})
 
     def identity(self) -> dict[str, str | int]:
         """What distinguishes its training data: name, sizes, and a SHA-256 over names, sizes and digests of the
@@ -183,13 +191,21 @@ class ShardedDataset(Dataset):
         if not sizes.any():
             raise ConfigError(f"{self.name}: no training sample is left; choose another share")
         units = replace(self.units, selection=selection, sizes=sizes)
-        if isinstance(decoder, TableDecoder) and learnt.weight:
-            scale = decoder.weight_scale * learnt.rows / learnt.weight
-            units = replace(units, decoder=replace(decoder, weight_scale=scale))
-        sums = None if self.class_sums is None else (learnt.counts, learnt.weights)
+        sums = learnt.counts, learnt.weights
+        if learnt.weight:
+            factor = learnt.rows / learnt.weight
+            units = replace(units, decoder=decoder.with_weights_times(factor))
+            sums = learnt.counts, learnt.weights * factor
         train = show(units)
         return (
-            replace(self, units=units, train=train, plan=plan, fitted=learnt.fit(train), class_sums=sums),
+            replace(
+                self,
+                units=units,
+                train=train,
+                plan=plan,
+                fitted=learnt.fit(train),
+                class_sums=self.class_sums and sums,
+            ),
             concatenate(held),
         )
 

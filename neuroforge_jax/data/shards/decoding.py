@@ -71,6 +71,10 @@ class TableDecoder:
         inputs = self.schema.encode(columns, place.shard, rows) if pixels is None else pixels
         return Split(inputs, targets, self._weights(columns, place)), there
 
+    def with_weights_times(self, factor: float) -> "TableDecoder":
+        """See `Decoder`."""
+        return replace(self, weight_scale=self.weight_scale * factor)
+
     def _weights(self, columns: Mapping[str, Values], place: Place) -> np.ndarray | None:
         for name in self.schema.by_role("weight"):
             return (read_weights(columns[name], name, place) * self.weight_scale).astype(np.float32)
@@ -104,6 +108,10 @@ class ArrayDecoder:
         columns = target_columns(where, "training", y)
         targets, _ = encode_targets(self.target, columns, where)
         return Split(store_inputs(where, "training", x, self.origins), targets), None
+
+    def with_weights_times(self, factor: float) -> "ArrayDecoder":
+        """See `Decoder`: rows of arrays have no weights."""
+        return self
 
 
 def empty_targets(target: Target) -> np.ndarray:

@@ -57,6 +57,10 @@ class Decoder(Protocol[Data_contra]):
         """The samples of those rows that have a target, and which have; None for all. Raises DataError."""
         ...
 
+    def with_weights_times(self, factor: float) -> "Decoder[Data_contra]":
+        """The same, but for the weights of rows, where they have such."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class SelectedUnits(Generic[Data]):

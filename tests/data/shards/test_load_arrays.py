@@ -69,7 +69,7 @@ def test_a_share_is_held_out_and_scaling_is_as_it_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [
-        ((np.zeros((5, 3)), np.zeros(5, int)), r"x-1\.npy: .* holds float64 \[N, 3\], and x-0\.npy float64 \[N, 2\]"),
+        ((np.zeros((5, 3)), np.zeros(5, int)), r"x-1\.npy: .* float64 \[N, 3\], and x-0\.npy float64 \[N, 2\]"),
         ((np.zeros((5, 2), np.float32), np.zeros(5, int)), r"x-1\.npy: this shard holds float32"),
         ((np.zeros((5, 2)), np.zeros(5)), r"y-1\.npy: this shard holds float64"),
         ((np.zeros((5, 2)), np.zeros(4, int)), r"x-1\.npy: this shard has 5 samples, and y-1\.npy 4"),
