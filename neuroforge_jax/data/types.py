@@ -145,9 +145,10 @@ class Dataset:
         """Of one epoch of a training."""
         return len(self.train)
 
-    def count_classes(self) -> Float64[np.ndarray, " C"]:
-        """How many training samples each class has, by their weights where they have such."""
-        return np.bincount(self.train.targets, self.train.weights, minlength=len(self.classes)).astype(float)
+    def count_classes(self, *, by_weight: bool = False) -> Float64[np.ndarray, " C"]:
+        """How many training samples each class has. by_weight: by the weights that they have, where they do."""
+        weights = self.train.weights if by_weight else None
+        return np.bincount(self.train.targets, weights, minlength=len(self.classes)).astype(np.float64)
 
     @cached_property
     def weighted_train(self) -> Split:

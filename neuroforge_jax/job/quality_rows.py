@@ -49,7 +49,7 @@ def describe_majority(dataset: Dataset) -> str:
     """That one class is most of the training data, so that accuracy tells little; "" where none is."""
     if not dataset.classes:
         return ""
-    counts = dataset.count_classes()
+    counts = dataset.count_classes(by_weight=True)
     share = counts.max() / counts.sum()
     if share <= (MAJORITY if len(counts) > 2 else MAJORITY_OF_TWO):
         return ""

@@ -80,9 +80,11 @@ class ShardedDataset(Dataset):
         """Of one epoch of a training."""
         return int(self.units.sizes.sum())
 
-    def count_classes(self) -> Float64[np.ndarray, " C"]:
-        """See `Dataset`."""
-        return super().count_classes() if self.class_sums is None else self.class_sums[1]
+    def count_classes(self, *, by_weight: bool = False) -> Float64[np.ndarray, " C"]:
+        """See `Dataset`; of classes in several columns, of the samples that stand for all."""
+        if self.class_sums is None:
+            return super().count_classes(by_weight=by_weight)
+        return self.class_sums[by_weight]
 
     def source(self, batch_size: int, *, shuffles: bool = True) -> ShardSource:
         """The training samples as the loss counts them, in the order of batches of this size."""
@@ -197,17 +199,8 @@ class ShardedDataset(Dataset):
             units = replace(units, decoder=decoder.with_weights_times(factor))
             sums = learnt.counts, learnt.weights * factor
         train = show(units)
-        return (
-            replace(
-                self,
-                units=units,
-                train=train,
-                plan=plan,
-                fitted=learnt.fit(train),
-                class_sums=self.class_sums and sums,
-            ),
-            concatenate(held),
-        )
+        dataset = replace(self, units=units, train=train, plan=plan, fitted=learnt.fit(train))
+        return replace(dataset, class_sums=self.class_sums and sums), concatenate(held)
 
 
 class _Learnt:

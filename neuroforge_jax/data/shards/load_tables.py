@@ -144,7 +144,7 @@ def _learn(
     """One pass over some columns: what they are, and how many rows of each unit have a target."""
     blocks, check = ParquetBlocks(files, columns), _pass(manifest, "train", files)
     decimal = config.decimal or "."
-    look = _look(blocks, str(manifest.folder), decimal)
+    look = _look(blocks, check, decimal)
     statistics = TableStatistics(config, look, targets, inputs_elsewhere=elsewhere)
     sizes = np.zeros(len(blocks.rows), np.int64)
     for unit in range(len(sizes)):
@@ -156,7 +156,7 @@ def _learn(
     return statistics, sizes
 
 
-def _look(blocks: Blocks[Any], where: str, decimal: str) -> Table:
+def _look(blocks: Blocks[Any], reading: Pass, decimal: str) -> Table:
     """Rows from all over the data, in their order; all, where they are few."""
     there = np.flatnonzero(blocks.rows)
     few = blocks.rows.sum() <= LOOK_ROWS
@@ -166,11 +166,13 @@ def _look(blocks: Blocks[Any], where: str, decimal: str) -> Table:
     each, batches = LOOK_ROWS if few else -(-LOOK_ROWS // len(chosen)), []
     for unit in chosen.tolist():
         left = each
-        for _, batch in blocks.read(unit):
-            batches.append(batch[:left])
-            left -= len(batches[-1])
-            if left <= 0:
-                break
+        with reading.explaining(unit):
+            for _, batch in blocks.read(unit):
+                batches.append(batch[:left])
+                left -= len(batches[-1])
+                if left <= 0:
+                    break
+    where = str(reading.manifest.folder)
     return replace(table_of_arrow(pa.Table.from_batches(batches), where), decimal=decimal)
 
 

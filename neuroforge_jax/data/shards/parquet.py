@@ -58,8 +58,8 @@ class ParquetFile:
 
     def read(self, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of a row group, checked. Raises DataError where the file is damaged, or is another one now."""
-        with explain_errors(self.path), self.path.open("rb") as file:
-            if file.seek(0, 2) != self.bytes:
+        with explain_errors(self.path), pa.OSFile(str(self.path)) as file:
+            if file.size() != self.bytes:
                 raise changed(self.path)
             reader = pq.ParquetFile(file, metadata=self.metadata, buffer_size=PAGE_BUFFER, pre_buffer=False)
             batches = reader.iter_batches(

@@ -1,6 +1,7 @@
 """The parts of a dataset in shards: their files checked, held in memory, described."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -37,8 +38,20 @@ class Pass:
         """Where a shard begins with this unit, its contents are what the manifest says. Raises DataError."""
         firsts = np.cumsum(self.units) - self.units
         for at in np.flatnonzero((firsts == unit) & (np.asarray(self.units) > 0)).tolist():
-            for file in self.shards[at].files:
-                check_digest(self.manifest, file)
+            self._check(self.shards[at])
+
+    @contextmanager
+    def explaining(self, unit: int) -> Iterator[None]:
+        """Where a unit cannot be read and its shard is not what the manifest says, that is the error."""
+        try:
+            yield
+        except DataError:
+            self._check(self.shards[int(np.searchsorted(np.cumsum(self.units), unit, side="right"))])
+            raise
+
+    def _check(self, shard: Shard) -> None:
+        for file in shard.files:
+            check_digest(self.manifest, file)
 
 
 def check_rows(manifest: Manifest, part: str, rows: Sequence[int]) -> None:
