@@ -29,7 +29,7 @@ from neuroforge_jax.data.shuffle import ROUNDS, order_on_host
 from neuroforge_jax.system.memory import resident_bytes
 
 SECTIONS = ("order", "throughput", "memory")
-GROUP = 16_384
+GROUP = 4096
 
 
 @dataclass(frozen=True)
@@ -67,31 +67,23 @@ def write_shards(folder: Path, gigabytes: float, kind: str) -> None:
 
 
 def measure_order() -> dict[str, Any]:
-    """Of 2,000,000 rows in units of 16,384, the ten classes one after the other, at three batch sizes."""
+    """Of 2,000,000 rows in units of two sizes, the ten classes one after the other, at three batch sizes."""
     rows, found = 2_000_000, {}
-    sizes = np.full(-(-rows // GROUP), GROUP)
-    sizes[-1] = rows - sizes[:-1].sum()
-    labels = np.arange(rows) * 10 // rows
+    labels, positions = np.arange(rows) * 10 // rows, np.arange(rows)
     for batch_size in (64, 512, 4096):
-        order = LaneOrder(sizes, batch_size)
-        figures: dict[str, list[dict[str, float]]] = {"shards": [], "permutation": []}
-        for seed in range(3):
-            keys = np.random.default_rng(seed).integers(0, 2**32, ROUNDS, dtype=np.uint32)
-            positions = np.arange(rows)
-            figures["shards"].append(describe_order(order.rows(keys, positions), labels, batch_size))
-            figures["permutation"].append(
-                describe_order(order_on_host(keys, rows, positions), labels, batch_size)
-            )
-        found[f"batch {batch_size}"] = {
-            name: {figure: float(np.mean([each[figure] for each in of_seed])) for figure in of_seed[0]}
-            for name, of_seed in figures.items()
-        } | {"lanes": order.lanes}
+        keys = np.random.default_rng(0).integers(0, 2**32, ROUNDS, dtype=np.uint32)
+        whole = order_on_host(keys, rows, positions)
+        found[f"batch {batch_size}, a permutation of all"] = describe_order(whole, labels, batch_size)
+        for unit in (1000, 16_000):
+            order = LaneOrder(np.full(rows // unit, unit), batch_size)
+            figures = describe_order(order.rows(keys, positions), labels, batch_size)
+            found[f"batch {batch_size}, units of {unit}"] = figures | {"lanes": order.lanes}
     return found
 
 
 def describe_order(order: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[str, float]:
     """displacement: mean distance between place and row, in rows ÷ all. neighbours: share of pairs of following
-    places that hold following rows. from_one_unit: share of pairs of rows of a batch that are of one unit.
+    places that hold following rows. near: share of pairs of rows of a batch that are of the same 1,000 rows.
     class_variance: of the number of rows of a class in a batch, over what random batches have. correlation: of
     the mean label of a batch with that of the next.
     """
@@ -99,7 +91,7 @@ def describe_order(order: np.ndarray, labels: np.ndarray, batch_size: int) -> di
     whole = rows // batch_size * batch_size
     batches = labels[order[:whole]].reshape(-1, batch_size)
     counts = np.stack([(batches == label).sum(axis=1) for label in range(10)])
-    units = np.sort(order[:whole].reshape(-1, batch_size) // GROUP, axis=1)
+    units = np.sort(order[:whole].reshape(-1, batch_size) // 1000, axis=1)
     starts = np.diff(units, axis=1, prepend=-1) != 0
     runs = np.diff(np.append(np.flatnonzero(starts.ravel()), starts.size))
     pairs = batch_size * (batch_size - 1) * len(units)
@@ -107,7 +99,7 @@ def describe_order(order: np.ndarray, labels: np.ndarray, batch_size: int) -> di
     return {
         "displacement": float(np.abs(order - np.arange(rows)).mean() / rows),
         "neighbours": float((np.diff(order) == 1).mean()),
-        "from_one_unit": float((runs.astype(np.float64) * (runs - 1)).sum() / pairs),
+        "near": float((runs.astype(np.float64) * (runs - 1)).sum() / pairs),
         "class_variance": float(counts.var(axis=1).mean() / (batch_size * 0.09)),
         "correlation": float(np.corrcoef(means[:-1], means[1:])[0, 1]),
     }

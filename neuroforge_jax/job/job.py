@@ -95,7 +95,7 @@ class Job:
         own = None
         if source is None and isinstance(dataset, ShardedDataset):
             own = source = dataset.source(config.batch_size, shuffles=config.shuffle)
-        choice = choice or choose(config, streams=source is not None)
+        choice = choice or choose(config, streams=own is not None)
         backend = choice.backend
         if source is not None and not backend.executor.takes_source:
             raise ConfigError(

@@ -16,7 +16,7 @@ from neuroforge_jax.data.readers.arrays import map_array
 from neuroforge_jax.data.shards.units import ROWS_AT_ONCE, Place
 from neuroforge_jax.errors import DataError
 
-RUN = 8192
+RUN = 1024
 """Rows of a unit: a file of arrays is read from any row on, so that units may be small, which mixes better."""
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as kinds
 from jaxtyping import Int64
 
 from neuroforge_jax.data.readers.arrow import check_names
@@ -24,6 +25,13 @@ from neuroforge_jax.errors import DataError
 
 PAGE_BUFFER = 1 << 16
 """Bytes of each column that are read from the file at once."""
+
+NUMBERS_AT_ONCE = 1 << 18
+"""Numbers that are decoded at once: Arrow keeps room for as many, 16 bytes each, of the file that a lane reads."""
+
+
+ROWS_JOINED = 2048
+"""Rows that are given at once, or more: what is done with each block costs half a millisecond whatever its size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +70,35 @@ class ParquetFile:
             if file.size() != self.bytes:
                 raise changed(self.path)
             reader = pq.ParquetFile(file, metadata=self.metadata, buffer_size=PAGE_BUFFER, pre_buffer=False)
-            batches = reader.iter_batches(
-                ROWS_AT_ONCE, row_groups=[group], columns=list(columns), use_threads=False
-            )
+            rows = rows_at_once([self.schema.field(name).type for name in columns])
+            batches = reader.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
+            waiting: list[pa.RecordBatch] = []
             for batch in batches:
                 batch.validate(full=True)
-                yield batch
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= ROWS_JOINED:
+                    yield _join(waiting)
+                    waiting = []
+            if waiting:
+                yield _join(waiting)
+
+
+def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return (
+        batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    )
+
+
+def rows_at_once(types: Sequence[pa.DataType]) -> int:
+    """How many rows of these columns are decoded together."""
+    return int(np.clip(NUMBERS_AT_ONCE // max(1, sum(map(_numbers, types))), 1, ROWS_AT_ONCE))
+
+
+def _numbers(kind: pa.DataType) -> int:
+    """Of a row of a column; bytes are decoded eight at once, and those of lists one by one."""
+    if kinds.is_fixed_size_list(kind):
+        return int(kind.list_size * _numbers(kind.value_type))
+    return -(-kind.byte_width // 8) if kinds.is_fixed_size_binary(kind) else 1
 
 
 def check_schemas(files: Sequence[ParquetFile], listed: Mapping[str, str]) -> None:

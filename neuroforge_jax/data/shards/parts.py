@@ -101,8 +101,8 @@ def describe(
     if manifest.kind == "parquet" and units < FEW_UNITS:
         groups = "1 row group" if units == 1 else f"{units} row groups"
         notes.append(
-            f"the shards have {groups}: rows mix better, and are read faster, in {FEW_UNITS} and more, of some "
-            "10,000 to 100,000 rows each"
+            f"the shards have {groups}: rows mix better, and less is read in vain, in {FEW_UNITS} and more, of "
+            "some 1,000 to 10,000 rows each"
         )
     return f"{inputs}, streamed from {many} of {text(size)}", notes
 

@@ -116,3 +116,13 @@ def test_samples_are_taken_as_they_are_stored_where_that_is_said(folder):
     assert result.history[-1]["train_accuracy"] > 0.7
     with pytest.raises(DataError, match=r"nothing\.json: cannot be read"):
         nf.load_dataset(folder / "nothing.json")
+
+
+def test_a_loop_of_ones_own_reads_all_of_them(folder):
+    dataset = nf.load_dataset(folder)
+    cfg = config(folder, backend="async")
+    model, state = nf.init(cfg, dataset)
+    steps = nf.steps_per_epoch(cfg, dataset)
+    assert steps == -(-ROWS // 64)
+    _, metrics = nf.prepare(cfg, model, dataset)(state, 0, steps)
+    assert metrics.samples.sum() == ROWS
