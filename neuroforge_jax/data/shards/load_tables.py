@@ -55,6 +55,7 @@ def load_tables(manifest: Manifest, config: DataConfig) -> ShardedDataset:
         for part, found in files.items()
         if part != "train"
     }
+    pa.default_memory_pool().release_unused()  # what decoding took is several times what is kept
     scaling = "robust" if config.scaling == "auto" else config.scaling
     if pixels:
         plan = Preprocessor(pixels.width, pixels=True)

@@ -69,7 +69,7 @@ class Manifest:
 
 
 def holds_shards(path: Path) -> bool:
-    """Whether a path is a manifest, or a folder with one or with shards in it or in its folder `train`."""
+    """Whether a path is a manifest, or a folder with one or with shards in it or in the folder of a part."""
     if path.suffix.lower() == ".json":
         return True
     if not path.is_dir():
@@ -77,7 +77,7 @@ def holds_shards(path: Path) -> bool:
     if (path / NAME).is_file():
         return True
     try:
-        files = [file.name for folder in (path, path / "train") for file in _files(folder)]
+        files = [file.name for folder in (path, *(path / part for part in PARTS)) for file in _files(folder)]
     except OSError:
         return False
     arrays = {name for name in files if name.endswith(".npy")}

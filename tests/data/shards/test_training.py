@@ -118,6 +118,11 @@ def test_samples_are_taken_as_they_are_stored_where_that_is_said(folder):
         nf.load_dataset(folder / "nothing.json")
 
 
+def test_an_empty_folder_says_what_it_could_hold(tmp_path):
+    with pytest.raises(DataError, match=r"holds neither pictures .*, nor shards \(\.parquet, or x\*\.npy"):
+        nf.load_dataset(tmp_path)
+
+
 def test_a_loop_of_ones_own_reads_all_of_them(folder):
     dataset = nf.load_dataset(folder)
     cfg = config(folder, backend="async")
