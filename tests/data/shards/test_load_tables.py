@@ -41,7 +41,7 @@ def table(rows=ROWS, seed=0) -> pa.Table:
     })  # fmt: skip
 
 
-def write(folder, whole, shards=4, group=170, part="train"):
+def write(folder, whole, shards=4, group=230, part="train"):
     (folder / part).mkdir(parents=True, exist_ok=True)
     cuts = np.linspace(0, len(whole), shards + 1).astype(int)
     for at, (first, last) in enumerate(pairwise(cuts)):
@@ -62,7 +62,7 @@ def folder(tmp_path_factory, whole):
     return write(path, whole)
 
 
-def every_row(dataset: ShardedDataset, batch_size=32) -> HostBuffer:
+def every_row(dataset: ShardedDataset, batch_size=4) -> HostBuffer:
     source = dataset.source(batch_size)
     out = HostBuffer.empty(source.like, len(source))
     source.read(0, np.arange(12, dtype=np.uint32), 0, out)

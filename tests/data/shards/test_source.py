@@ -78,7 +78,7 @@ def test_it_reads_the_rows_of_its_order(pixels):
     np.testing.assert_array_equal(read(source, 0, ROWS), source.order.rows(keys(0), np.arange(ROWS)))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, 60), st.integers(0, 1)), max_size=6))
 def test_what_is_read_depends_on_the_position_alone(reads):
     source = source_of(All())
