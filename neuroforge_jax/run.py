@@ -26,6 +26,7 @@ from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.config.checks import flag_of
 from neuroforge_jax.config.effects import Circumstances, describe_idle_fields
 from neuroforge_jax.data.datasets import load_dataset, load_frame
+from neuroforge_jax.data.shards.dataset import ShardedDataset
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError, VerificationError
 from neuroforge_jax.job.assessment import Assessment, assess
@@ -249,6 +250,8 @@ def _build(
             config = replace(config, dataset=dataset.name)  # what is continued must not choose again
     if not holds_out_by_class(options):
         dataset = replace(dataset, partition=replace(dataset.partition, by_class=False))
+    if isinstance(dataset, ShardedDataset):
+        choice = choose(config, streams=True)
     skips = options.on_divergence == "skip"
     job = Job.build(config, select_rows(config, dataset), choice, skips_non_finite=skips)
     return replace(job, streaming=Streaming(options.chunk_steps, options.read_ahead))

@@ -81,14 +81,15 @@ class Choice:
     mesh: Mesh | None = None
 
 
-def choose(config: TrainConfig) -> Choice:
-    """The backend that a config names, with the axes that its flags replace.
+def choose(config: TrainConfig, *, streams: bool = False) -> Choice:
+    """The backend that a config names, with the axes that its flags replace. streams: whether the samples are read
+    from a source, which the chosen one then takes.
 
     Raises ConfigError for an unknown name, DeviceError where the platform is absent, a plugin cannot be used or the
     mesh is larger than what is there.
     """
     automatic = config.backend == "auto"
-    backend = find("optimized" if automatic else config.backend)
+    backend = find(("async" if streams else "optimized") if automatic else config.backend)
     precision = config.precision or ("bf16" if config.mixed_precision else None)
     if precision:
         backend = replace(backend, precision=policy(precision).name)
@@ -98,6 +99,8 @@ def choose(config: TrainConfig) -> Choice:
         backend = replace(backend, kernels=find_kernels(config.kernels))
     mesh = None if config.mesh is None else _mesh_of(config.mesh, backend)
     reason = _reason(automatic, backend.device, backend.precision)
+    if automatic and streams:
+        reason = "auto: it reads samples while it trains, which are not all in memory"
     activations = _activations_of_layers(config)
     reason += _describe_fallback(backend, activations) + _origins(backend, activations)
     return Choice(backend, reason, mesh)

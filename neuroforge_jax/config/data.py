@@ -12,7 +12,8 @@ class DataConfig:
 
     dataset: str = "auto"
     """auto, mnist, fashion-mnist, digits, breast-cancer, or the path of a .csv, .tsv, .txt, .parquet, .arrow,
-    .feather or .npz file, or of a folder of arrays or of pictures by class."""
+    .feather or .npz file, of a folder of arrays, of pictures by class or of shards (.parquet, or x*.npy with
+    y*.npy, in it or in train/, validation/ and test/), or of a manifest of shards (.json)."""
     test: str | None = None
     """File with the test data of a table (else a fifth of --dataset, class by class, by a fixed seed)."""
     validation: str | None = None

@@ -1,4 +1,4 @@
-"""Look at the datasets: `python -m neuroforge_jax.data [list | get NAME | show NAME]`."""
+"""Look at the datasets: `python -m neuroforge_jax.data [list | get NAME | show NAME | manifest FOLDER]`."""
 
 import sys
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ from neuroforge_jax.data.datasets import data_folder, fetch, find_files, load_da
 from neuroforge_jax.data.download import ARCHIVES
 from neuroforge_jax.data.pictures import are_pictures
 from neuroforge_jax.data.schema_view import make_table
+from neuroforge_jax.data.shards.manifest import NAME
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError, lookup
+from neuroforge_jax.system.memory import text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,6 +98,25 @@ def get(name: str, data_dir: Path | None = None) -> None:
     print(f"{name} is {'now' if downloaded else 'already'} in {where}")
 
 
+@app.command(name="manifest")
+def describe_shards(folder: Path) -> None:
+    """Write the manifest of a folder of shards, manifest.json in it: their names, rows, bytes, SHA-256 and columns.
+
+    Args:
+        folder: With the shards in it, or in its folders train, validation and test.
+
+    """
+    from neuroforge_jax.data.shards.writing import write_manifest
+
+    manifest = write_manifest(folder)
+    files = [file for shards in manifest.parts.values() for shard in shards for file in shard.files]
+    rows = ", ".join(
+        f"{sum(shard.rows or 0 for shard in shards):,} rows in {part}"
+        for part, shards in manifest.parts.items()
+    )
+    print(f"{folder / NAME} lists {len(files):,} files of {text(sum(file.bytes for file in files))}: {rows}")
+
+
 @dataclass(frozen=True)
 class _Shown(DataConfig):
     """Which data are shown, and how they are read."""
@@ -139,6 +160,7 @@ def _count_classes(dataset: Dataset) -> "Table":
     there = {part: split for part, split in splits.items() if split is not None}
     counts = _table("class", *there)
     sizes = [np.bincount(split.targets, minlength=len(dataset.classes)) for split in there.values()]
+    sizes[0] = dataset.count_classes().astype(np.int64)  # of shards `train` holds some samples alone
     for label, *numbers in zip(dataset.classes, *sizes, strict=True):
         counts.add_row(_plain(label), *(f"{number:,}" for number in numbers))
     return counts

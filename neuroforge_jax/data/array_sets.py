@@ -40,7 +40,7 @@ def read_arrays(name: str, given: Arrays, classes: Sequence[str] | None, task: s
     _check_shapes(name, arrays)
     target, targets = _read_targets(name, {part: y for part, (_, y) in arrays.items()}, classes, task)
     x_train = arrays["training"][0]
-    origins = _choose_origins(x_train)
+    origins = choose_origins(x_train)
     return ArraySets(
         {part: store_inputs(name, part, x, origins) for part, (x, _) in arrays.items()},
         targets,
@@ -73,7 +73,7 @@ def _check_shapes(name: str, arrays: Arrays) -> None:
             )
 
 
-def _choose_origins(x: np.ndarray) -> Float64[np.ndarray, " I"] | None:
+def choose_origins(x: np.ndarray) -> Float64[np.ndarray, " I"] | None:
     """What is subtracted from each input, where float32 would round away what differs; None for nothing."""
     if x.dtype == np.float32 or x.dtype.itemsize < 4:
         return None

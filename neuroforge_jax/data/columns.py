@@ -82,10 +82,11 @@ def read_as(schema: Schema, table: Table, names: list[str]) -> dict[str, Values]
     known = {column.name: column for column in schema.columns}
     keys = {*schema.by_role("id"), *schema.by_role("group")}
     table, _ = mark_missing(table, schema.missing, keys)
-    return {name: _read_like(known[name], table) for name in names}
+    return {name: read_like(known[name], table) for name in names}
 
 
-def _read_like(column: Column, table: Table) -> Values:
+def read_like(column: Column, table: Table) -> Values:
+    """The column of a table, read as that of another one was."""
     if not column.written_as_digits:
         return read_column(table, column.name, column.kind, told=column.said)
     values = read_column(table, column.name, "number")
@@ -119,8 +120,13 @@ def _finite_numbers(column: pa.ChunkedArray) -> tuple[Float64[np.ndarray, " N"],
     infinite = np.isinf(numbers)
     if not (count := int(infinite.sum())):
         return numbers, ""
-    are = "cell is infinite and counts" if count == 1 else "cells are infinite and count"
-    return np.where(infinite, np.nan, numbers), f"{count:,} {are} as missing"
+    return np.where(infinite, np.nan, numbers), tell_infinite(count)
+
+
+def tell_infinite(cells: int) -> str:
+    """What is said of a column with so many infinite cells; "" where there is none."""
+    are = "cell is infinite and counts" if cells == 1 else "cells are infinite and count"
+    return f"{cells:,} {are} as missing" if cells else ""
 
 
 def counts_the_rows(numbers: Float64[np.ndarray, " N"]) -> bool:
@@ -174,10 +180,14 @@ def _infer_texts(column: pa.ChunkedArray, decimal: str) -> Values:
         return Values(
             "time", _take(texts, _plain_numbers(pa.chunked_array([times.values]))), said=times.format
         )
-    if distinct > DISTINCT_SHARE * rows and rows >= FEWEST:
-        words = any(" " in text or len(text) > LONGEST_KEY for text in texts.texts[:1000])
-        return replace(texts, kind="text" if words else "key")
-    return texts
+    return replace(texts, kind=kind_of_texts(texts.texts, rows))
+
+
+def kind_of_texts(texts: Sequence[str], rows: int) -> str:
+    """Category, or key or text where almost all are different. texts: the different ones of so many rows."""
+    if len(texts) <= DISTINCT_SHARE * rows or rows < FEWEST:
+        return "category"
+    return "text" if any(" " in text or len(text) > LONGEST_KEY for text in texts[:1000]) else "key"
 
 
 def _numbers_of(texts: Values, found: cells.Numbers, unreadable: int) -> Values:

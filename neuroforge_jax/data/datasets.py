@@ -22,6 +22,7 @@ from neuroforge_jax.data.download import ARCHIVES, Archive, ArchiveFile, Downloa
 from neuroforge_jax.data.readers.arrays import holds_arrays, load_folder, load_npz
 from neuroforge_jax.data.readers.frames import is_frame, table_of
 from neuroforge_jax.data.readers.idx import read_idx
+from neuroforge_jax.data.shards.manifest import holds_shards
 from neuroforge_jax.data.splits import split_80_20
 from neuroforge_jax.data.types import Dataset
 from neuroforge_jax.errors import ConfigError, DataError, unknown
@@ -38,7 +39,8 @@ ANY_DATA = ("dataset", "task", "scaling", "class_weight")
 def load_dataset(
     data: str | Path | DataConfig | Any = "auto", *, data_dir: Path | None = None, **fields: Any
 ) -> Dataset:
-    """Load a dataset: a name of `DATASETS`, the path of a table, of an .npz file or of a folder, or a data frame.
+    """Load a dataset: a name of `DATASETS`, the path of a table, of an .npz file, of a folder or of a manifest of
+    shards, or a data frame.
 
     data: the name, path or frame (of pandas, polars or Arrow), with the fields of a DataConfig beside it
     (`target="price"`; `test` and `validation` may be frames), or a DataConfig, such as a
@@ -56,6 +58,10 @@ def load_dataset(
         from neuroforge_jax.data.tables import load_table
 
         return load_table(path, config)
+    if config.dataset not in DATASETS and holds_shards(path):
+        from neuroforge_jax.data.shards.load import load_shards
+
+        return load_shards(path, config)
     is_npz = path.suffix.lower() == ".npz"
     _refuse_fields_of_tables(config, (*ANY_DATA, "missing") if is_npz else ANY_DATA)
     if is_npz:

@@ -107,25 +107,29 @@ class Fitted(NamedTuple):
 def fit_inputs(plan: Preprocessor, inputs: Inputs) -> Fitted:
     """Measure training rows, in float64; pictures by their first 10,000."""
     if plan.pixels and inputs.dtype == np.uint8:
-        return Fitted(*_as_float32(*_standard_of_pixels(inputs[:PICTURES_MEASURED])))
+        return Fitted(*as_float32(*standard_of_pixels(inputs[:PICTURES_MEASURED])))
     numbers = inputs if plan.numbers == inputs.shape[1] else inputs[:, : plan.numbers]
     most = max(BLOCK, min(ROWS_SORTED, NUMBERS_SORTED // max(1, plan.numbers)))
     rows = numbers[sample_rows(len(numbers), most)]
-    shift, scale = _as_float32(*lookup(SCALINGS, plan.scaling, "scaling")(numbers, rows))
-    (fill,) = _as_float32(*_quantiles(rows, np.array([0.5])))
-    knots = _as_float32(_normal_knots(numbers, rows))[0] if plan.scaling == "quantile" else None
+    shift, scale = as_float32(*lookup(SCALINGS, plan.scaling, "scaling")(numbers, rows))
+    (fill,) = as_float32(*_quantiles(rows, np.array([0.5])))
+    knots = as_float32(_knots_of_rows(numbers, rows))[0] if plan.scaling == "quantile" else None
     return Fitted(shift, scale, fill, knots)
 
 
 def fit_targets(fitted: Fitted, targets: Float32[np.ndarray, "N O"], weights: np.ndarray | None) -> Fitted:
-    """With the mean and deviation of the targets of a regression, in float64; one that is constant is only
-    moved.
-    """
+    """With the mean and deviation of the targets of a regression, in float64."""
     wide = targets.astype(np.float64)
     mean = np.average(wide, axis=0, weights=weights)
-    deviation = np.sqrt(np.average((wide - mean) ** 2, axis=0, weights=weights))
+    return with_targets(fitted, mean, np.sqrt(np.average((wide - mean) ** 2, axis=0, weights=weights)))
+
+
+def with_targets(
+    fitted: Fitted, mean: Float64[np.ndarray, " O"], deviation: Float64[np.ndarray, " O"]
+) -> Fitted:
+    """With targets of this mean and deviation; one that is constant is only moved."""
     constant = _is_constant(mean, deviation)
-    shift, scale = _as_float32(mean, 1 / np.where(constant, 1, deviation))
+    shift, scale = as_float32(mean, 1 / np.where(constant, 1, deviation))
     return fitted._replace(target_shift=shift, target_scale=scale)
 
 
@@ -138,11 +142,12 @@ Spread = tuple[np.ndarray, np.ndarray]
 """Shift and scale, float64."""
 
 
-def _standard_of_pixels(inputs: UInt8[np.ndarray, "N I"]) -> Spread:
+def standard_of_pixels(inputs: UInt8[np.ndarray, "N I"]) -> Spread:
+    """One mean and deviation of all pixels."""
     counts = np.bincount(inputs.ravel(), minlength=256).astype(np.float64)
     levels = np.arange(256.0)
     mean = (counts * levels).sum() / counts.sum()
-    return mean, _inverse(mean, np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
+    return mean, inverse_spread(mean, np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
 
 
 def _standard(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
@@ -151,7 +156,7 @@ def _standard(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
     count = np.maximum(present, 1)
     mean = sum(np.nansum(block, axis=0, dtype=np.float64) for block in in_blocks(numbers)) / count
     squares = sum(np.nansum((block - mean) ** 2, axis=0) for block in in_blocks(numbers))
-    return mean, _inverse(mean, np.sqrt(squares / count))
+    return mean, inverse_spread(mean, np.sqrt(squares / count))
 
 
 def _robust(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
@@ -166,7 +171,7 @@ def _robust(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> Spread:
     if len(rare) and len(rows) < len(numbers):
         for at, others in zip(rare, _collect_distances(numbers, median, rare), strict=True):
             spread[at] = np.median(others) if len(others) else 0
-    return median, _inverse(median, spread)
+    return median, inverse_spread(median, spread)
 
 
 def _distances(rows: np.ndarray, centre: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -211,19 +216,24 @@ def _quantiles(rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return found
 
 
-def _normal_knots(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> np.ndarray:
-    """Quantiles of each column, and the normal distribution's; where many rows have one value it stands for the
-    mean of theirs. The least and the greatest of all rows count as half a knot from the ends.
-    """
-    from scipy.special import ndtri
-
-    normal = ndtri((np.arange(KNOTS) + 0.5) / KNOTS)
+def _knots_of_rows(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> np.ndarray:
+    """The least and the greatest of all rows count as half a knot from the ends."""
     # Rounded first: two that become one in float32 must have one place.
     quantiles = _quantiles(rows, np.linspace(0, 1, KNOTS)).astype(np.float32)
     if len(rows) < len(numbers):
         for end, pick in ((0, np.fmin), (-1, np.fmax)):
             ends = pick.reduce([pick.reduce(block, axis=0) for block in in_blocks(numbers)], axis=0)
             quantiles[end] = np.where(np.isnan(ends), quantiles[end], ends)
+    return normal_knots(quantiles)
+
+
+def normal_knots(quantiles: Float32[np.ndarray, "Q I"]) -> np.ndarray:
+    """Quantiles of each column, and the normal distribution's, [2, Q, I]; where many rows have one value it stands
+    for the mean of theirs.
+    """
+    from scipy.special import ndtri
+
+    normal = ndtri((np.arange(KNOTS) + 0.5) / KNOTS)
     targets = np.empty_like(quantiles, np.float64)
     for at, column in enumerate(quantiles.T):
         first = np.searchsorted(column, column, side="left")
@@ -232,7 +242,8 @@ def _normal_knots(numbers: np.ndarray | MappedRows, rows: np.ndarray) -> np.ndar
     return np.stack([quantiles, targets])
 
 
-def _inverse(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+def inverse_spread(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The scale of a column with this spread; 0 where it is constant."""
     constant = _is_constant(centre, spread)
     return np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread))
 
@@ -242,7 +253,8 @@ def _is_constant(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
     return spread <= 1e-7 * np.maximum(np.abs(centre), 1e-30)
 
 
-def _as_float32(*arrays: np.ndarray) -> list[np.ndarray]:
+def as_float32(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Each as it lies on a device."""
     return [np.asarray(array, np.float32) for array in arrays]
 
 
@@ -256,5 +268,10 @@ def choose_origin(numbers: Float64[np.ndarray, " N"]) -> float:
     if not len(there):
         return 0.0
     low, median, high = (float(x) for x in np.quantile(there, (0.05, 0.5, 0.95)))
-    spread = high - low or float(np.nanmax(numbers) - np.nanmin(numbers))
+    return origin_of(low, median, high, float(np.nanmax(numbers) - np.nanmin(numbers)))
+
+
+def origin_of(low: float, median: float, high: float, width: float) -> float:
+    """See `choose_origin`. low, median, high: quantiles of 5, 50 and 95 %. width: from least to greatest."""
+    spread = high - low or width
     return median if spread > 0 and abs(median) > 1000 * spread else 0.0

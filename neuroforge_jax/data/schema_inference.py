@@ -110,7 +110,8 @@ def _learn(name: str, values: Values) -> Column:
     """An input, with what its training rows say."""
     column = _describe(name, values, "input")
     if values.numbers is None:
-        levels, rest = _choose_levels(values)
+        counts = np.bincount(values.known_codes[values.known_codes >= 0], minlength=len(values.texts))
+        levels, rest = choose_levels(values.kind, values.texts, counts, len(values))
         kind = "yes/no" if values.kind == "yes/no" else "category"
         return replace(column, kind=kind, levels=levels, rest=rest)
     if values.kind == "time":
@@ -120,21 +121,23 @@ def _learn(name: str, values: Values) -> Column:
     return replace(column, kind="number", origin=choose_origin(values.numbers))
 
 
-def _choose_levels(values: Values) -> tuple[tuple[str, ...], bool]:
-    """The levels that have an input, and whether the last of them stands for the rest."""
-    assert values.codes is not None
-    counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.texts))
-    if values.kind == "yes/no":
+def choose_levels(
+    kind: str, texts: Sequence[str], counts: np.ndarray, rows: int
+) -> tuple[tuple[str, ...], bool]:
+    """The levels that have an input, and whether the last of them stands for the rest. counts: rows of each text,
+    of `rows` in all.
+    """
+    if kind == "yes/no":
         from neuroforge_jax.data.cells import read_yes_no
 
-        pair = read_yes_no([text for text, count in zip(values.texts, counts, strict=True) if count])
+        pair = read_yes_no([text for text, count in zip(texts, counts, strict=True) if count])
         if pair is not None:
             return pair, False
     occurring = np.nonzero(counts)[0]
-    often = occurring[counts[occurring] >= min(RARE, -(-len(values) // 50))]
+    often = occurring[counts[occurring] >= min(RARE, -(-rows // 50))]
     if len(often) > MAX_LEVELS:
         often = np.sort(often[np.argsort(-counts[often], kind="stable")][:MAX_LEVELS])
-    levels = tuple(values.texts[code] for code in often)
+    levels = tuple(texts[code] for code in often)
     return (levels, False) if len(often) == len(occurring) else ((*levels, REST), True)
 
 

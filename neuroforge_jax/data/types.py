@@ -134,10 +134,21 @@ class Dataset:
     class_weights: Float64[np.ndarray, " C"] | None = None
 
     def __repr__(self) -> str:
-        splits = {"training": self.train, "validation": self.validation, "test": self.test}
-        sizes = [f"{len(split):,} {part}" for part, split in splits.items() if split is not None]
+        others = {"validation": self.validation, "test": self.test}
+        sizes = [f"{self.samples:,} training"]
+        sizes += [f"{len(split):,} {part}" for part, split in others.items() if split is not None]
         shape = "×".join(map(str, self.shape))
         return f"Dataset({self.name}: {', '.join(sizes)} samples of {shape}, {self.target.label})"
+
+    @property
+    def samples(self) -> int:
+        """Of one epoch of a training."""
+        return len(self.train)
+
+    def count_classes(self, *, by_weight: bool = False) -> Float64[np.ndarray, " C"]:
+        """How many training samples each class has. by_weight: by the weights that they have, where they do."""
+        weights = self.train.weights if by_weight else None
+        return np.bincount(self.train.targets, weights, minlength=len(self.classes)).astype(np.float64)
 
     @cached_property
     def weighted_train(self) -> Split:
@@ -227,6 +238,10 @@ class Dataset:
             validation=splits.get("validation"),
         )
 
+    def in_memory(self) -> "Dataset":
+        """A dataset whose training samples all lie in `train`: this one, or samples that stand for all of it."""
+        return self
+
     def identity(self) -> dict[str, str | int]:
         """What distinguishes its training data: name, sizes, and a SHA-256 over up to 4,096 of the samples."""
         every = -(-len(self.train) // BLOCK)
@@ -293,10 +308,7 @@ class Dataset:
         if not self.classes:
             raise ConfigError(f"--class-weight {class_weight}: the target is no class; leave it out")
         counts = np.bincount(self.train.targets, minlength=len(self.classes))
-        if class_weight == "balanced":
-            factors = len(self.train) / (len(self.classes) * np.maximum(counts, 1))
-        else:
-            factors = parse_class_weights(class_weight, self.classes)
+        factors = choose_class_weights(class_weight, self.classes, counts)
         normalize_weights("--class-weight", factors[self.train.targets], len(self.train))  # not all are 0
         return replace(self, class_weights=factors)
 
@@ -317,6 +329,13 @@ def fit(plan: Preprocessor, target: Target, train: Split) -> Fitted:
     if target.task != "regression":
         return fitted
     return fit_targets(fitted, train.targets, train.weights)
+
+
+def choose_class_weights(text: str, classes: Sequence[str], counts: np.ndarray) -> Float64[np.ndarray, " C"]:
+    """The weight of each class: `balanced`, or as in yes=5,no=1. counts: samples of each. Raises ConfigError."""
+    if text == "balanced":
+        return counts.sum() / (len(classes) * np.maximum(counts, 1))
+    return parse_class_weights(text, classes)
 
 
 def parse_class_weights(text: str, classes: Sequence[str]) -> Float64[np.ndarray, " C"]:

@@ -24,6 +24,7 @@ from neuroforge_jax.backends.table import Backend
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data import shuffle
 from neuroforge_jax.data.batch import BatchRows
+from neuroforge_jax.data.shards.dataset import ShardedDataset
 from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.errors import ConfigError
@@ -94,14 +95,17 @@ class Job:
         updates nothing, in float32 and bf16 too. many: that it will be given the seeds of a population. Raises
         ConfigError for names and sizes that cannot be used, DeviceError where the backend's platform is absent.
         """
-        choice = choice or choose(config)
+        own = None
+        if source is None and isinstance(dataset, ShardedDataset):
+            own = source = dataset.source(config.batch_size, shuffles=config.shuffle)
+        choice = choice or choose(config, streams=own is not None)
         backend = choice.backend
         if source is not None and not backend.executor.takes_source:
             raise ConfigError(
                 f"backend {backend.name!r} ({backend.executor.name} execution) keeps its data on the device; to "
                 "train from a source use --backend async, or --async-ops"
             )
-        if not config.shuffle:
+        if not config.shuffle and own is None:
             check_keeps_order(backend, source)
         model = make_model(config, dataset, backend)
         training = make_training(config, dataset, model.spec, source, skips_non_finite=skips_non_finite)

@@ -95,7 +95,9 @@ def _with_model(job: Job, model: FittedModel) -> Job:
 
 def steps_per_epoch(config: TrainConfig, data: Dataset | Source) -> int:
     """Steps of one pass over the training data; the last batch is padded with samples that count for nothing."""
-    return shuffle.steps_per_epoch(len(data.train if isinstance(data, Dataset) else data), config.batch_size)
+    return shuffle.steps_per_epoch(
+        data.samples if isinstance(data, Dataset) else len(data), config.batch_size
+    )
 
 
 def evaluate(model: FittedModel, params: Params, split: Split) -> Evaluation:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from neuroforge_jax.data.types import Dataset
 
 Rows = Sequence[tuple[str, str]]
@@ -51,7 +49,7 @@ def describe_majority(dataset: Dataset) -> str:
     """That one class is most of the training data, so that accuracy tells little; "" where none is."""
     if not dataset.classes:
         return ""
-    counts = np.bincount(dataset.train.targets, dataset.train.weights, minlength=len(dataset.classes))
+    counts = dataset.count_classes(by_weight=True)
     share = counts.max() / counts.sum()
     if share <= (MAJORITY if len(counts) > 2 else MAJORITY_OF_TWO):
         return ""

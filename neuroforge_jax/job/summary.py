@@ -36,7 +36,7 @@ def header_rows(job: Job) -> Rows:
     config, per_epoch = job.config, job.steps_per_epoch
     shape = "×".join(map(str, dataset.shape))
     others = {"validation": dataset.validation, "test": dataset.test}
-    sizes = [f"{len(dataset.train):,} training"]
+    sizes = [f"{dataset.samples:,} training"]
     sizes += [f"{len(split):,} {part}" for part, split in others.items() if split is not None]
     plural = "" if dataset.outputs == 1 else "s"
     what = {

@@ -18,6 +18,21 @@ def put(tree: Any, where: jax.Device | Sharding | None, *, may_alias: bool | Non
     return jax.tree.map(lambda leaf: _put_part(leaf, where), tree)
 
 
+def put_own_rows(tree: Any, where: Sharding, rows: int) -> Any:
+    """Arrays [K, R', …] of the rows that the devices of this process have, as parts of [K, R, …] over those of all.
+
+    rows: R.
+    """
+    if where.is_fully_addressable:
+        return jax.device_put(tree, where)
+    return jax.tree.map(
+        lambda array: jax.make_array_from_process_local_data(
+            where, array, (len(array), rows, *array.shape[2:])
+        ),
+        tree,
+    )
+
+
 def is_whole_here(tree: Any) -> bool:
     """Whether this process has every number of these arrays."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]

@@ -66,6 +66,15 @@ class Placement:
         parts = self.parts(axis)
         return -(-size // parts) * parts
 
+    def own_rows(self, rows: int) -> slice:
+        """Of a batch of so many rows those that the devices of this process have."""
+        if self.mesh is None:
+            return slice(0, rows)
+        sharding = self.sharding("batch")
+        parts = sharding.addressable_devices_indices_map((rows,)).values()
+        own = [part[0].indices(rows) for part in parts if part]
+        return slice(min(first for first, _, _ in own), max(last for _, last, _ in own))
+
     def spec(self, axes: Sequence[str | None]) -> PartitionSpec:
         """Of an array with these axes, None for one that no table knows."""
         here = () if self.mesh is None else self.mesh.axis_names

@@ -94,7 +94,7 @@ def _sum_over_devices(branch: Tree, devices: int) -> Tree:
     leaves, structure = jax.tree.flatten(branch)
     dtypes = {leaf.dtype for leaf in leaves}
     sums = {dtype: _sum_vector([leaf for leaf in leaves if leaf.dtype == dtype], devices) for dtype in dtypes}
-    return structure.unflatten([sums[leaf.dtype].pop(0) for leaf in leaves])
+    return jax.tree.unflatten(structure, [sums[leaf.dtype].pop(0) for leaf in leaves])
 
 
 def _sum_vector(leaves: list[Array], devices: int) -> list[Array]:

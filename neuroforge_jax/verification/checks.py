@@ -110,7 +110,7 @@ def verify_training(
     if config.optimizer not in KNOWN:
         config = replace(config, optimizer="sgd", beta1=None, beta2=None)
     whole = Job.build(config, dataset, Choice(backend, "", mesh))
-    problem = problem_of(config, dataset, unit_roundoff(backend.policy), order_of, rates_of)
+    problem = problem_of(config, dataset.in_memory(), unit_roundoff(backend.policy), order_of, rates_of)
     checks = tuple(check_problem(make_job(backend, problem, whole.flops, mesh), problem, TOLERANCE, fault))
     seconds = time.perf_counter() - begun
     return Verdict(backend.name, describe(backend), checks, seconds, fault.name if fault else None)

@@ -11,8 +11,6 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors.base import CHUNK_SAMPLES, Streaming
-from neuroforge_jax.backends.executors.pipelined import _parts_to_read
-from neuroforge_jax.data.batch import BatchRows
 from neuroforge_jax.data.stream import ArraySource, HostBuffer
 from neuroforge_jax.job.job import Job
 
@@ -229,22 +227,3 @@ def test_a_chunk_is_so_many_samples_whatever_the_batch():
     assert streaming.steps_of_chunk(32, 7) == 8
     assert streaming.steps_of_chunk(10 * CHUNK_SAMPLES, 7) == 1
     assert Streaming(chunk_steps=12).steps_of_chunk(32, 10_000) == 12
-
-
-@pytest.mark.parametrize("rows", [BatchRows.of(32), BatchRows.of(30, 1, 4), BatchRows.of(32, 4, 3)], ids=str)
-def test_what_several_processes_read_is_together_what_one_reads(rows):
-    """Each the rows of its own devices; what is padding nobody reads."""
-
-    def read(own):
-        positions = np.full(3 * len(rows), -1)
-        for first, part in _parts_to_read(rows, own, 2, 3):
-            positions[part] = first + np.arange(part.stop - part.start)
-        return positions.reshape(3, -1)
-
-    half, whole = len(rows) // 2, read(range(len(rows)))
-    first, second = read(range(half)), read(range(half, len(rows)))
-    np.testing.assert_array_equal(np.maximum(first, second), whole)
-    assert (first[:, half:] == -1).all()
-    assert (second[:, :half] == -1).all()
-    expected = np.where(rows.position_of < 0, -1, np.arange(2, 5)[:, None] * rows.size + rows.position_of)
-    np.testing.assert_array_equal(whole, expected)

@@ -11,9 +11,8 @@ only when the next one has been dispatched, so that the device never waits for P
 buffer of that chunk may be written again: on a CPU jax computes on the host's buffer itself.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +27,17 @@ from neuroforge_jax.backends.executors.base import (
     SegmentMetrics,
     check_segment,
 )
+from neuroforge_jax.backends.executors.chunks import (
+    RoundKeys,
+    empty_buffer,
+    move,
+    read_chunks,
+    source_of,
+)
 from neuroforge_jax.data.batch import BatchRows, DeviceData, take_batch
 from neuroforge_jax.data.prefetch import Prefetcher
 from neuroforge_jax.data.preprocess import Fitted
-from neuroforge_jax.data.shuffle import ROUNDS, round_keys, steps_per_epoch
-from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
+from neuroforge_jax.data.shuffle import round_keys, steps_per_epoch
 from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.system.spans import span
@@ -45,7 +50,6 @@ from neuroforge_jax.typing import Array, CompileOptions, UInt32
 EPOCHS_OF_KEYS = 64
 """Epochs whose round keys are computed at once: on a CPU a second program waits for the one that runs."""
 
-RoundKeys = UInt32[np.ndarray, "E R"]
 Carry = tuple[TrainState, StepMetrics]
 
 
@@ -100,12 +104,16 @@ def prepare(spec: ExecutorSpec) -> Run:
 
     What the source raises is raised by the segment that needs the chunk.
     """
-    source, streaming, device, batch_size = _source(spec), spec.streaming, spec.device, spec.batch_size
+    source, streaming, device, batch_size = source_of(spec), spec.streaming, spec.device, spec.batch_size
     samples, chunk_steps = np.int32(len(source)), streaming.steps_of_chunk(batch_size, spec.sized_for)
-    buffer = HostBuffer.empty(source.like, chunk_steps * len(spec.batch_rows))
     fitted, zero = put(spec.fitted, spec.placement.sharding()), np.int32(0)
     jitted = _jit_program(spec.step, spec.batch_rows, chunk_steps, spec.options, spec.placement)
-    like = spec.state_like, fitted, _move(buffer, spec), Segment(zero, zero, zero, zero)
+    like = (
+        spec.state_like,
+        fitted,
+        move(empty_buffer(spec, chunk_steps), spec),
+        Segment(zero, zero, zero, zero),
+    )
     compiled = start_compiling(jitted, device, *like).result()
     keys_like = jax.ShapeDtypeStruct(spec.state_like.key_data.shape, spec.state_like.key_data.dtype)
     compiled_keys = start_compiling(_keys_of_epochs, device, keys_like, zero).result()
@@ -114,8 +122,8 @@ def prepare(spec: ExecutorSpec) -> Run:
         def keys_of(epoch: int) -> RoundKeys:
             return np.asarray(compiled_keys(key_data, np.int32(epoch)))
 
-        buffers = [HostBuffer.empty(source.like, len(buffer)) for _ in range(streaming.buffers)]
-        chunks = _read_chunks(spec, buffers, chunk, keys_of)
+        buffers = [empty_buffer(spec, chunk_steps) for _ in range(streaming.buffers)]
+        chunks = read_chunks(spec, buffers, chunk, keys_of)
         return Prefetcher(chunks, streaming.buffers)
 
     feed = _Feed(read_from)
@@ -136,10 +144,6 @@ def prepare(spec: ExecutorSpec) -> Run:
         return state, SegmentMetrics(tuple(chunks), first_step, last_step)
 
     return CompiledRun(run, {"chunk": compiled, "keys of epochs": compiled_keys})
-
-
-def _source(spec: ExecutorSpec) -> Source:
-    return ArraySource(spec.train, spec.shuffles) if spec.source is None else spec.source
 
 
 def _resident(spec: ExecutorSpec) -> int:
@@ -204,76 +208,6 @@ class _Feed:
         if self._reader is not None:
             self._reader.close()
         self._reader = self._chunk = self._key_data = self._metrics = self._before = None
-
-
-def _read_chunks(
-    spec: ExecutorSpec, buffers: list[HostBuffer], chunk: int, keys_of: Callable[[int], RoundKeys]
-) -> Iterator[DeviceData]:
-    """Read the chunks from `chunk` on, for ever, into the buffers in turn. This runs in the reader's thread."""
-    source, rows, own = _source(spec), spec.batch_rows, _own_rows(spec)
-    per_epoch = steps_per_epoch(len(source), rows.size)
-    chunk_steps = len(buffers[0]) // len(rows)
-    table, table_epoch = np.zeros((0, ROUNDS), np.uint32), 0
-    step = chunk * chunk_steps
-    for buffer in _in_turn(buffers):
-        end = step + chunk_steps
-        at = 0
-        while step < end:
-            epoch, in_epoch = divmod(step, per_epoch)
-            if not table_epoch <= epoch < table_epoch + len(table):
-                table, table_epoch = keys_of(epoch), epoch
-            count = min(end - step, per_epoch - in_epoch)
-            read = partial(source.read, epoch, table[epoch - table_epoch])
-            with span("data"):
-                for first, part in _parts_to_read(rows, own, in_epoch, count):
-                    read(first, buffer[at + part.start : at + part.stop])
-            at, step = at + count * len(rows), step + count
-        yield _move(buffer, spec)
-
-
-def _parts_to_read(rows: BatchRows, own: range, step: int, count: int) -> Iterator[tuple[int, slice]]:
-    """Of so many batches from a step of an epoch on: the position in the epoch's order from which on to read, and
-    the rows that the samples there lie in. own: the rows of a batch that are read.
-    """
-    if not rows.is_padded and len(own) == len(rows):
-        yield step * rows.size, slice(0, count * rows.size)
-        return
-    samples = rows.size // rows.parts
-    for part in range(count * rows.parts):
-        batch, in_batch = divmod(part, rows.parts)
-        first = in_batch * rows.part_rows
-        begin, end = max(first, own.start), min(first + samples, own.stop)
-        if begin < end:
-            position = step * rows.size + part * samples + begin - first
-            yield position, slice(batch * len(rows) + begin, batch * len(rows) + end)
-
-
-def _own_rows(spec: ExecutorSpec) -> range:
-    """The rows of a batch that this process needs: those of its devices. Of a source that is all of them, as it may
-    know one order alone.
-    """
-    rows, sharding = len(spec.batch_rows), spec.placement.sharding("batch")
-    if spec.source is not None or sharding.is_fully_addressable:
-        return range(rows)
-    places = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values() if index]
-    parts = [place.indices(rows) for place in places]
-    return range(min(first for first, _, _ in parts), max(last for _, last, _ in parts))
-
-
-def _in_turn(buffers: list[HostBuffer]) -> Iterator[HostBuffer]:
-    while True:
-        yield from buffers
-
-
-def _move(buffer: HostBuffer, spec: ExecutorSpec) -> DeviceData:
-    arrays = jax.tree.map(
-        lambda array: array.reshape(-1, len(spec.batch_rows), *array.shape[1:]),
-        (buffer.words, buffer.targets, buffer.weights),
-    )
-    with span("transfer"):
-        words, targets, weights = put(arrays, spec.placement.sharding(None, "batch"))
-    samples: Any = np.int32(len(buffer))  # a scalar of its own would be one transfer more
-    return DeviceData(words, targets, weights, samples, buffer.inputs)
 
 
 @jax.jit

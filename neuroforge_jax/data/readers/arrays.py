@@ -84,7 +84,7 @@ def load_folder(path: Path, task: str = "auto") -> Dataset:
     Raises DataError for a file that is missing, damaged or no array. uint8 and float32 inputs stay in their
     files; inputs of another type are converted, and so are in memory.
     """
-    arrays = [_map(_find(path, key)) for key in FOUR]
+    arrays = [map_array(_find(path, key)) for key in FOUR]
     samples = f"{len(arrays[0]):,} training and {len(arrays[2]):,} test samples, mapped"
     return Dataset.from_arrays(*arrays, name=path.name, task=task, origin=samples)
 
@@ -104,7 +104,8 @@ def _find(folder: Path, key: str) -> Path:
     raise DataError(f"{folder}: has no {key}.npy and no {key}.idx; it needs {' '.join(FOUR)}, of either kind")
 
 
-def _map(path: Path) -> np.ndarray:
+def map_array(path: Path) -> np.ndarray:
+    """The array [N, …] in a .npy or IDX file, mapped. Raises DataError for a file that is damaged or holds none."""
     try:
         with refuse_changes(path):
             array = map_idx(path) if path.suffix == ".idx" else _map_npy(path)

@@ -163,12 +163,19 @@ class _Source:
 @contextmanager
 def _open(path: Path) -> Iterator[_Source]:
     """The file, by what it begins with; whatever goes wrong in it is a DataError of one line."""
-    try:
+    with explain_errors(path):
         # Asked before opening: opening a pipe would wait for its writer.
         if not path.is_file():
             raise DataError(f"{path}: is not there, or is not a file")
         with refuse_changes(path), path.open("rb") as file:
             yield _source(path, file)
+
+
+@contextmanager
+def explain_errors(path: Path) -> Iterator[None]:
+    """Raises a DataError of one line for whatever goes wrong in reading a file by Arrow."""
+    try:
+        yield
     except DataError:
         raise
     except MemoryError:

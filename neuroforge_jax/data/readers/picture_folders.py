@@ -199,7 +199,8 @@ class _Found:
         if not any(any(by_class.values()) for by_class in self.splits.values()):
             raise DataError(
                 f"{self._folder}: holds neither pictures ({', '.join(PICTURES)}) in a folder for each class, nor "
-                "arrays (x_train y_train x_test y_test, each as .npy or .idx)"
+                "arrays (x_train y_train x_test y_test, each as .npy or .idx), nor shards (.parquet, or x*.npy "
+                "with y*.npy)"
             )
         if len(train) < 2:
             raise DataError(
