@@ -86,8 +86,8 @@ class Team:
     def train(self, flags, **more):
         return self.start([sys.executable, "-m", "neuroforge_jax.train", *flags], **more)
 
-    def train_two(self, *flags, others=None, port=None):
-        """Two of them; others: of process 1, where they are not the same."""
+    def train_two(self, *flags, others=None, port=None, **more):
+        """Two of them; others: of process 1, where they are not the same. more: environment variables."""
         port = port or free_port()
         for process, own in enumerate((flags, flags if others is None else others)):
             by_hand = (
@@ -98,7 +98,7 @@ class Team:
                 "--process-id",
                 str(process),
             )
-            self.train((*by_hand, *own))
+            self.train((*by_hand, *own), **more)
 
     def replace(self, process, command=None, folder=None):
         """Start it again another way, before it has joined."""

@@ -47,6 +47,24 @@ def test_two_processes_train_what_one_with_two_devices_does_and_one_of_them_spea
     assert_close(losses(tmp_path / "run"), alone(*flags))
 
 
+@pytest.mark.parametrize("mesh", ["data=4", "data=2,model=2"])
+def test_two_processes_of_two_devices_each_train_to_the_same_losses(mesh, tmp_path, alone):
+    with Team(tmp_path) as team:
+        team.train_two(*QUICK, *EPOCHS, "--mesh", mesh, JAX_NUM_CPU_DEVICES="2")
+        first, second = team.ends()
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert_close(losses(tmp_path / "run"), alone())
+
+
+def test_with_shards_of_one_order_two_processes_have_the_bits_of_one(tmp_path, alone):
+    flags = ("--deterministic-shards", "8")
+    with Team(tmp_path) as team:
+        team.train_two(*QUICK, *EPOCHS, *flags)
+        first, second = team.ends()
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert losses(tmp_path / "run") == alone(*flags)
+
+
 def test_a_network_divided_over_two_processes_is_saved_whole_and_goes_on_on_one(tmp_path, alone):
     """The kernels of its hidden layer lie half on each; a checkpoint has all of them."""
     flags = (*QUICK, *EPOCHS, "--mesh", "model=2", "--optimizer", "adam", "--checkpoint-every", "5 steps")
