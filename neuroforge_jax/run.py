@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,7 +23,6 @@ from neuroforge_jax.checkpoint.interval import Interval
 from neuroforge_jax.checkpoint.run_folder import RunFolder, open_run
 from neuroforge_jax.checkpoint.saved_options import find_data, holds_out_by_class, restore_options
 from neuroforge_jax.config import RunOptions, TrainConfig
-from neuroforge_jax.config.checks import flag_of
 from neuroforge_jax.config.effects import Circumstances, describe_idle_fields
 from neuroforge_jax.data.datasets import load_dataset, load_frame
 from neuroforge_jax.data.shards.dataset import ShardedDataset
@@ -44,7 +43,7 @@ from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.system.agreement import Agreement
 from neuroforge_jax.system.files import check_output, read_json
 from neuroforge_jax.system.joining import join
-from neuroforge_jax.system.matching import check_same_command, check_same_data, share_folder
+from neuroforge_jax.system.matching import check_same_command, check_same_data, spread
 from neuroforge_jax.system.memory_pool import describe_pool, set_pool
 from neuroforge_jax.system.peers import Peers, explain_failed_collectives, find_peers
 from neuroforge_jax.system.signals import SignalWatch
@@ -150,8 +149,7 @@ def carry_out(
         join(options)
         peers = find_peers()
         stack.enter_context(explain_failed_collectives(peers, options))
-        if peers.are_several:
-            config = _spread(config, options)
+        config = spread(peers, config, options)
         check_same_command(peers, config, options)
         choice = choose(config)
         team = stack.enter_context(Callbacks([Divergence(), *callbacks]))
@@ -171,7 +169,7 @@ def carry_out(
         if options.verify:
             team.note(_verify(job, options.tolerance))
         # All that can be wrong with a config is known by now: the folder of a run is one of a run that began.
-        folder = stack.enter_context(_open_folder(options, peers))
+        folder = stack.enter_context(open_run(options, peers))
         if folder is not None and folder.warning:
             team.note(folder.warning)
         stack.push(team)  # closed before the folder is free for another process: a save may be under way
@@ -205,23 +203,6 @@ def _check(options: RunOptions) -> None:
             raise ConfigError(
                 f"--{name} writes into the run's folder; give one as --run-dir, or leave it out"
             )
-
-
-FOR_ONE_PROCESS = ("verify", "benchmark", "benchmark_output", "memory_profile", "trace", "debug_nans")
-"""Options that run programs of their own, in which the other processes would have no part."""
-
-
-def _spread(config: TrainConfig, options: RunOptions) -> TrainConfig:
-    """The config of several processes: over all their devices, unless it says otherwise.
-
-    Raises ConfigError for options that are for one process.
-    """
-    for name in FOR_ONE_PROCESS:
-        if getattr(options, name):
-            raise ConfigError(
-                f"{flag_of(name)} looks at one process; leave it out, or train in one, over its devices by --mesh"
-            )
-    return config if config.mesh is not None else replace(config, mesh="auto")
 
 
 def _watch_signals(options: RunOptions) -> AbstractContextManager[SignalWatch]:
@@ -312,15 +293,6 @@ def _begin(
     if environment.exists() and (changes := describe_changes(read_json(environment), job)):
         team.note(changes)
     return start, progress, None if peers.are_several else lambda: checkpointer.latest(job.start)
-
-
-@contextmanager
-def _open_folder(options: RunOptions, peers: Peers) -> Iterator[RunFolder | None]:
-    """The folder of the run, which of several processes the first holds, and the others see."""
-    with open_run(options) if peers.process == 0 else nullcontext() as held:
-        path = share_folder(peers, None if held is None else held.path)
-        began = peers.decide(lambda: held is not None and held.began)
-        yield held if path is None or held is not None else RunFolder(path, began=began)
 
 
 def _watch_time(options: RunOptions) -> AbstractContextManager[PerformanceMonitor]:

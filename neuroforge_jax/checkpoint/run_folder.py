@@ -30,6 +30,8 @@ from neuroforge_jax.config import RunOptions, TrainConfig
 from neuroforge_jax.errors import CheckpointError, ConfigError
 from neuroforge_jax.system.files import read_json, write_bytes, write_json
 from neuroforge_jax.system.locks import take_lock
+from neuroforge_jax.system.matching import share_folder
+from neuroforge_jax.system.peers import Peers
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,17 @@ def new_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def open_run(options: RunOptions) -> Iterator[RunFolder | None]:
+def open_run(options: RunOptions, peers: Peers) -> Iterator[RunFolder | None]:
     """The folder that the run is saved to, locked while this lasts; the one of a run that began where that is to be
-    continued. None where nothing is to be saved. Raises ConfigError or CheckpointError.
+    continued. None where nothing is to be saved. Of several processes the first holds it, and all see it.
+
+    Raises ConfigError or CheckpointError.
     """
-    folder = _open(options)
+    folder = _open(options) if peers.process == 0 else None
     try:
-        yield folder
+        path = share_folder(peers, None if folder is None else folder.path)
+        began = peers.decide(lambda: folder is not None and folder.began)
+        yield folder if folder is not None or path is None else RunFolder(path, began=began)
     finally:
         if folder is not None:
             folder.release()

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,24 @@ OF_A_PROCESS = frozenset(
     )
 )
 """Options that may differ: where files lie on a machine, who a process is, and how it came here."""
+
+FOR_ONE_PROCESS = ("verify", "benchmark", "benchmark_output", "memory_profile", "trace", "debug_nans")
+"""Options that run programs of their own, in which the other processes would have no part."""
+
+
+def spread(peers: Peers, config: TrainConfig, options: RunOptions) -> TrainConfig:
+    """The config of several processes: over all their devices, unless it says otherwise. That of one as it is.
+
+    Raises ConfigError for options that are for one process.
+    """
+    if not peers.are_several:
+        return config
+    for name in FOR_ONE_PROCESS:
+        if getattr(options, name):
+            raise ConfigError(
+                f"{flag_of(name)} looks at one process; leave it out, or train in one, over its devices by --mesh"
+            )
+    return config if config.mesh is not None else replace(config, mesh="auto")
 
 
 def check_same_command(peers: Peers, config: TrainConfig, options: RunOptions) -> None:

@@ -315,7 +315,7 @@ def test_of_several_processes_all_but_the_main_one_write_and_print_nothing(
     """With every callback of ours that a run can have."""
     monkeypatch.setattr("neuroforge_jax.callbacks.base.is_main_process", lambda: False)
     monkeypatch.setattr("neuroforge_jax.run.find_peers", lambda: Peers(process=1))
-    monkeypatch.setattr("neuroforge_jax.run.share_folder", lambda *_: folder)
+    monkeypatch.setattr("neuroforge_jax.checkpoint.run_folder.share_folder", lambda *_: folder)
     folder, benchmark = tmp_path / "run", tmp_path / "benchmark.json"
     options = nf.RunOptions(
         run_dir=folder,
