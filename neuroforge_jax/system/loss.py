@@ -26,8 +26,8 @@ from neuroforge_jax.system.peers import Peers, find_peers
 from neuroforge_jax.system.signals import SHOW_CURSOR
 
 FATAL = "Terminating process because the JAX distributed service"
-GREETING = re.compile(r"\[Gloo\]|.*peer ranks|\s*$")
-"""What the collectives of CPUs say of their connections, each device into the other's lines."""
+GREETING = re.compile(r"\[Gloo\]|.*is connected to|.*peer ranks|\s*\d*\s*$")
+"""What the collectives of CPUs say of their connections, each device into the other's lines, to the last number."""
 
 HEADER = re.compile(r"[IWEF]\d{4} ")
 OF_THE_SERVICE = re.compile(r"[IWEF]\d{4} .*(coordination_service|preemption|distributed|client\.h)")
@@ -75,24 +75,29 @@ class LossWatch:
             stream.flush()
         for number, kept in enumerate(self._kept, 1):
             os.dup2(kept, number)
-            os.close(kept)
         sys.stdout, sys.stderr = self._streams
         self._thread.join(1.0)  # a program that was started on the way may hold the pipe open
+        if not self._thread.is_alive():
+            for descriptor in (*self._kept, self._ear):
+                os.close(descriptor)
 
     def leave(self) -> None:
         """From here on the process ends anyway, and it is no matter who has gone before."""
         self._leaving = True
 
     def _listen(self) -> None:
+        begun = ""  # a line that is not ended yet
         while content := os.read(self._ear, 1 << 16):
             text = content.decode(errors="replace")
             self._recent = (self._recent + text)[-KEPT_CHARACTERS:]
             if FATAL in self._recent and not self._leaving:
                 self._end()
-            self._forward(text)
+            lines, newline, begun = (begun + text).rpartition("\n")
+            self._forward(lines + newline)
+        self._forward(begun)
 
     def _forward(self, text: str) -> None:
-        """What is not of the coordination service, to standard error. A message comes as a whole."""
+        """What is not of the coordination service, to standard error; a message of that comes as a whole."""
         if self._options.debug:
             os.write(self._kept[1], text.encode())
         elif not self._leaving:

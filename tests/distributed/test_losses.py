@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.distributed.processes import LONG, Team, last_step, resume_alone
+from tests.distributed.processes import LONG, QUICK, Team, last_step, resume_alone
 
 pytestmark = pytest.mark.distributed
 
@@ -40,3 +40,12 @@ def test_a_killed_process_ends_the_other_within_the_heartbeat(process, tmp_path)
     assert "go on with --resume" in left.error
     assert time.monotonic() - begun < 5 + 10
     resume_alone(tmp_path, epochs=2)
+
+
+def test_a_loss_that_is_no_number_ends_all_alike(tmp_path):
+    with Team(tmp_path) as team:
+        team.train_two(*QUICK, "--learning-rate", "1e6", "--loss", "mse", "--run-dir", "run")
+        first, second = team.ends()
+    assert (first.code, second.code) == (6, 6), first.err + second.err
+    assert first.error == second.error
+    assert "one process alone can train its steps again and say where" in first.error

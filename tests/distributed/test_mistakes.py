@@ -109,3 +109,12 @@ def test_a_folder_that_a_process_does_not_see_is_refused(tmp_path):
         team.replace(1, lambda command: ["unshare", "--mount", "sh", "-c", script, "sh", *command])
         sentence = both(team, 4)
     assert f"process 1 of 2 does not see the run's folder {run} of process 0" in sentence
+
+
+@pytest.mark.parametrize("flags", [["--verify"], ["--trace", "3"]], ids=lambda flags: flags[0])
+def test_what_looks_at_one_process_is_refused(flags, tmp_path):
+    with Team(tmp_path) as team:
+        team.train_two(*QUICK, *flags)
+        first, second = team.ends()
+    assert (first.code, second.code) == (2, 2), first.err + second.err
+    assert f"{flags[0]} looks at one process; leave it out" in first.error

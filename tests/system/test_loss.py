@@ -55,5 +55,6 @@ def test_a_proxy_that_may_be_in_the_way_is_named(monkeypatch):
 
 def test_of_what_compiled_code_says_only_the_service_and_its_greetings_are_kept_from_people():
     greeting = "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1\n"
+    greeting += "[Gloo] Rank [Gloo] Rank 0 is connected to 11 is connected to 1 peer ranks. Expected\n 1\n"
     warning = "W1128 07:00:00.0 12 slow_operation_alarm.cc:73] a very slow compilation\nof many lines\n"
     assert "".join(_foreign_lines(greeting + HEARTBEATS + warning)) == warning
