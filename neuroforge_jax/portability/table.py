@@ -6,7 +6,8 @@ from typing import Any
 
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.portability.compiled import Compilation, compile_for, make_programs
+from neuroforge_jax.portability.compiled import Compilation, compile_for
+from neuroforge_jax.portability.programs import make_programs
 from neuroforge_jax.portability.targets import TARGETS
 from neuroforge_jax.system.memory import text
 
