@@ -43,7 +43,7 @@ GROUPS = {
         *("verify", "tolerance", "on_divergence", "debug_nans", "benchmark", "benchmark_output"),
         *("memory_profile", "trace", "debug"),
     ),
-    "Devices": ("memory_fraction", "preallocate", "mesh", "distributed"),
+    "Devices": ("memory_fraction", "preallocate", "mesh", "deterministic_shards", "distributed"),
 }
 """Every field once, in the order of a reader's interest."""
 
