@@ -52,10 +52,9 @@ def to_json(row: Row) -> dict[str, Any]:
     made = row.compilation
     if made is None:
         return asdict(row)
-    sent = [asdict(each) | {"sent_bytes": each.sent_bytes} for each in made.collectives]
-    follows = {"needed_bytes": made.needed_bytes, "fits": made.fits}
-    projected = {"step_s": made.step_s, "efficiency": made.efficiency}
-    return asdict(row) | follows | projected | {"collectives": sent}
+    memory = {"needed_bytes": made.needed_bytes, "fits": made.fits}
+    sent = {"sent_bytes": [each.sent_bytes for each in made.collectives]}
+    return asdict(row) | memory | sent | {"step_s": made.step_s, "efficiency": made.efficiency}
 
 
 def show(rows: Sequence[Row], *, projected: bool = False) -> None:

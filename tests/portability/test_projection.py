@@ -1,5 +1,6 @@
 """A mesh of chips that are not here: what they send to each other, what each has, and what that makes of a step."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +16,7 @@ from neuroforge_jax.portability.collectives import find_collectives
 from neuroforge_jax.portability.compiled import bytes_of_device, compile_for, compile_function
 from neuroforge_jax.portability.programs import make_programs
 from neuroforge_jax.portability.projection import projection
-from neuroforge_jax.portability.table import portability_table
+from neuroforge_jax.portability.table import Row, portability_table, to_json
 from neuroforge_jax.portability.targets import H200, TARGETS, V5E
 from tests.conftest import make_blobs
 from tests.portability.meshes import CONFIG, numbers_sent
@@ -106,6 +107,9 @@ def test_the_projection_follows_from_the_figures_of_the_chip():
     least, most = made.efficiency
     assert least == pytest.approx(made.alone_s / 8 / longest)
     assert 0 < least <= most <= 1
+    record = to_json(Row("h200-8", made))
+    assert sum(record["sent_bytes"]) == pytest.approx(made.links_s * 450e9)
+    assert json.loads(json.dumps(record))["compilation"]["mesh"] == "data=8"
     said = projection(made)
     assert "h200-8 as data=8" in said
     assert "links" in said
