@@ -114,13 +114,18 @@ def _mesh_of(text: str, backend: Backend) -> Mesh:
             f"--mesh {text}: backend {backend.name!r} ({backend.executor.name} execution) trains on one device; "
             "use --backend optimized or mixed, or leave --mesh out"
         )
+    check_kernels_divide(text, mesh, backend.kernels)
+    return mesh
+
+
+def check_kernels_divide(text: str, mesh: Mesh, kernels: str | DenseKernel) -> None:
+    """Raises ConfigError for hand-written kernels where a mesh divides their layers, or makes them many."""
     apart = {name: size for name, size in mesh.shape.items() if name != "data" and size > 1}
-    if backend.kernels != "xla" and apart:
+    if kernels != "xla" and apart:
         raise ConfigError(
-            f"--mesh {text}: the kernels {backend.kernels} compute whole layers of one network, a part of the rows "
+            f"--mesh {text}: the kernels {kernels} compute whole layers of one network, a part of the rows "
             "on each device; use --kernels xla, or --mesh data=N alone"
         )
-    return mesh
 
 
 def _activations_of_layers(config: TrainConfig) -> tuple[str, ...]:

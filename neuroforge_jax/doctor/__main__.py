@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,10 @@ class Flags:
     """Compile a training for TPUs and GPUs that need not be here, and show what it takes on each, instead."""
     config: Path | None = None
     """With --portability: the training of this config, on shapes like MNIST's (the defaults unless given)."""
+    target: str | None = None
+    """With --portability: this target alone, for example h200-8 or v5e-4."""
+    mesh: str | None = None
+    """With --portability: divided so over several chips, for example data=8, and what they send each other."""
     data_dir: Path | None = None
     """Folder of the datasets (else NEUROFORGE_DATA_DIR, else the user's cache folder)."""
     debug: bool = False
@@ -47,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _doctor(args: Sequence[str]) -> None:
     flags = tyro.cli(Flags, args=args, prog=PROG)
-    if flags.config is not None and not flags.portability:
-        raise ConfigError("--config is for --portability alone; add it, or leave --config out")
+    for name in ("config", "target", "mesh"):
+        if getattr(flags, name) is not None and not flags.portability:
+            raise ConfigError(f"--{name} is for --portability alone; add it, or leave --{name} out")
     if flags.portability:
         # Nothing is run on a device, and a plugin that finds none of its own complains and is left out.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -61,16 +66,25 @@ def _doctor(args: Sequence[str]) -> None:
         raise DeviceError(f"jax cannot be imported ({error}); install this package again") from error
 
     if flags.portability:
-        from neuroforge_jax.commands.config_files import load_config
-        from neuroforge_jax.config import TrainConfig
-        from neuroforge_jax.portability import table
-
-        rows = table.portability_table(load_config(flags.config) if flags.config else TrainConfig())
-        _tell(flags.json, [table.to_json(row) for row in rows], lambda: table.show(rows))
+        _tell_portability(flags)
         return
     seen = diagnose(flags.data_dir)
     sentences = advice(seen)
     _tell(flags.json, to_json(seen, sentences), lambda: _print(seen, sentences))
+
+
+def _tell_portability(flags: Flags) -> None:
+    from neuroforge_jax.commands.config_files import load_config
+    from neuroforge_jax.config import TrainConfig
+    from neuroforge_jax.portability import table
+
+    config = load_config(flags.config) if flags.config else TrainConfig()
+    if flags.mesh is not None:
+        config = replace(config, mesh=flags.mesh)
+    rows = table.portability_table(config, target=flags.target)
+    records = [table.to_json(row) for row in rows]
+    projected = config.mesh is not None or flags.target is not None
+    _tell(flags.json, records, lambda: table.show(rows, projected=projected))
 
 
 def _tell(path: Path | None, record: Any, show: Callable[[], None]) -> None:

@@ -1,12 +1,10 @@
 """A user's training lowered and compiled for a target: which need not be here, as nothing is run.
 
-    compilation = compile_for(TARGETS["v5e"], config, dataset)
-    compilation.peak_bytes, compilation.state_is_aliased, compilation.roofline_s
-
-On several chips the training is divided as the config's mesh says, over all of them: unless it says otherwise the
-samples of a step are, every chip has the whole state, and gradients are summed over the chips before the update.
+compilation = compile_for(TARGETS["v5e"], config, dataset)
+compilation.peak_bytes, compilation.state_is_aliased, compilation.roofline_s
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,31 +12,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import AbstractDevice, AbstractMesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled
 
-from neuroforge_jax.backends.executors.scanned import segment_program
-from neuroforge_jax.backends.resolve import find, find_kernels
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.data import targets
-from neuroforge_jax.data.batch import Batch, DeviceData, bucket
-from neuroforge_jax.data.mapped import MappedRows
-from neuroforge_jax.data.packing import words_wide
-from neuroforge_jax.data.preprocess import Fitted, Preprocessor
-from neuroforge_jax.data.types import Dataset, Split
-from neuroforge_jax.job.job import Job
-from neuroforge_jax.kernels import DenseKernel, Implementation
-from neuroforge_jax.model.model import Model
-from neuroforge_jax.nn.mlp import train_flops
+from neuroforge_jax.data.types import Dataset
+from neuroforge_jax.nn.mlp import abstract_params, train_flops
+from neuroforge_jax.portability.collectives import Collective, find_collectives
+from neuroforge_jax.portability.programs import Abstract, Programs, make_programs
 from neuroforge_jax.portability.targets import Target
 from neuroforge_jax.precision.policy import Policy
-from neuroforge_jax.training.placement import Placement
-from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Step, Training, make_parts, make_step
-
-Abstract = Any
-"""A pytree of `jax.ShapeDtypeStruct` in the place of arrays."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +36,13 @@ class Compilation:
     least_bytes: a step's state and samples read once, and its state written once.
     roofline_s: what a step takes at least, by its products, least_bytes and the chip's rates (Williams et al.,
     2009, doi:10.1145/1498765.1498785); what chips send to each other is not in it.
+    mesh: over which it is divided, empty for one chip; devices: its chips. collectives: of a step, and links_s the
+    time that the chip's links need for them one after another. alone_s: the roofline of the same step on one chip.
     """
 
     target: str
+    mesh: str
+    devices: int
     argument_bytes: int
     output_bytes: int
     temporary_bytes: int
@@ -67,6 +54,20 @@ class Compilation:
     flops_by: str
     least_bytes: int
     roofline_s: float
+    collectives: tuple[Collective, ...]
+    links_s: float
+    alone_s: float
+
+    @property
+    def step_s(self) -> tuple[float, float]:
+        """Seconds that a step takes at least: where sending overlaps with all else, and where it does not."""
+        return max(self.roofline_s, self.links_s), self.roofline_s + self.links_s
+
+    @property
+    def efficiency(self) -> tuple[float, float]:
+        """Of the chips, against one that does the same steps alone: without overlap, and with it."""
+        overlapped, serial = self.step_s
+        return self.alone_s / (self.devices * serial), self.alone_s / (self.devices * overlapped)
 
     @property
     def needed_bytes(self) -> int:
@@ -79,32 +80,6 @@ class Compilation:
         return self.needed_bytes <= self.memory_bytes
 
 
-@dataclass(frozen=True, eq=False)
-class Programs:
-    """The programs of a training and the shapes of what they take."""
-
-    model: Model
-    training: Training
-    placement: Placement
-    step: Step
-    epoch: Callable[..., Any]
-    state: Abstract
-    fitted: Abstract
-    data: Abstract
-    batch: Abstract
-
-    @property
-    def step_arguments(self) -> tuple[Abstract, ...]:
-        """What `step` takes: state, fitted, batch."""
-        return self.state, self.fitted, self.batch
-
-    @property
-    def epoch_arguments(self) -> tuple[Abstract, ...]:
-        """What `epoch` takes: state, fitted, data, first and last step."""
-        number = jax.ShapeDtypeStruct((), jnp.int32)
-        return self.state, self.fitted, self.data, number, number
-
-
 def compile_for(target: Target, config: TrainConfig, dataset: Dataset | None = None) -> Compilation:
     """Compile an epoch and a step of this training. Raises DeviceError where the compiler is not here.
 
@@ -113,26 +88,32 @@ def compile_for(target: Target, config: TrainConfig, dataset: Dataset | None = N
     programs = make_programs(config, dataset, target)
     epoch = compile_function(target, programs.epoch, *programs.epoch_arguments, donate=(0,))
     memory: Any = epoch.memory_analysis()
-    chip = target.chip
-    by_hand = train_flops(programs.model.mlp) * config.batch_size / target.chips
+    hlo, chip, placement = epoch.as_text() or "", target.chip, programs.placement
+    by_hand = _product_flops(programs, config.batch_size)
+    rate = chip.flops_per_s[_products(programs.model.policy)]
     # In one part: XLA counts the body of a loop once.
     counted = _counted_flops(target, make_programs(replace(config, accumulate=1), dataset, target))
     by_compiler = counted is not None and counted > 0.9 * by_hand
-    least_bytes = 2 * _bytes(programs.state) + _bytes(programs.batch) // target.chips
-    rate = chip.flops_per_s[_products(programs.model.policy)]
+    least_bytes = 2 * bytes_of_device(programs.state) + bytes_of_device(programs.batch)
+    collectives = find_collectives(hlo, placement.devices, config.accumulate)
     return Compilation(
         target=target.name,
+        mesh=str(placement),
+        devices=placement.devices,
         argument_bytes=memory.argument_size_in_bytes,
         output_bytes=memory.output_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
         alias_bytes=memory.alias_size_in_bytes,
         peak_bytes=memory.peak_memory_in_bytes,
         memory_bytes=chip.memory_bytes,
-        state_is_aliased=aliases(epoch.as_text() or "") >= len(jax.tree.leaves(programs.state)),
+        state_is_aliased=aliases(hlo) >= len(jax.tree.leaves(programs.state)),
         flops=counted if counted is not None and by_compiler else by_hand,
         flops_by="compiler" if by_compiler else "hand",
         least_bytes=least_bytes,
         roofline_s=max(by_hand / rate, least_bytes / chip.bytes_per_s),
+        collectives=collectives,
+        links_s=sum(each.sent_bytes / chip.sent_bytes_per_s(each.group) for each in collectives),
+        alone_s=_alone_s(target, programs, config.batch_size),
     )
 
 
@@ -171,75 +152,6 @@ def lower_function(platform: str, f: Callable[..., Any], *arguments: Abstract) -
         return jax.export.export(jax.jit(f), platforms=[platform], disabled_checks=checks)(*arguments)
 
 
-def make_programs(
-    config: TrainConfig,
-    dataset: Dataset | None = None,
-    target: Target | None = None,
-    implementation: Implementation | None = None,
-) -> Programs:
-    """The programs of a training as they are on a target, with hand-written kernels where the config takes them.
-
-    implementation: of the layers, in the place of the config's. Raises DeviceError for a mesh of more chips than
-    the target has.
-    """
-    dataset = dataset or mnist_like()
-    backend = find("optimized" if config.backend == "auto" else config.backend)
-    kernels = find_kernels(config.kernels or backend.kernels)
-    if implementation is None and isinstance(kernels, DenseKernel):
-        implementation = kernels
-    if implementation is None:
-        implementation = target.chip.kernels if target and kernels == "pallas" else "xla"
-    precision = config.precision or ("bf16" if config.mixed_precision else backend.precision)
-    # Of a backend that any machine has: the platform of the named one need not be here.
-    plain = replace(
-        config, backend="optimized", precision=precision, kernels=None, mixed_precision=False, mesh=None
-    )
-    job = Job.build(plain, dataset)
-    model = replace(job.model.spec, implementation=implementation)
-    mesh = target.mesh(config.mesh or "auto") if target and target.chips > 1 else None
-    placement = Placement(job.device if mesh is None else mesh.devices.flat[0], mesh, model.mlp)
-    job = replace(job, placement=placement)
-    step = make_step(make_parts(model, job.training, placement))
-    spec = job.spec()
-    return Programs(
-        model,
-        job.training,
-        placement,
-        _place_result(step, placement),
-        segment_program(
-            step,
-            rows=spec.batch_rows,
-            capacity=job.steps_per_epoch,
-            placement=placement,
-            shuffles=job.training.shuffles,
-        ),
-        job.state_like,
-        jax.tree.map(_like, job.model.fitted),
-        _data_like(dataset.train),
-        _batch_like(dataset.train, len(spec.batch_rows), placement),
-    )
-
-
-def _place_result(step: Step, placement: Placement) -> Step:
-    def placed_step(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[TrainState, Any]:
-        state, metrics = step(state, fitted, batch)
-        return placement.mark_state(state), metrics
-
-    return placed_step
-
-
-def mnist_like() -> Dataset:
-    """A dataset with the shapes of MNIST and nothing in it, which takes no memory."""
-    pixel, label = np.uint8(0), np.int32(0)
-    train, test = (
-        Split(np.broadcast_to(pixel, (n, 784)), np.broadcast_to(label, (n,))) for n in (60_000, 10_000)
-    )
-    # Not 0 and 1, which the compiler would drop.
-    fitted = Fitted(np.asarray(33.3, np.float32), np.asarray(1 / 78.6, np.float32))
-    target = targets.Target("classification", classes=tuple("0123456789"))
-    return Dataset("mnist-like", train, test, target, (28, 28), Preprocessor(784, pixels=True), fitted)
-
-
 def aliases(hlo: str) -> int:
     """How many results a compiled program writes to the memory of its arguments."""
     header = hlo.partition("\n")[0]
@@ -259,30 +171,34 @@ def _counted_flops(target: Target, programs: Programs) -> float | None:
     return float(counts["flops"])
 
 
+def _alone_s(target: Target, programs: Programs, samples: int) -> float:
+    """The roofline of a whole step on one chip."""
+    flops = train_flops(programs.model.mlp) * samples
+    moved_bytes = 2 * _bytes(programs.state) + _bytes(programs.batch)
+    rate = target.chip.flops_per_s[_products(programs.model.policy)]
+    return max(flops / rate, moved_bytes / target.chip.bytes_per_s)
+
+
+def _product_flops(programs: Programs, samples: int) -> float:
+    """Of the products of a step on one chip: its rows by its part of each kernel."""
+    placement = programs.placement
+    kernels = [layer["kernel"] for layer in abstract_params(programs.model.mlp).values()]
+    first, *_ = numbers = [
+        math.prod(-(-size // placement.parts(axis)) for size, axis in zip(leaf.shape, leaf.axes, strict=True))
+        for leaf in kernels
+    ]
+    # Three products a kernel, of which the first has no gradient of its inputs.
+    return (6 * sum(numbers) - 2 * first) * samples / placement.parts("batch")
+
+
+def bytes_of_device(tree: Abstract) -> int:
+    """Of the parts of arrays that lie on one device; all of an array that does not say where it lies."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape)
+        * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
 def _bytes(tree: Abstract) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _data_like(split: Split) -> Abstract:
-    samples, inputs = split.inputs.shape
-    rows, packed = bucket(samples), split.inputs.dtype == np.uint8
-    words: Abstract = (
-        jax.ShapeDtypeStruct((rows, words_wide(inputs)), jnp.uint32) if packed else _like(split.inputs, rows)
-    )
-    count: Abstract = jax.ShapeDtypeStruct((), jnp.int32)
-    return DeviceData(words, _like(split.targets, rows), None, count, inputs)
-
-
-def _batch_like(split: Split, rows: int, placement: Placement) -> Abstract:
-    mask: Abstract = jax.ShapeDtypeStruct((rows,), jnp.float32)
-    batch = Batch(_like(split.inputs, rows), _like(split.targets, rows), mask)
-    if placement.mesh is None:
-        return batch
-    divided = placement.sharding("batch")
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), batch)
-
-
-def _like(array: np.ndarray | MappedRows, rows: int | None = None) -> Abstract:
-    """With its shape, or with so many rows."""
-    shape = array.shape if rows is None else (rows, *array.shape[1:])
-    return jax.ShapeDtypeStruct(shape, array.dtype)

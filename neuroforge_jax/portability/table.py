@@ -6,9 +6,13 @@ from typing import Any
 
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.types import Dataset
-from neuroforge_jax.portability.compiled import Compilation, compile_for, make_programs
+from neuroforge_jax.errors import UserError, lookup
+from neuroforge_jax.portability.compiled import Compilation, compile_for
+from neuroforge_jax.portability.programs import make_programs
+from neuroforge_jax.portability.projection import ASSUMPTIONS, projection
 from neuroforge_jax.portability.targets import TARGETS
 from neuroforge_jax.system.memory import text
+from neuroforge_jax.training.mesh import parse_mesh
 
 
 @dataclass(frozen=True)
@@ -20,30 +24,41 @@ class Row:
     reason: str = ""
 
 
-def portability_table(config: TrainConfig, dataset: Dataset | None = None) -> list[Row]:
-    """A training compiled for every target; shapes like MNIST's unless a dataset is given.
+def portability_table(
+    config: TrainConfig, dataset: Dataset | None = None, target: str | None = None
+) -> list[Row]:
+    """A training compiled for every target, or for one; shapes like MNIST's unless a dataset is given.
 
-    Raises ConfigError for a config that is wrong everywhere.
+    Raises ConfigError for a config that is wrong everywhere and for an unknown target; of one that is named,
+    whatever a user can mend.
     """
+    named = tuple(TARGETS.values()) if target is None else (lookup(TARGETS, target, "target"),)
+    if config.mesh is not None:
+        parse_mesh(config.mesh)
     make_programs(config, dataset)
     rows = []
-    for target in TARGETS.values():
+    for each in named:
         try:
-            rows.append(Row(target.name, compile_for(target, config, dataset)))
+            rows.append(Row(each.name, compile_for(each, config, dataset)))
         except Exception as error:  # what a compiler refuses comes as errors of many kinds
-            rows.append(Row(target.name, None, str(error).strip().partition("\n")[0] or repr(error)))
+            if target is not None and isinstance(error, UserError):
+                raise
+            rows.append(Row(each.name, None, str(error).strip().partition("\n")[0] or repr(error)))
     return rows
 
 
 def to_json(row: Row) -> dict[str, Any]:
     """For programs, with what follows from the figures."""
     made = row.compilation
-    needed = {"needed_bytes": made.needed_bytes, "fits": made.fits} if made else {}
-    return asdict(row) | needed
+    if made is None:
+        return asdict(row)
+    memory = {"needed_bytes": made.needed_bytes, "fits": made.fits}
+    sent = {"sent_bytes": [each.sent_bytes for each in made.collectives]}
+    return asdict(row) | memory | sent | {"step_s": made.step_s, "efficiency": made.efficiency}
 
 
-def show(rows: Sequence[Row]) -> None:
-    """For people."""
+def show(rows: Sequence[Row], *, projected: bool = False) -> None:
+    """For people. projected: with what the chips send to each other, and what that makes of a step."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -68,3 +83,8 @@ def show(rows: Sequence[Row]) -> None:
         "A chip's memory and operations each; the least time is that of its products or of its memory, by the "
         "maker's figures. Nothing has run on them."
     )
+    if projected:
+        for row in rows:
+            if row.compilation is not None:
+                console.print("\n" + projection(row.compilation))
+        console.print("\n" + ASSUMPTIONS)

@@ -4,6 +4,7 @@ The compilers are real, and come as packages: `libtpu` for TPUs, the CUDA plugin
 description of devices; jax makes devices of it that programs can be compiled for, and not run on.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 
 from neuroforge_jax.errors import DeviceError
 from neuroforge_jax.system.provenance import installed_version
-from neuroforge_jax.training.mesh import make_mesh
+from neuroforge_jax.training.mesh import make_mesh, parse_mesh
 
 PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tpu": (("libtpu",),),
@@ -42,8 +43,9 @@ class Chip:
     """An accelerator by its maker's figures.
 
     kernels: its set of hand-written kernels, a name of `kernels.kernel_sets.TARGETS`. flops_per_s: dense, by the
-    precision of the products: bf16, tf32 or f32. bytes_per_s: of its memory. xla: as XLA describes it, where the
-    compiler does not know it by its name.
+    precision of the products: bf16, tf32 or f32. bytes_per_s: of its memory. link_bytes_per_s: of a link to other
+    chips, in one direction. links: over which it sends at once, to any other chip where a switch joins them, else
+    one to each neighbour in a ring. xla: as XLA describes it, where the compiler does not know it by its name.
     """
 
     name: str
@@ -52,7 +54,14 @@ class Chip:
     flops_per_s: Mapping[str, float]
     bytes_per_s: float
     memory_bytes: int
+    link_bytes_per_s: float
+    links: int
+    switched: bool = False
     xla: str = ""
+
+    def sent_bytes_per_s(self, group: int) -> float:
+        """By each chip of so many that send to each other, in one direction."""
+        return self.link_bytes_per_s * (self.links if self.switched else min(self.links, group - 1))
 
 
 def _gpu(name: str, capability: int, cores: int, bandwidth: int, memory: int, **limits: float) -> str:
@@ -84,11 +93,12 @@ def _tpu_rates(bf16: float) -> Mapping[str, float]:
     return {"bf16": bf16, "tf32": bf16 / 3, "f32": bf16 / 6}
 
 
-V5E = Chip("TPU v5e", "tpu", "tpu", _tpu_rates(197e12), 819e9, 16 * 10**9)
-"""docs.cloud.google.com/tpu/docs/v5e: 197 TFLOP/s of bf16, 16 GB at 819 GB/s."""
+V5E = Chip("TPU v5e", "tpu", "tpu", _tpu_rates(197e12), 819e9, 16 * 10**9, 50e9, 2)
+"""docs.cloud.google.com/tpu/docs/v5e: 197 TFLOP/s of bf16, 16 GB at 819 GB/s; 400 GB/s between chips in both
+directions over four ports, two of which a chip of 2×2 uses, one to each neighbour."""
 
-V6E = Chip("TPU v6e", "tpu", "tpu", _tpu_rates(918e12), 1640e9, 32 * 10**9)
-"""docs.cloud.google.com/tpu/docs/v6e: 918 TFLOP/s of bf16, 32 GB at 1,640 GB/s."""
+V6E = Chip("TPU v6e", "tpu", "tpu", _tpu_rates(918e12), 1640e9, 32 * 10**9, 100e9, 2)
+"""docs.cloud.google.com/tpu/docs/v6e: 918 TFLOP/s of bf16, 32 GB at 1,640 GB/s; 800 GB/s between chips."""
 
 H200 = Chip(
     "NVIDIA H200",
@@ -97,13 +107,17 @@ H200 = Chip(
     {"bf16": 989e12, "tf32": 494e12, "f32": 67e12},
     4.8e12,
     141 * 10**9,
+    25e9,
+    18,
+    True,
     _gpu(
         "NVIDIA H200", 9, 132, 4_800_000_000_000, 151_397_597_184,
         shared_memory_per_core=233_472, shared_memory_per_block_optin=232_448, fpus_per_core=128,
         l2_cache_size=52_428_800, clock_rate_ghz=1.98,
     ),
 )  # fmt: skip
-"""nvidia.com/en-us/data-center/h200, the SXM card; its figures for tensor cores are with sparsity, twice these."""
+"""nvidia.com/en-us/data-center/h200, the SXM card; its figures for tensor cores are with sparsity, twice these.
+NVLink 4 is 900 GB/s in both directions, 18 links."""
 
 A100 = Chip(
     "NVIDIA A100",
@@ -112,13 +126,16 @@ A100 = Chip(
     {"bf16": 312e12, "tf32": 156e12, "f32": 19.5e12},
     2.039e12,
     80 * 10**9,
+    25e9,
+    12,
+    True,
     _gpu(
         "NVIDIA A100-SXM4-80GB", 8, 108, 2_039_040_000_000, 85_100_068_864,
         shared_memory_per_core=167_936, shared_memory_per_block_optin=166_912, fpus_per_core=64,
         l2_cache_size=41_943_040, clock_rate_ghz=1.41,
     ),
 )  # fmt: skip
-"""nvidia.com/en-us/data-center/a100, the SXM card of 80 GB."""
+"""nvidia.com/en-us/data-center/a100, the SXM card of 80 GB; NVLink 3 is 600 GB/s, 12 links."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +159,16 @@ class Target:
     def mesh(self, text: str = "auto") -> Mesh:
         """Its chips as `--mesh` would have them, side by side along the axis "data" unless it says otherwise.
 
-        Raises DeviceError where the compiler is not to be had, and for more chips than it has.
+        Raises ConfigError for a text that is no mesh, DeviceError for one of more chips than it has and where the
+        compiler is not to be had.
         """
+        needed = math.prod((parse_mesh(text) or {}).values())
+        if needed > self.chips:
+            larger = ", ".join(name for name, other in TARGETS.items() if other.chips >= needed)
+            remedy = f"so many are in {larger}" if larger else f"{MOST_CHIPS} are the most of any target"
+            raise DeviceError(
+                f"--mesh {text} takes {needed} chips, and {self.name} has {self.chips}; {remedy}"
+            )
         if package := self.missing():
             raise DeviceError(f"compiling for {self.name} needs the package {package}; pip install {package}")
         try:
@@ -166,6 +191,8 @@ TARGETS = {
         Target("a100", A100, "1x1x1"),
     )
 }
+
+MOST_CHIPS = max(target.chips for target in TARGETS.values())
 
 
 @cache

@@ -92,6 +92,25 @@ def test_a_config_without_portability_is_one_line(capsys, tmp_path):
     assert "none.py: no such config file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "code", "sentence"),
+    [
+        (["--mesh", "data=8"], 2, "--mesh is for --portability alone"),
+        (["--target", "h200-8"], 2, "--target is for --portability alone"),
+        (["--portability", "--target", "h100"], 2, "unknown target 'h100': known are v5e"),
+        (["--portability", "--mesh", "rows=8"], 2, "unknown axis 'rows'"),
+        (["--portability", "--target", "v5e", "--mesh", "data=8"], 5, "takes 8 chips, and v5e has 1"),
+        (["--portability", "--target", "v5e-4", "--mesh", "data=4"], 5, "needs the package libtpu"),
+    ],
+)
+def test_a_target_or_a_mesh_that_cannot_be_had_is_one_line(capsys, monkeypatch, flags, code, sentence):
+    monkeypatch.setattr("neuroforge_jax.portability.targets.installed_version", lambda name: None)
+    assert main(flags) == code
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
 def test_a_typo_is_told_without_importing_jax():
     script = (
         "import sys\n"

@@ -12,16 +12,12 @@ import pytest
 
 from neuroforge_jax import kernels
 from neuroforge_jax.config import TrainConfig
-from neuroforge_jax.errors import DeviceError
+from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.portability import targets
-from neuroforge_jax.portability.compiled import (
-    aliases,
-    compile_for,
-    compile_function,
-    make_programs,
-)
+from neuroforge_jax.portability.compiled import aliases, compile_for, compile_function
+from neuroforge_jax.portability.programs import make_programs
 from neuroforge_jax.portability.table import portability_table
 from neuroforge_jax.portability.targets import TARGETS
 from neuroforge_jax.precision.policy import POLICIES

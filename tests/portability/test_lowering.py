@@ -12,7 +12,8 @@ import pytest
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS as KERNELS
 from neuroforge_jax.nn.mlp import train_flops
-from neuroforge_jax.portability.compiled import lower_function, make_programs
+from neuroforge_jax.portability.compiled import lower_function
+from neuroforge_jax.portability.programs import make_programs
 from neuroforge_jax.training.optimizer import OPTIMIZERS
 from tests.conftest import make_blobs
 from tests.plugins import KERNEL_EXAMPLE
