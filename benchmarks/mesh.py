@@ -83,7 +83,7 @@ def shards(options: Options) -> Iterator[tuple[str, Any]]:
             yield f"data={devices}, batch {batch}", compare(options, dataset, plain, sharded)
 
 
-FLAGS = ("--dataset", "pixels.npz", "--batch-size", "4096", "--epochs", "6", "--learning-rate", "0.001")
+FLAGS = ("--dataset", "pixels.npz", "--batch-size", "4096", "--epochs", "20", "--learning-rate", "0.001")
 
 
 def processes(options: Options) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def processes(options: Options) -> dict[str, Any]:
             y_test=arrays["y_train"][:100],
         )
         one, two = partial(_rate, Path(folder), [None]), partial(_rate, Path(folder), [0, 1])
-        turns = take_turns({"one": one, "two": two}, min(options.repetitions, 5))
+        turns = take_turns({"one": one, "two": two}, min(options.repetitions, 3))
     return {name: spread(rates) for name, rates in turns.items()} | {
         "share": ratios(turns["two"], turns["one"])
     }
