@@ -31,10 +31,6 @@ class ConfigError(UserError):
     """A flag, a configuration file or a name that cannot be used (exit code 2)."""
 
 
-class NotYetError(ConfigError):
-    """A feature that is designed and named, and not built yet (exit code 2)."""
-
-
 class DataError(UserError):
     """A data file or download that is missing or not what it claims to be (exit code 3)."""
 

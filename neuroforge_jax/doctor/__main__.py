@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from neuroforge_jax.doctor.diagnosis import BackendRow, Device, Diagnosis, KernelRow
 
 PROG = "python -m neuroforge_jax.doctor"
-STYLES = {"ready": "green", "not yet": "yellow", "absent": "dim", "unavailable": "red"}
+STYLES = {"ready": "green", "absent": "dim", "unavailable": "red"}
 
 
 @dataclass(frozen=True)
@@ -277,10 +277,8 @@ def _because(row: "BackendRow | KernelRow") -> str:
     """The reason without the name, and without what else one could do."""
     if row.status == "unavailable":
         return row.reason.partition(" is unavailable: ")[2]
-    reason = (
-        row.reason.rpartition(" cannot be used: ")[2].removeprefix(f"backend {row.name!r} ").partition(";")[0]
-    )
-    return re.sub(r"^\((.*?)\) is not built yet$", r"\1", reason)
+    reason = row.reason.rpartition(" cannot be used: ")[2]
+    return reason.removeprefix(f"backend {row.name!r} ").partition(";")[0]
 
 
 if __name__ == "__main__":

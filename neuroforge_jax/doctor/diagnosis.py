@@ -28,7 +28,7 @@ from neuroforge_jax.backends.table import BACKENDS, Backend, local_devices
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.data.datasets import DATASETS, data_folder, find_files
 from neuroforge_jax.data.download import ARCHIVES
-from neuroforge_jax.errors import NotYetError, UserError
+from neuroforge_jax.errors import UserError
 from neuroforge_jax.kernels.choice import entries_of
 from neuroforge_jax.kernels.kernel_sets import kernels_for
 from neuroforge_jax.kernels.plugins import discover_kernels, load_kernel
@@ -63,7 +63,7 @@ class Device:
 
 @dataclass(frozen=True)
 class BackendRow:
-    """A backend and whether it can be used. status: ready, absent, not yet or unavailable; reason: why not."""
+    """A backend and whether it can be used. status: ready, absent or unavailable; reason: why not."""
 
     name: str
     execution: str
@@ -221,7 +221,7 @@ def _row(backend: Backend) -> BackendRow:
     try:
         choose(TrainConfig(backend=backend.name))
     except UserError as error:
-        status, reason = "not yet" if isinstance(error, NotYetError) else "absent", str(error)
+        status, reason = "absent", str(error)
     return BackendRow(
         backend.name, backend.executor.name, backend.precision, str(backend.kernels), backend.platform,
         backend.origin, status, reason,

@@ -23,7 +23,7 @@ LONG = pytest.mark.distributed
 MESHES = (
     "data=8",
     "data=2,model=2",
-    *(pytest.param(mesh, marks=LONG) for mesh in ("data=1", "data=2", "data=4", "model=2", "model=4")),
+    *(pytest.param(mesh, marks=LONG) for mesh in ("data=1", "data=2", "data=4", "model=4")),
 )
 
 
@@ -70,12 +70,13 @@ VARIANTS = {
 
 
 @LONG
-@pytest.mark.parametrize("mesh", ["data=2,model=2", "data=3"])
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
-def test_every_kind_of_training_works_over_a_mesh(data, fields, mesh):
+def test_every_kind_of_training_works_over_a_mesh(data, fields):
     """Over three devices neither the batch of 32 nor its parts divide."""
     config = dataclasses.replace(CONFIG, **fields)
-    assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], train(config, data)[0], 5e-6)
+    wanted = train(config, data)[0]
+    for mesh in ("data=2,model=2", "data=3"):
+        assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], wanted, 5e-6)
 
 
 @LONG
@@ -111,10 +112,8 @@ OPTIMIZERS = {
     "momentum, a norm": {"optimizer": "momentum", "normalization": "layer"},
     "adamw, clipped": {"optimizer": "adamw", "weight_decay": 0.01, "clip_norm": 0.5},
     "muon": {"optimizer": "muon", "learning_rate": 0.01},
-    "bf16": {"precision": "bf16"},
     "fp16": {"precision": "fp16"},
     "pipelined": {"backend": "async"},
-    "kernels": {"kernels": "interpret"},
 }
 
 SHARDED = dataclasses.replace(CONFIG, deterministic_shards=8, batch_size=36, optimizer="adam", dropout=0.2)
@@ -126,7 +125,7 @@ def sharded(data):
 
 
 @pytest.mark.full_effort
-@pytest.mark.parametrize("mesh", [*(pytest.param(f"data={n}", marks=LONG) for n in (1, 2, 4)), "data=8"])
+@pytest.mark.parametrize("mesh", [*(pytest.param(f"data={n}", marks=LONG) for n in (1, 2)), "data=8"])
 def test_shards_of_one_order_are_the_same_bits_on_any_number_of_devices(data, sharded, mesh):
     losses, params = train(dataclasses.replace(SHARDED, mesh=mesh), data)
     assert losses.tobytes() == sharded[0].tobytes()
