@@ -30,6 +30,7 @@ from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.kernels.dense_kernel import DenseKernel
 from neuroforge_jax.model.model import FittedModel
 from neuroforge_jax.precision.loss_scale import PERMANENT
+from neuroforge_jax.system.processes import are_several
 from neuroforge_jax.training.best import BestEpoch
 from neuroforge_jax.training.evaluate import Evaluation, Evaluator
 from neuroforge_jax.training.progress import Record, TrainProgress
@@ -95,6 +96,10 @@ def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]
     Over a mesh whose devices they do not divide, the last is trained more than once: behind the others.
     """
     chosen = tuple(map(_as_seed, seeds))
+    if are_several():
+        raise ConfigError(
+            "a population is trained by one process, over its devices by --mesh population=N; start one alone"
+        )
     if not chosen:
         raise ConfigError("a population needs a seed for each of its networks, and there are none")
     if not 0 <= min(chosen) <= max(chosen) <= LARGEST_SEED:
@@ -112,7 +117,8 @@ def build_population(config: TrainConfig, dataset: Dataset, seeds: Iterable[int]
         raise kernels.error("it does not work under jax.vmap, which trains a population; use --kernels xla")
     missing = job.placement.round_up(len(chosen), "members") - len(chosen)
     job = replace(job, seeds=chosen + chosen[-1:] * missing)
-    return replace(job, compile_options=job.backend.options(config.batch_size, job.flops))
+    rows = config.batch_size // job.placement.parts("batch")
+    return replace(job, compile_options=job.backend.options(rows, job.flops))
 
 
 def _as_seed(value: object) -> int:

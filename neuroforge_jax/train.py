@@ -36,7 +36,8 @@ def _train(args: Sequence[str]) -> None:
 
     with joined(options) as watch, _folder(config, options) as folder:
         if watch is not None:
-            watch.hint = f"go on with --resume {folder}"
+            anywhere = "" if config.mesh in (None, "auto") else " --mesh auto"
+            watch.hint = f"go on with --resume {folder}{anywhere}"
         carry_out(config, load, replace(options, run_dir=folder), [Console(), Report()])
 
 

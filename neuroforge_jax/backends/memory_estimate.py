@@ -12,7 +12,7 @@ from neuroforge_jax.backends.executors.base import Execution, ExecutorSpec
 from neuroforge_jax.data.batch import bucket
 from neuroforge_jax.data.types import Split
 from neuroforge_jax.errors import DeviceError
-from neuroforge_jax.nn.mlp import MLP
+from neuroforge_jax.nn.mlp import MLP, abstract_params
 from neuroforge_jax.system import memory
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
@@ -67,11 +67,8 @@ def estimate(
     """From shapes alone: nothing is allocated. others: splits that lie on the device beside; parts: of a batch."""
     sample, state, place = spec.train.inputs[:1].nbytes, spec.state_like, spec.placement
     members = place.round_up(spec.members or 1, "members") // place.parts("members")
-    hidden = (
-        -(-width // place.parts("hidden")) if layer % 2 == 0 else width
-        for layer, width in enumerate(mlp.hidden)
-    )
-    units = sum((mlp.inputs, *hidden, mlp.outputs))
+    biases = (leaves["bias"] for leaves in abstract_params(mlp).values())
+    units = mlp.inputs + sum(place.round_up(b.shape[0], b.axes[0]) // place.parts(b.axes[0]) for b in biases)
     return Estimate(
         data=sample * sum(map(bucket, (execution.resident(spec), *map(len, others)))),
         kept=_bytes_of_a_device((state.params, state.opt_state)),

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from neuroforge_jax.config.checks import flag_of
 from neuroforge_jax.errors import CheckpointError, ConfigError, DataError, DeviceError
 from neuroforge_jax.system.peers import Peers
 from neuroforge_jax.system.provenance import installed_version
+
+SEE_SECONDS = 5.0
+"""How long a process looks for what another has written."""
 
 OF_A_PROCESS = frozenset(
     (
@@ -124,10 +128,15 @@ def _token_name(token: str) -> str:
 
 
 def _see(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
+    """What is in a file that another process has written; a shared file system may show it a moment later."""
+    until = time.monotonic() + SEE_SECONDS
+    while True:
+        try:
+            return file.read_text()
+        except OSError:
+            if time.monotonic() > until:
+                return ""
+            time.sleep(0.1)
 
 
 def _differences(said: list[dict[str, Any]]) -> Iterator[tuple[int, str, Any, Any]]:

@@ -21,10 +21,10 @@ def put(tree: Any, where: jax.Device | Sharding | None, *, may_alias: bool | Non
 def put_own_rows(tree: Any, where: Sharding, rows: int) -> Any:
     """Arrays [K, R', …] of the rows that the devices of this process have, as parts of [K, R, …] over those of all.
 
-    rows: R.
+    rows: R; as many as R' where the process has all rows at hand.
     """
-    if where.is_fully_addressable:
-        return jax.device_put(tree, where)
+    if jax.tree.leaves(tree)[0].shape[1] == rows:
+        return put(tree, where)
     return jax.tree.map(
         lambda array: jax.make_array_from_process_local_data(
             where, array, (len(array), rows, *array.shape[2:])

@@ -44,6 +44,12 @@ def make_mesh(text: str, devices: Sequence[jax.Device]) -> Mesh:
             f"--mesh {text} takes {needed} devices, and jax finds {len(devices)} ({platform}) here; take a mesh of "
             f"{len(devices)} or fewer{trial}"
         )
+    without = {device.process_index for device in devices} - {d.process_index for d in devices[:needed]}
+    if without:
+        raise DeviceError(
+            f"--mesh {text} takes {needed} of {len(devices)} devices, and process {min(without)} would have none "
+            "of them; take them all, as --mesh auto does, or start fewer processes"
+        )
     names = tuple(name for name in MESH_AXES if name in sizes)
     return jax.make_mesh(
         tuple(sizes[name] for name in names),

@@ -67,13 +67,17 @@ class Placement:
         return -(-size // parts) * parts
 
     def own_rows(self, rows: int) -> slice:
-        """Of a batch of so many rows those that the devices of this process have."""
+        """Of a batch of so many rows those that this process reads: those of its devices where they lie together,
+        as many as every other process has, else all.
+        """
         if self.mesh is None:
             return slice(0, rows)
         sharding = self.sharding("batch")
         parts = sharding.addressable_devices_indices_map((rows,)).values()
-        own = [part[0].indices(rows) for part in parts if part]
-        return slice(min(first for first, _, _ in own), max(last for _, last, _ in own))
+        own = {index for part in parts if part for index in range(*part[0].indices(rows))}
+        if len(own) * jax.process_count() != rows or max(own) - min(own) + 1 != len(own):
+            return slice(0, rows)
+        return slice(min(own), max(own) + 1)
 
     def spec(self, axes: Sequence[str | None]) -> PartitionSpec:
         """Of an array with these axes, None for one that no table knows."""

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -272,6 +273,14 @@ def test_states_lie_where_the_table_says(data):
             "output/kernel": (24, 4),
             "output/bias": (4,),
         }
+
+
+def test_a_mesh_that_leaves_a_process_without_a_device_is_refused():
+    devices = [SimpleNamespace(process_index=at // 2, platform="cpu") for at in range(4)]
+    with pytest.raises(
+        DeviceError, match=r"2 of 4 devices, and process 1 would have none of them; .* --mesh auto"
+    ):
+        make_mesh("data=2", devices)
 
 
 @pytest.mark.parametrize(

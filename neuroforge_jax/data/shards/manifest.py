@@ -216,7 +216,7 @@ def _parse(path: Path, saved: Mapping[str, Any]) -> Manifest:
 
 def _parse_file(saved: Mapping[str, Any]) -> ShardFile:
     name, digest = saved["name"], saved.get("sha256", "")
-    if not isinstance(name, str) or not name or not isinstance(digest, str):
+    if not isinstance(name, str) or not name or "\0" in name or not isinstance(digest, str):
         raise ValueError(f"name {name!r}")
     return ShardFile(name, _whole(saved["bytes"]), digest)
 
@@ -230,15 +230,17 @@ def _whole(number: Any) -> int:
 def _check_files(path: Path, manifest: Manifest) -> None:
     root = manifest.folder.resolve()
     listed: set[str] = set()
+    places: set[Path] = set()
     for file in (file for shards in manifest.parts.values() for shard in shards for file in shard.files):
         place = manifest.path(file)
         if Path(file.name).is_absolute() or not place.resolve().is_relative_to(root):
             raise DataError(
                 f"{path}: the name {file.name!r} leaves the manifest's folder; shards lie below it"
             )
-        if str(Path(file.name)) in listed:
+        if place.resolve() in places:
             raise DataError(f"{path}: lists {file.name!r} twice; each shard is in one part, once")
         listed.add(str(Path(file.name)))
+        places.add(place.resolve())
         if not place.is_file():
             raise DataError(
                 f"{path}: the shard {file.name!r} is not there; bring it back, or write the manifest again"

@@ -116,6 +116,8 @@ def name_of(name):
         (name_of("link/a.parquet"), "leaves the manifest's folder"),
         (name_of("c.parquet"), r"the shard 'c\.parquet' is not there"),
         (name_of("b.parquet"), r"lists 'b\.parquet' twice"),
+        (name_of("inner/b.parquet"), r"lists .* twice"),
+        (name_of("a\0.parquet"), "manifest"),
         (name_of(7), "lacks what a manifest says"),
         (lambda saved: saved["parts"]["train"].pop(), r"'b\.parquet' lies in the folder and is not in the"),
         (lambda saved: saved["parts"].clear(), "no shards of the part train"),
@@ -135,6 +137,7 @@ def test_a_manifest_that_does_not_agree_with_its_folder_is_refused(tmp_path, cha
     outside.mkdir()
     make(outside, "a.parquet")
     (folder / "link").symlink_to(outside)
+    (folder / "inner").symlink_to(folder)
     write(folder, change)
     with pytest.raises(DataError, match=sentence):
         find_shards(folder)
