@@ -91,10 +91,12 @@ def _load_orbax() -> Any:
 
 
 def _raised_in_orbax(record: logging.LogRecord) -> bool:
-    """Of an exception of a task that nobody waits for any more: whether it passed through orbax."""
-    traceback = record.exc_info[2] if record.exc_info else None
+    """Of an exception that nobody waits for any more: whether it passed through orbax, or names its folder."""
+    if not record.exc_info:
+        return False
+    _, error, traceback = record.exc_info
     while traceback is not None:
         if "orbax" in Path(traceback.tb_frame.f_code.co_filename).parts:
             return True
         traceback = traceback.tb_next
-    return False
+    return ".orbax-checkpoint-tmp" in str(error)

@@ -101,7 +101,8 @@ class SignalWatch:
     ) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        sys.unraisablehook = self._hook_before
+        if sys.unraisablehook == self._note_ignored:  # else a library has put its own around it since
+            sys.unraisablehook = self._hook_before
         for signum, handler in self._before.items():
             signal.signal(signum, handler)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._mouth_before)
