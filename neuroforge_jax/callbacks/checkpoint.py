@@ -26,10 +26,12 @@ from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.model.io import save
 from neuroforge_jax.system.peers import Peers
+from neuroforge_jax.system.placing import is_whole_here
 from neuroforge_jax.system.signals import SignalWatch
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.progress import Record, TrainProgress
 from neuroforge_jax.training.state import TrainState
+from neuroforge_jax.typing import Params
 
 
 class Checkpointer(Callback):
@@ -68,6 +70,7 @@ class Checkpointer(Callback):
             keep_best=options.keep_best,
             warn=callbacks.note if options.on_save_error == "continue" else None,
             export=self._export_model,
+            peers=peers,
         )
 
     def _find_saved(self) -> files.SavedStep | None:
@@ -88,7 +91,9 @@ class Checkpointer(Callback):
         """
         if self._saved is None:
             return first, TrainProgress()
-        state, progress, callbacks = restore(self._saved, self._config, self._identity, first())
+        state, progress, callbacks = restore(
+            self._saved, self._config, self._identity, first(), self._job.placement
+        )
         self._callbacks.load_states(callbacks)
         return lambda: state, progress
 
@@ -133,7 +138,7 @@ class Checkpointer(Callback):
         saved, _ = files.newest(self._folder.checkpoints)
         if saved is None:
             return first(), 0
-        state, progress, _ = restore(saved, self._config, self._identity, first())
+        state, progress, _ = restore(saved, self._config, self._identity, first(), self._job.placement)
         return state, progress.step
 
     def close(self) -> None:
@@ -154,12 +159,9 @@ class Checkpointer(Callback):
         if self._peers.decide(lambda: self._writer.is_due(step, epoch, ends_epoch=ends_epoch)):
             self._save(trainer, score)
 
-    def _export_model(self, tree: Mapping[str, Any]) -> None:
-        """The model of a save, so that a run that was stopped, or goes on, can be loaded: with the best weights
-        where some are selected, else with the latest.
-        """
-        best = tree.get(EarlyStopping.name)
-        save(self._folder.path, self._job.model, tree["state"].params if best is None else best)
+    def _export_model(self, tree: Mapping[str, Any], weights: Params | None) -> None:
+        """The model of a save, so that a run that was stopped, or goes on, can be loaded."""
+        save(self._folder.path, self._job.model, _weights_to_keep(tree) if weights is None else weights)
 
     def _save(self, trainer: Trainer, score: float | None) -> None:
         states = self._callbacks.states()
@@ -172,7 +174,14 @@ class Checkpointer(Callback):
             "callbacks": {name: values for name, (values, _) in states.items()},
         }
         tree = {"state": trainer.state, **{name: arrays for name, (_, arrays) in states.items()}}
-        if self._peers.are_several:
-            tree = self._job.placement.gather(tree)
-        if self._peers.process == 0:
-            self._writer.save(trainer.progress.step, tree, progress, score)
+        kept = _weights_to_keep(tree)
+        # The file of a model is whole: processes that have parts of it bring them together.
+        weights = None if is_whole_here(kept) else self._job.placement.gather(kept)
+        self._writer.save(trainer.progress.step, tree, progress, score, weights)
+
+
+def _weights_to_keep(tree: Mapping[str, Any]) -> Params:
+    """The best where some are selected, else the latest."""
+    best: Params | None = tree.get(EarlyStopping.name)
+    latest: Params = tree["state"].params
+    return latest if best is None else best

@@ -1,11 +1,13 @@
 """Named arrays in orbax's files. It is the one adapter: nothing else imports orbax.
 
-Of several processes one writes, and each reads for itself. Orbax's recommended interface would have all take part,
-by collectives of the devices, and so at one moment of the training and not beside it: there its classic interface
-writes, for a process that is told to be alone, the same files.
+An array that is divided over devices is saved as it lies there, and read as it is to lie: nowhere is it whole. Of
+several processes each saves for itself what its devices alone have, and orbax's own merge makes one checkpoint of
+them. Its recommended interface would have all wait for each other by its barriers, where a process that fails
+leaves the others: so its classic one writes there, for a process that is told to be alone.
 """
 
 import logging
+import shutil
 import sys
 import threading
 from collections.abc import Mapping
@@ -16,52 +18,107 @@ from typing import Any
 import jax
 import numpy as np
 
+from neuroforge_jax.checkpoint.regions import own_regions
+
 ITEM = "state"
 """The folder within, as the recommended interface names it."""
 
+Arrays = Mapping[str, np.ndarray | jax.Array]
 
-def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays to a new folder, uncompressed. Raises whatever orbax raises."""
-    if jax.process_count() > 1:
-        _save_alone(folder.absolute(), arrays)
-    else:
+
+def save_arrays(folder: Path, arrays: Arrays) -> None:
+    """Write arrays to a new folder, uncompressed: of several processes what this one has of them, which process 0
+    then joins. Raises whatever orbax raises.
+    """
+    if jax.process_count() == 1:
         ocp = _orbax()
         context = ocp.Context()
         context.array.saving.use_compression = False
         with context:
             ocp.save(folder.absolute(), arrays)
-    # It names the folder where it was written, which is nobody's business, and is needed by nobody.
-    for file in folder.rglob("commit_success.txt"):
-        file.unlink()
+    elif jax.process_index() == 0:
+        _save_first_part(folder.absolute(), arrays)
+    elif own := {name: array for name, array in arrays.items() if own_regions(array)}:
+        _save_part(_beside(folder, jax.process_index()), own)
+    _remove_success_files(folder)
 
 
-def load_arrays(folder: Path) -> Mapping[str, np.ndarray]:
-    """All arrays of a folder. Raises whatever orbax raises."""
+def join_parts(folder: Path) -> None:
+    """On process 0, once all processes have saved: make one checkpoint of their parts."""
+    parts = {process: _beside(folder, process) for process in range(1, jax.process_count())}
+    there = {process: part for process, part in parts.items() if part.exists()}
+    for process, part in there.items():
+        name = f"ocdbt.process_{process}"
+        (part / name).replace(folder / ITEM / name)
+        shutil.rmtree(part)
+    if there:
+        _classic_handler().finalize(_as_orbax_has_it(folder / ITEM))
+
+
+def load_arrays(folder: Path, like: Mapping[str, Any]) -> Arrays:
+    """All arrays of a folder. Raises whatever orbax raises.
+
+    like: for each a shape and dtype with the devices where it is to lie, or an array of the host.
+    """
     ocp = _orbax()
     alone = ocp.options.MultiprocessingOptions(**_alone()) if jax.process_count() > 1 else None
     with ocp.Context(multiprocessing_options=alone):
-        loaded: Mapping[str, np.ndarray] = ocp.load(folder.absolute())
+        loaded: Arrays = ocp.load(folder.absolute(), dict(like))
     return loaded
 
 
-def _save_alone(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _save_first_part(folder: Path, arrays: Arrays) -> None:
     _orbax()
     import orbax.checkpoint as ocp
 
     alone = ocp.options.MultiprocessingOptions(**_alone())
-    handler = ocp.PyTreeCheckpointHandler(
-        use_ocdbt=True, use_zarr3=True, use_compression=False, multiprocessing_options=alone
-    )
     options = ocp.CompositeOptions(multiprocessing_options=alone)
-    composite = ocp.CompositeCheckpointHandler(composite_options=options, **{ITEM: handler})
+    composite = ocp.CompositeCheckpointHandler(composite_options=options, **{ITEM: _classic_handler()})
     with ocp.Checkpointer(composite, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(folder, ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(dict(arrays))}))
+
+
+def _save_part(folder: Path, arrays: Arrays) -> None:
+    handler = _classic_handler()
+    import orbax.checkpoint as ocp
+
+    handler.save(_as_orbax_has_it(folder), args=ocp.args.PyTreeSave(dict(arrays)))
+
+
+def _classic_handler() -> Any:
+    _orbax()
+    import orbax.checkpoint as ocp
+
+    return ocp.PyTreeCheckpointHandler(
+        use_ocdbt=True,
+        use_zarr3=True,
+        use_compression=False,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(**_alone()),
+    )
 
 
 def _alone() -> dict[str, Any]:
     """Settings for a process of several that waits for no other."""
     me = jax.process_index()
-    return {"primary_host": me, "active_processes": {me}, "barrier_sync_key_prefix": f"neuroforge{me}"}
+    # Without a primary host orbax does not compare what the processes say of their arrays: the first alone says it.
+    primary = None if me == 0 else me
+    return {"primary_host": primary, "active_processes": {me}, "barrier_sync_key_prefix": f"neuroforge{me}"}
+
+
+def _beside(folder: Path, process: int) -> Path:
+    return folder.with_name(f"{folder.name}-{process}").absolute()
+
+
+def _as_orbax_has_it(folder: Path) -> Any:
+    from etils import epath
+
+    return epath.Path(folder)
+
+
+def _remove_success_files(folder: Path) -> None:
+    """They name the folder where it was written, which is nobody's business, and are needed by nobody."""
+    for file in folder.rglob("commit_success.txt"):
+        file.unlink()
 
 
 def _orbax() -> Any:

@@ -3,13 +3,14 @@
     checkpoints/120/arrays/        orbax's own files, uncompressed: a flat table of named arrays
                     progress.json  where the run stood: plain numbers and names
                     manifest       its own SHA-256; then size and SHA-256 of every file, dtype, shape and SHA-256 of
-                                   every array, and the version of this format
+                                   every array, by regions, and the version of this format
     checkpoints/.saving-120/       the same while it is being written
 
 A step is written beside its name, brought to the disk, and renamed: one that has its name is whole. Nothing is
 believed when it is read: a bit that differs anywhere is found before orbax looks at a file, and again in the arrays
-that it hands out. The names of the arrays are paths in the state, such as params/layer0/kernel; no name of a Python
-object is ours, and none is ever imported.
+that it hands out: region by region, as they lay over devices. Of several processes each writes what its devices
+alone have, and the first the rest. The names of the arrays are paths in the state, such as params/layer0/kernel; no
+name of a Python object is ours, and none is ever imported.
 """
 
 import contextlib
@@ -17,42 +18,27 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from neuroforge_jax.checkpoint.arrays import load_arrays, save_arrays
-from neuroforge_jax.errors import CheckpointError
+from neuroforge_jax.checkpoint.arrays import Arrays, join_parts, load_arrays, save_arrays
+from neuroforge_jax.checkpoint.regions import Leaf, from_text, to_text, whole
+from neuroforge_jax.errors import CheckpointError, DeviceError, first_line
+from neuroforge_jax.system.peers import Peers
 
-FORMAT = 1
+FORMAT = 2
+"""1 had one digest an array."""
 SAVING, REMOVED, DAMAGED = ".saving-", ".removed-", ".damaged-"
 
-Arrays = Mapping[str, np.ndarray]
+T = TypeVar("T")
 
 
 class DamagedError(CheckpointError):
     """A saved step that is not what was written."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """What is known of an array before it is read."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    sha256: str = ""
-
-    @staticmethod
-    def of(array: np.ndarray) -> "Leaf":
-        """The description of this array, digest included."""
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        return Leaf(array.dtype.name, array.shape, hashlib.sha256(content).hexdigest())
-
-    def __str__(self) -> str:
-        return f"{self.dtype} {list(self.shape)}"
 
 
 @dataclass(frozen=True)
@@ -63,42 +49,100 @@ class SavedStep:
     leaves: Mapping[str, Leaf]
     progress: Mapping[str, Any]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Read the arrays. Raises DamagedError where one is not what was written."""
+    def arrays(self, like: Mapping[str, Any] | None = None) -> Arrays:
+        """Read the arrays: where those of `like` lie, shapes and dtypes on devices; the others to the host.
+
+        Raises DamagedError where one is not what was written.
+        """
+        host = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in self.leaves.items()}
         try:
-            loaded = load_arrays(self.path / "arrays")
+            loaded = load_arrays(self.path / "arrays", {**host, **(like or {})})
         except Exception as error:
-            raise DamagedError(f"{self.path}: orbax cannot read its arrays ({_first_line(error)})") from None
+            raise DamagedError(f"{self.path}: orbax cannot read its arrays ({first_line(error)})") from None
         for name, leaf in self.leaves.items():
-            if name not in loaded or Leaf.of(np.asarray(loaded[name])) != leaf:
+            if name not in loaded or not leaf.describes(loaded[name]):
                 raise DamagedError(f"{self.path}: the array {name} is not what was written")
-        return {name: np.asarray(loaded[name]) for name in self.leaves}
+        return {name: loaded[name] for name in self.leaves}
 
 
-def write(folder: Path, step: int, arrays: Arrays, progress: Mapping[str, Any]) -> Path:
-    """Save a step, whole or not at all; a step of that number that is there already is replaced.
+def write(
+    folder: Path, step: int, arrays: Arrays, progress: Mapping[str, Any], peers: Peers | None = None
+) -> Path:
+    """Save a step, whole or not at all; a step of that number that is there already is replaced. peers: of a run in
+    several processes, all of which call it, in the same order.
 
-    Raises CheckpointError with the system's reason, and leaves every other step as it is.
+    Raises CheckpointError with the system's reason, in all of them, and leaves every other step as it is.
     """
     final, temporary = folder / str(step), folder / f"{SAVING}{step}"
+    peers = peers or Peers()
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_arrays(temporary / "arrays", {name: np.asarray(array) for name, array in arrays.items()})
-        (temporary / "progress.json").write_text(json.dumps(progress, indent=1))
-        leaves = {name: Leaf.of(array) for name, array in arrays.items()}
-        _write_manifest(temporary, leaves)
-        if final.exists():
-            remove(folder, step)
-        temporary.replace(final)
-        _sync(folder)
+        _together(peers, lambda: _begin(temporary) if peers.process == 0 else None)
+        parts = _together(peers, lambda: _save_own(temporary / "arrays", arrays))
+        _together(
+            peers, lambda: _finish(temporary, final, arrays, parts, progress) if peers.process == 0 else None
+        )
+    except DeviceError:
+        raise  # another process has ended
     except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if peers.process == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"the checkpoint of step {step} could not be written to {folder} ({_reason(error)}); the steps before "
             "it are whole: make room and go on by --resume, or train on all the same by --on-save-error continue"
         ) from error
     return final
+
+
+def _begin(temporary: Path) -> None:
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+
+
+def _save_own(folder: Path, arrays: Arrays) -> dict[str, dict[str, str]]:
+    """Write what this process has, and give the digests of its regions as they lie in memory."""
+    save_arrays(folder, arrays)
+    digests = {name: Leaf.of(array).digests for name, array in arrays.items()}
+    return {
+        name: {to_text(region): digest for region, digest in own.items()} for name, own in digests.items()
+    }
+
+
+def _finish(
+    temporary: Path,
+    final: Path,
+    arrays: Arrays,
+    parts: list[dict[str, dict[str, str]]],
+    progress: Mapping[str, Any],
+) -> None:
+    """On the first process: join what all have written, describe it, and give it its name."""
+    join_parts(temporary / "arrays")
+    (temporary / "progress.json").write_text(json.dumps(progress, indent=1))
+    leaves = {}
+    for name, array in arrays.items():
+        digests = {region: digest for part in parts for region, digest in part[name].items()}
+        leaves[name] = (array.dtype.name, array.shape, digests)
+    _write_manifest(temporary, leaves)
+    if final.exists():
+        remove(final.parent, int(final.name))
+    temporary.replace(final)
+    _sync(final.parent)
+
+
+def _together(peers: Peers, work: Callable[[], T]) -> list[T]:
+    """What this work, each process's own, gives on each of them; where it fails on one it fails on all."""
+    own, failure = None, None
+    try:
+        own = work()
+    except Exception as error:
+        failure = error
+    told = peers.gather(json.dumps((own, failure and _reason(failure))))
+    if failure is not None:
+        raise failure
+    results = [json.loads(text) for text in told]
+    for process, (_, reason) in enumerate(results):
+        if reason:
+            raise OSError(0, f"on process {process}: {reason}")
+    return [result for result, _ in results]
 
 
 def read(path: Path) -> SavedStep:
@@ -110,9 +154,7 @@ def read(path: Path) -> SavedStep:
             raise DamagedError(f"{path / name}: holds {len(content):,} bytes, and {size:,} were written")
         if hashlib.sha256(content).hexdigest() != digest:
             raise DamagedError(f"{path / name}: is not what was written")
-    leaves = {
-        name: Leaf(dtype, tuple(shape), digest) for name, (dtype, shape, digest) in manifest["leaves"].items()
-    }
+    leaves = {name: _read_leaf(*described) for name, described in manifest["leaves"].items()}
     return SavedStep(path, leaves, json.loads(_bytes(path / "progress.json")))
 
 
@@ -173,16 +215,15 @@ def remove(folder: Path, step: int) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _write_manifest(path: Path, leaves: Mapping[str, Leaf]) -> None:
+def _read_leaf(dtype: str, shape: list[int], digests: str | dict[str, str]) -> Leaf:
+    if isinstance(digests, str):  # of format 1, which has one of a whole array
+        return Leaf(dtype, tuple(shape), {whole(tuple(shape)): digests})
+    return Leaf(dtype, tuple(shape), {from_text(region): digest for region, digest in digests.items()})
+
+
+def _write_manifest(path: Path, leaves: Mapping[str, Any]) -> None:
     files = {name: _sync_and_hash(path / name) for name in sorted(_files(path))}
-    content = json.dumps(
-        {
-            "format": FORMAT,
-            "files": files,
-            "leaves": {name: (leaf.dtype, leaf.shape, leaf.sha256) for name, leaf in leaves.items()},
-        },
-        indent=1,
-    )
+    content = json.dumps({"format": FORMAT, "files": files, "leaves": leaves}, indent=1)
     (path / "manifest").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
     _sync(path / "manifest")
     for folder in {file.parent for file in path.rglob("*")}:
@@ -195,10 +236,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if hashlib.sha256(content).hexdigest().encode() != digest:
         raise DamagedError(f"{file}: is not what was written")
     manifest: dict[str, Any] = json.loads(content)
-    if manifest["format"] != FORMAT:
+    if manifest["format"] > FORMAT:
         raise CheckpointError(
-            f"{path} has format {manifest['format']}, and this version reads {FORMAT}; continue it with the "
-            "version that wrote it, or a later one"
+            f"{path} has format {manifest['format']}, and this version reads none above {FORMAT}; continue it with "
+            "the version that wrote it, or a later one"
         )
     return manifest
 
@@ -246,8 +287,4 @@ def _reason(error: Exception) -> str:
         if "No space left" in str(cause) or "File too large" in str(cause):
             return "No space left on device" if "No space left" in str(cause) else "File too large"
         cause = cause.__cause__ or cause.__context__
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    return first_line(error)

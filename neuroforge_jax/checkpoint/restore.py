@@ -5,15 +5,16 @@ from dataclasses import asdict
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from neuroforge_jax.checkpoint.files import Leaf, SavedStep
+from neuroforge_jax.checkpoint.files import SavedStep
+from neuroforge_jax.checkpoint.regions import Leaf
 from neuroforge_jax.checkpoint.writer import named_leaves, snapshot
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import CheckpointError
 from neuroforge_jax.precision.loss_scale import LossScale
-from neuroforge_jax.system.placing import put
 from neuroforge_jax.training.hyper import Hyper
+from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.progress import TrainProgress
 from neuroforge_jax.training.state import TrainState
 
@@ -36,11 +37,16 @@ ADAPTS = ("loss_scale/", "hyper/")
 
 
 def restore(
-    saved: SavedStep, config: TrainConfig, identity: Mapping[str, Any], state: TrainState
+    saved: SavedStep,
+    config: TrainConfig,
+    identity: Mapping[str, Any],
+    state: TrainState,
+    placement: Placement,
 ) -> tuple[TrainState, TrainProgress, CallbackStates]:
     """What a saved step holds, for a training of this config on data of this identity.
 
-    state: the one before the first step, whose place the saved one takes. Raises CheckpointError for a config or
+    state: the one before the first step, whose place the saved one takes, wherever the training lay that saved it.
+    placement: of this training, for the weights that callbacks have saved. Raises CheckpointError for a config or
     data that the step is not of, with every difference of an array, or for arrays that are damaged.
     """
     like = named_leaves(state)
@@ -55,18 +61,36 @@ def restore(
         )
     _check_config(saved, config)
     _check_data(saved, identity)
-    arrays = saved.arrays()
     changed = _changed_values(saved, state)
+    read = {name: leaf for name, leaf in like.items() if name in kept and name not in changed}
+    arrays = saved.arrays(
+        {
+            **{f"state/{name}": _place_of(leaf) for name, leaf in read.items()},
+            **_lay_out_others(saved, placement),
+        }
+    )
     # A scale that the run did not have begins anew, and one that it no longer has is left behind.
-    values = [leaf if name in changed else arrays.get(f"state/{name}", leaf) for name, leaf in like.items()]
+    values = [arrays[f"state/{name}"] if name in read else leaf for name, leaf in like.items()]
     trees = _trees({name: array for name, array in arrays.items() if not name.startswith("state/")})
-    tree = jax.tree.unflatten(jax.tree.structure(state), values)
-    placed = jax.tree.map(lambda value, leaf: put(value, leaf.sharding), tree, state)
+    placed = jax.tree.unflatten(jax.tree.structure(state), values)
     # Copied by a program: a device may compute on the host's own memory, which must not be given away.
     (state, _), (trees, _) = snapshot(placed), snapshot(trees)
     plain = saved.progress.get("callbacks") or _callbacks_of_version_0_1(saved.progress)
     callbacks = {name: (values, trees.get(name)) for name, values in plain.items()}
     return state, TrainProgress.from_json(saved.progress), callbacks
+
+
+def _place_of(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _lay_out_others(saved: SavedStep, placement: Placement) -> dict[str, jax.ShapeDtypeStruct]:
+    """Where the arrays of callbacks are to lie over a mesh; on one device the host has them first."""
+    if placement.mesh is None:
+        return {}
+    leaves = {name: leaf for name, leaf in saved.leaves.items() if not name.startswith("state/")}
+    like = {name: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(leaf.dtype)) for name, leaf in leaves.items()}
+    return named_leaves(placement.lay_out(_trees(like), many=False))
 
 
 def describe_config(config: TrainConfig) -> dict[str, Any]:
@@ -153,7 +177,7 @@ def _check_data(saved: SavedStep, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _trees(named: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _trees(named: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays by their paths → dictionaries in each other."""
     trees: dict[str, Any] = {}
     for name, array in named.items():

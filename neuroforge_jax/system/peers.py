@@ -58,10 +58,15 @@ class Peers:
     process: which this one is, from 0. count: how many there are.
     """
 
-    def __init__(self, client: Any = None, process: int = 0, count_: int = 1) -> None:
-        self._client = client
+    def __init__(self, client: Any = None, process: int = 0, count_: int = 1, root: str = ROOT) -> None:
+        self._client, self._root = client, root
         self.process, self.count = process, count_
         self._calls = count()
+        self._gathered = ""
+
+    def apart(self) -> "Peers":
+        """The same processes, for another thread of each: its calls have an order of their own."""
+        return Peers(self._client, self.process, self.count, f"{self._root}/{next(self._calls)}")
 
     @property
     def are_several(self) -> bool:
@@ -72,9 +77,13 @@ class Peers:
         """What each process says, by process."""
         if not self.are_several:
             return [text]
-        call = next(self._calls)
-        self._client.key_value_set(f"{ROOT}/{call}/{self.process}", text)
-        return [self._read(f"{ROOT}/{call}/{process}") for process in range(self.count)]
+        call = f"{self._root}/{next(self._calls)}"
+        self._client.key_value_set(f"{call}/{self.process}", text)
+        texts = [self._read(f"{call}/{process}") for process in range(self.count)]
+        if self._gathered:  # who has said something here has read all that was said there
+            self._client.key_value_delete(f"{self._gathered}/{self.process}")
+        self._gathered = call
+        return texts
 
     def decide(self, make: Callable[[], T]) -> T:
         """What `make` gives on process 0, a plain value of JSON; on the others it is not called."""
@@ -83,11 +92,11 @@ class Peers:
         call = next(self._calls)
         if self.process == 0:
             decided = make()
-            self._client.key_value_set(f"{ROOT}/{call}", json.dumps(decided))
+            self._client.key_value_set(f"{self._root}/{call}", json.dumps(decided))
             if call >= KEPT:
-                self._client.key_value_delete(f"{ROOT}/{call - KEPT}")
+                self._client.key_value_delete(f"{self._root}/{call - KEPT}")
             return decided
-        result: T = json.loads(self._read(f"{ROOT}/{call}"))
+        result: T = json.loads(self._read(f"{self._root}/{call}"))
         return result
 
     def wait(self) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.checkpoint import arrays, files
-from neuroforge_jax.checkpoint.files import DamagedError, Leaf
+from neuroforge_jax.checkpoint.files import DamagedError
+from neuroforge_jax.checkpoint.regions import Leaf
 from neuroforge_jax.errors import CheckpointError
 
 pytestmark = pytest.mark.smoke
@@ -138,9 +139,9 @@ def test_a_step_of_a_later_format_is_refused_not_passed_over(folder):
     import hashlib
 
     manifest = folder / "14" / "manifest"
-    content = manifest.read_text().partition("\n")[2].replace('"format": 1', '"format": 2')
+    content = manifest.read_text().partition("\n")[2].replace('"format": 2', '"format": 3')
     manifest.write_text(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
-    with pytest.raises(CheckpointError, match="has format 2, and this version reads 1") as caught:
+    with pytest.raises(CheckpointError, match="has format 3, and this version reads none above 2") as caught:
         files.newest(folder)
     assert not isinstance(caught.value, DamagedError)
 

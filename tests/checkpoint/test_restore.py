@@ -4,12 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 from neuroforge_jax.checkpoint.files import SavedStep
 from neuroforge_jax.checkpoint.restore import FIXED, describe_config, restore
 from neuroforge_jax.config import TrainConfig
 from neuroforge_jax.errors import CheckpointError
+from neuroforge_jax.training.placement import Placement
 
 CONFIG = TrainConfig(loss="quantile")
 BLOBS = {"name": "blobs", "samples": 1200, "inputs": 13, "sha256": "a"}
@@ -20,7 +22,7 @@ def refusal(config=CONFIG, data=BLOBS, epochs_done=0):
         json.dumps({"config": describe_config(CONFIG), "data": BLOBS, "epoch": epochs_done})
     )
     with pytest.raises(CheckpointError) as caught:
-        restore(SavedStep(Path("run/40"), {}, progress), config, data, {})
+        restore(SavedStep(Path("run/40"), {}, progress), config, data, {}, Placement(jax.devices()[0]))
     return str(caught.value)
 
 

@@ -59,6 +59,7 @@ def test_what_was_saved_over_one_mesh_is_restored_over_another(first, then, tmp_
         dataclasses.replace(job.config, loss=job.model.spec.loss),
         blobs.identity(),
         job.start(),
+        job.placement,
     )
     assert progress.step == step
     for name, leaf in named_leaves(state).items():

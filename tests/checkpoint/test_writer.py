@@ -63,7 +63,7 @@ def test_of_equally_good_steps_the_last_is_the_best(tmp_path):
 def test_the_run_does_not_wait_for_a_slow_disk(tmp_path, monkeypatch):
     begun, go_on, written = threading.Event(), threading.Event(), []
 
-    def slow(folder, step, arrays, progress):
+    def slow(folder, step, arrays, progress, peers):
         begun.set()
         go_on.wait(30)
         written.append(step)

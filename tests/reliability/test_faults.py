@@ -78,7 +78,7 @@ def test_a_checkpoint_of_a_later_version_is_refused(terminated):
     import hashlib
 
     manifest = terminated / "checkpoints" / str(steps(terminated)[0]) / "manifest"
-    content = manifest.read_text().partition("\n")[2].replace('"format": 1', '"format": 9')
+    content = manifest.read_text().partition("\n")[2].replace('"format": 2', '"format": 9')
     manifest.write_text(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
     code, out, err = resume(terminated)
     assert (code, out) == (4, "")
