@@ -1,9 +1,9 @@
 """Named arrays in orbax's files. It is the one adapter: nothing else imports orbax.
 
 An array that is divided over devices is saved as it lies there, and read as it is to lie: nowhere is it whole. Of
-several processes each saves for itself what its devices alone have, and orbax's own merge makes one checkpoint of
-them. Its recommended interface would have all wait for each other by its barriers, where a process that fails
-leaves the others: so its classic one writes there, for a process that is told to be alone.
+several processes each saves what its devices alone have and a share of what those of all have, and orbax's own
+merge makes one checkpoint of it. Its recommended interface would have all wait for each other by its barriers, where
+a process that fails leaves the others: so its classic one writes there, for a process that is told to be alone.
 """
 
 import logging
@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from neuroforge_jax.checkpoint.regions import own_regions
+from neuroforge_jax.checkpoint.regions import is_of_several
 
 ITEM = "state"
 """The folder within, as the recommended interface names it."""
@@ -38,13 +38,14 @@ def save_arrays(folder: Path, arrays: Arrays) -> None:
             ocp.save(folder.absolute(), arrays)
     elif jax.process_index() == 0:
         _save_first_part(folder.absolute(), arrays)
-    elif own := {name: array for name, array in arrays.items() if own_regions(array)}:
-        _save_part(_beside(folder, jax.process_index()), own)
+    elif shared := {name: array for name, array in arrays.items() if is_of_several(array)}:
+        _save_part(_beside(folder, jax.process_index()), shared)
     _remove_success_files(folder)
 
 
 def join_parts(folder: Path) -> None:
     """On process 0, once all processes have saved: make one checkpoint of their parts."""
+    folder = folder.absolute()
     parts = {process: _beside(folder, process) for process in range(1, jax.process_count())}
     there = {process: part for process, part in parts.items() if part.exists()}
     for process, part in there.items():
@@ -106,7 +107,7 @@ def _alone() -> dict[str, Any]:
 
 
 def _beside(folder: Path, process: int) -> Path:
-    return folder.with_name(f"{folder.name}-{process}").absolute()
+    return folder.absolute().with_name(f"{folder.name}-{process}")
 
 
 def _as_orbax_has_it(folder: Path) -> Any:

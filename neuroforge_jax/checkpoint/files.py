@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from neuroforge_jax.checkpoint.arrays import Arrays, join_parts, load_arrays, save_arrays
-from neuroforge_jax.checkpoint.regions import Leaf, from_text, to_text, whole
+from neuroforge_jax.checkpoint.regions import Leaf, from_text, size_of, to_text, whole
 from neuroforge_jax.errors import CheckpointError, DeviceError, first_line
 from neuroforge_jax.system.peers import Peers
 
@@ -120,6 +120,7 @@ def _finish(
     leaves = {}
     for name, array in arrays.items():
         digests = {region: digest for part in parts for region, digest in part[name].items()}
+        assert sum(map(size_of, map(from_text, digests))) == array.size, name
         leaves[name] = (array.dtype.name, array.shape, digests)
     _write_manifest(temporary, leaves)
     if final.exists():

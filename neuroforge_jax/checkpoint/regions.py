@@ -26,16 +26,11 @@ class Leaf:
 
     @staticmethod
     def of(array: np.ndarray | jax.Array) -> "Leaf":
-        """The description of what this process saves of an array."""
+        """The description of what this process vouches for of an array."""
         regions = own_regions(array)
         return Leaf(
             array.dtype.name, array.shape, {region: _digest(part) for region, part in regions.items()}
         )
-
-    @property
-    def is_covered(self) -> bool:
-        """Whether the regions hold as many numbers as the array has."""
-        return sum(_size(region) for region in self.digests) == int(np.prod(self.shape, dtype=np.int64))
 
     def describes(self, array: np.ndarray | jax.Array) -> bool:
         """Whether an array is this one, in all regions of which this process has every number."""
@@ -50,13 +45,19 @@ class Leaf:
 
 
 def own_regions(array: np.ndarray | jax.Array) -> dict[Region, np.ndarray]:
-    """The regions of an array that this process saves: of several processes each is one's alone, and what is not
-    divided over them is the first's.
+    """The regions of an array that this process describes: of several processes each is one's alone, and an array
+    of one process is the first's.
     """
-    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+    if not is_of_several(array):
         return _regions_here(array) if jax.process_index() == 0 else {}
+    assert isinstance(array, jax.Array)
     own = [shard for shard in array.addressable_shards if shard.replica_id == 0]
     return {_bounds(shard.index, array.shape): np.asarray(shard.data) for shard in own}
+
+
+def is_of_several(array: np.ndarray | jax.Array) -> bool:
+    """Whether an array lies over devices of several processes."""
+    return isinstance(array, jax.Array) and not array.is_fully_addressable
 
 
 def to_text(region: Region) -> str:
@@ -91,7 +92,7 @@ def _cut(here: Mapping[Region, np.ndarray], region: Region, dtype: np.dtype) -> 
     """A region, put together from those that are here; None where some of its numbers are not."""
     if region in here:
         return here[region]
-    cut, missing = np.empty([stop - start for start, stop in region], dtype), _size(region)
+    cut, missing = np.empty([stop - start for start, stop in region], dtype), size_of(region)
     for there, part in here.items():
         common = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(region, there, strict=True)]
         if all(start < stop for start, stop in common):
@@ -103,11 +104,12 @@ def _cut(here: Mapping[Region, np.ndarray], region: Region, dtype: np.dtype) -> 
                 for base in (region, there)
             )
             cut[into] = part[out_of]
-            missing -= _size(tuple(common))
+            missing -= size_of(tuple(common))
     return None if missing else cut
 
 
-def _size(region: Region) -> int:
+def size_of(region: Region) -> int:
+    """How many numbers it has."""
     return int(np.prod([stop - start for start, stop in region], dtype=np.int64))
 
 

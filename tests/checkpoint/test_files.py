@@ -1,5 +1,6 @@
 """A saved step on disk: whole or not there, and never believed."""
 
+import itertools
 import json
 import logging
 import shutil
@@ -12,6 +13,7 @@ from neuroforge_jax.checkpoint import arrays, files
 from neuroforge_jax.checkpoint.files import DamagedError
 from neuroforge_jax.checkpoint.regions import Leaf
 from neuroforge_jax.errors import CheckpointError
+from tests.system.store import together
 
 pytestmark = pytest.mark.smoke
 
@@ -156,6 +158,22 @@ def test_a_write_that_fails_leaves_the_others_and_no_remains(folder, monkeypatch
     ):
         files.write(folder, 21, ARRAYS, PROGRESS)
     assert sorted(path.name for path in folder.iterdir()) == ["14", "7"]
+
+
+def test_where_one_process_cannot_write_its_part_all_are_told_and_there_is_no_step(tmp_path, monkeypatch):
+    calls, save = itertools.count(), files.save_arrays
+
+    def second_fails(folder, arrays):
+        if next(calls):
+            raise OSError(28, "No space left on device")
+        save(folder, arrays)
+
+    monkeypatch.setattr(files, "save_arrays", second_fails)
+    ended = together(lambda peers: files.write(tmp_path, 21, ARRAYS, PROGRESS, peers))
+    assert all(isinstance(error, CheckpointError) for error in ended)
+    assert sorted("on process" in str(error) for error in ended) == [False, True]
+    assert all("No space left on device)" in str(error) for error in ended)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_a_step_again_replaces_it(folder):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from neuroforge_jax.checkpoint import files
 from tests.distributed.processes import QUICK, Team, losses
 
 pytestmark = pytest.mark.distributed
@@ -65,20 +66,24 @@ def test_with_shards_of_one_order_two_processes_have_the_bits_of_one(tmp_path, a
     assert losses(tmp_path / "run") == alone(*flags)
 
 
-def test_a_network_divided_over_two_processes_is_saved_whole_and_goes_on_on_one(tmp_path, alone):
-    """The kernels of its hidden layer lie half on each; a checkpoint has all of them."""
+def test_a_network_divided_over_two_processes_is_saved_by_both_and_goes_on_on_one_and_on_two(tmp_path, alone):
+    """The kernels of its hidden layer lie half on each, which writes them; a checkpoint has all of them."""
     flags = (*QUICK, *EPOCHS, "--mesh", "model=2", "--optimizer", "adam", "--checkpoint-every", "5 steps")
     with Team(tmp_path) as team:
         team.train_two(*flags)
         first, second = team.ends()
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert_close(losses(tmp_path / "run"), alone("--optimizer", "adam"))
-    before = json.loads((tmp_path / "run" / "result.json").read_text())
+    saved, _ = files.newest(tmp_path / "run" / "checkpoints")
+    assert len(saved.leaves["state/params/layer0/kernel"].digests) == 2
+    assert any("ocdbt.process_1" in file.parts for file in saved.path.rglob("*"))
     with Team(tmp_path) as team:
-        team.train(("--resume", "run", "--epochs", "6"), JAX_NUM_CPU_DEVICES="2")
-        (ended,) = team.ends()
-    assert ended.code == 0, ended.err
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == before["epochs"] + 2
+        team.train(("--resume", "run", "--epochs", "5"), JAX_NUM_CPU_DEVICES="2")
+        assert [ended.code for ended in team.ends()] == [0]
+    with Team(tmp_path) as team:
+        team.train_two("--resume", "run", "--epochs", "6", "--mesh", "data=2")
+        assert [ended.code for ended in team.ends()] == [0, 0]
+    assert_close(losses(tmp_path / "run"), alone("--optimizer", "adam", "--epochs", "6"))
 
 
 def test_two_processes_go_on_with_what_one_began_and_the_best_weights_so_far(tmp_path):
