@@ -2,8 +2,8 @@
 
 An array that is divided over devices is saved as it lies there, and read as it is to lie: nowhere is it whole. Of
 several processes each saves what its devices alone have and a share of what those of all have, and orbax's own
-merge makes one checkpoint of it. Its recommended interface would have all wait for each other by its barriers, where
-a process that fails leaves the others: so its classic one writes there, for a process that is told to be alone.
+merge makes one checkpoint of it. Its recommended interface would have all wait for each other by its barriers,
+where a process that fails leaves the others: so its classic one writes there, for a process told to be alone.
 """
 
 import logging
