@@ -175,9 +175,10 @@ def explain_failed_collectives(peers: Peers, options: RunOptions) -> Iterator[No
         while time.monotonic() < patient_until:
             peers.check()
             time.sleep(LOOK_MS / 1000)
+        hint = f"go on with --resume {options.run_dir}" if options.run_dir else "start them again"
         raise DeviceError(
             f"process {peers.process} of {peers.count}: a computation of all processes failed "
-            f"({first_line(error)}); go on with --resume"
+            f"({first_line(error)}); {hint}"
         ) from error
 
 

@@ -19,7 +19,7 @@ from neuroforge_jax.data.shards.order import LaneOrder
 from neuroforge_jax.data.shards.selection import Selection
 from neuroforge_jax.data.shards.source import ShardSource
 from neuroforge_jax.data.shards.statistics import Moments, NumberStatistics, Slots, fit_numbers
-from neuroforge_jax.data.shards.units import Decoder, Place, SelectedUnits, choose_samples
+from neuroforge_jax.data.shards.units import Decoder, Place, SelectedUnits, choose_samples, spread_evenly
 from neuroforge_jax.data.targets import Target
 from neuroforge_jax.data.types import Dataset, Split, choose_class_weights
 from neuroforge_jax.errors import ConfigError, DataError
@@ -249,10 +249,9 @@ def show(units: SelectedUnits[Any]) -> Split:
     sizes = units.sizes
     if sizes.sum() <= most:
         return concatenate([units.like, *units.read_all()])
-    there = np.flatnonzero(sizes)
-    chosen = there[np.linspace(0, len(there) - 1, min(len(there), UNITS_SHOWN)).astype(np.int64)]
+    chosen = spread_evenly(sizes, UNITS_SHOWN)
     each, parts = -(-most // len(chosen)), [units.like]
-    for unit in chosen.tolist():
+    for unit in chosen:
         left = each
         for split in units.read(unit, 0):
             parts.append(split[:left])

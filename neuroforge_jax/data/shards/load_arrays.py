@@ -15,7 +15,7 @@ from neuroforge_jax.data.shards.parts import Pass, check_rows, describe, digest,
 from neuroforge_jax.data.shards.selection import Selection
 from neuroforge_jax.data.shards.statistics import NumberStatistics, Slots, fit_numbers
 from neuroforge_jax.data.shards.target_statistics import TargetStatistics
-from neuroforge_jax.data.shards.units import SelectedUnits
+from neuroforge_jax.data.shards.units import SelectedUnits, spread_evenly
 from neuroforge_jax.data.target_choice import MAX_CLASSES
 from neuroforge_jax.data.targets import Target
 from neuroforge_jax.data.values import Values
@@ -112,9 +112,8 @@ def _pass(manifest: Manifest, part: str, files: Pairs) -> Pass:
 
 def _look(blocks: ArrayBlocks) -> np.ndarray:
     """Inputs from all over the data."""
-    there = np.flatnonzero(blocks.rows)
-    chosen = there[np.linspace(0, len(there) - 1, min(len(there), LOOK_UNITS)).astype(np.int64)]
-    return np.concatenate([next(blocks.read(unit))[1][0] for unit in chosen.tolist()])
+    chosen = spread_evenly(blocks.rows, LOOK_UNITS)
+    return np.concatenate([next(blocks.read(unit))[1][0] for unit in chosen])
 
 
 def _learn(

@@ -18,7 +18,7 @@ from neuroforge_jax.data.shards.parquet import ParquetBlocks, ParquetFile, check
 from neuroforge_jax.data.shards.parts import Pass, check_rows, describe, digest, name_of, read_part
 from neuroforge_jax.data.shards.selection import Selection
 from neuroforge_jax.data.shards.table_statistics import TableStatistics, last_column
-from neuroforge_jax.data.shards.units import Blocks, SelectedUnits
+from neuroforge_jax.data.shards.units import Blocks, SelectedUnits, spread_evenly
 from neuroforge_jax.data.table import Table
 from neuroforge_jax.data.tables import describe_columns
 from neuroforge_jax.data.values import names_of
@@ -159,13 +159,10 @@ def _learn(
 
 def _look(blocks: Blocks[Any], reading: Pass, decimal: str) -> Table:
     """Rows from all over the data, in their order; all, where they are few."""
-    there = np.flatnonzero(blocks.rows)
     few = blocks.rows.sum() <= LOOK_ROWS
-    chosen = (
-        there if few else there[np.linspace(0, len(there) - 1, min(len(there), LOOK_UNITS)).astype(np.int64)]
-    )
+    chosen = spread_evenly(blocks.rows, len(blocks.rows) if few else LOOK_UNITS)
     each, batches = LOOK_ROWS if few else -(-LOOK_ROWS // len(chosen)), []
-    for unit in chosen.tolist():
+    for unit in chosen:
         left = each
         with reading.explaining(unit):
             for _, batch in blocks.read(unit):

@@ -4,9 +4,8 @@ Sorted buffers of up to 2k numbers, those of level h of weight 2ʰ. A full buffe
 every second number of it kept, at twice the weight (Munro and Paterson, 1980; Manku, Rajagopalan and Lindsay,
 1998). The rank of any number is then wrong by at most one weight: too low if the first of each pair is dropped,
 too high if the second is. A level does the one and the other in turn, so that two compactions together are
-wrong by no more than one (merged sketches add theirs: Agarwal et al., 2012, "Mergeable summaries"). A
-compaction at level h takes 2k numbers of weight 2ʰ at least, of which there are N/(2k·2ʰ) at most, and H ≤
-log₂(N/k) levels compact. So
+wrong by no more than one. A compaction at level h takes 2k numbers of weight 2ʰ at least, of which there are
+N/(2k·2ʰ) at most, and H ≤ log₂(N/k) levels compact. So
 
     |rank − true rank| ≤ N·(H + 2) / (4k),
 
@@ -37,17 +36,6 @@ class QuantileSketch:
         self.count += len(numbers)
         self.least, self.greatest = min(self.least, numbers.min()), max(self.greatest, numbers.max())
         self._levels[0].parts.append(np.array(numbers, np.float64))
-        self._compact()
-
-    def merge(self, other: "QuantileSketch") -> None:
-        """Take into account what another sketch of the same k did."""
-        self.count += other.count
-        self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
-        self._levels += [_Level() for _ in range(len(other._levels) - len(self._levels))]
-        for level, theirs in zip(self._levels, other._levels, strict=False):
-            level.parts += theirs.parts
-            level.too_low += theirs.too_low
-            level.too_high += theirs.too_high
         self._compact()
 
     @property

@@ -107,3 +107,12 @@ def choose_samples(
     rows = len(split) if there is None else len(there)
     chosen = selection.choose(place.number, place.number + rows)
     return split[chosen if there is None else chosen[there]]
+
+
+def spread_evenly(rows: Int64[np.ndarray, " U"], count: int) -> list[int]:
+    """Of the units that have rows so many from all over the data, or all where they are fewer."""
+    there = np.flatnonzero(rows)
+    chosen: list[int] = there[
+        np.linspace(0, len(there) - 1, min(len(there), count)).astype(np.int64)
+    ].tolist()
+    return chosen

@@ -48,14 +48,6 @@ def test_ranks_are_within_the_bound(kind):
     assert (sketch.least, sketch.greatest) == (NUMBERS[kind].min(), NUMBERS[kind].max())
 
 
-def test_merged_sketches_are_as_good_as_one():
-    numbers = NUMBERS["heavy-tailed"]
-    whole = sketch_of(numbers[:30_000])
-    for at in range(30_000, N, 34_000):
-        whole.merge(sketch_of(numbers[at : at + 34_000]))
-    check_ranks(whole, numbers)
-
-
 @pytest.mark.parametrize("count", [1, 2, 7, 256])
 def test_what_is_held_as_a_whole_is_exact(count):
     numbers, shares = RNG.normal(size=count), np.linspace(0, 1, 11)
