@@ -336,8 +336,6 @@ def _result(
     """The weights that are kept, evaluated on the test data, and the figures of the run."""
     job, best = trainer.job, stopping.best
     params = trainer.state.params if best.params is None else best.params
-    if job.placement.mesh is not None:  # of a run that goes on, the best lie on one device yet
-        params = job.placement.put(params, job.state_like.params)
     test = None
     if job.dataset.test is not None:
         with span("evaluate"):

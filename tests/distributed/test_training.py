@@ -93,7 +93,7 @@ def test_two_processes_go_on_with_what_one_began_and_the_best_weights_so_far(tmp
         assert [ended.code for ended in team.ends()] == [0]
     with Team(tmp_path) as team:
         # At such a rate nothing gets better.
-        team.train_two("--resume", "run", "--epochs", "4", "--mesh", "auto", "--learning-rate", "100")
+        team.train_two("--resume", "run", "--epochs", "4", "--mesh", "model=2", "--learning-rate", "100")
         assert [ended.code for ended in team.ends()] == [0, 0]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["epochs"] == 4
