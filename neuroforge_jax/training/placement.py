@@ -172,6 +172,14 @@ class Placement:
         )
         return jax.device_put(take_own(whole), self.device)
 
+    def sum_in_float32(self, model: Model) -> Model:
+        """The model whose products leave each device unrounded where devices sum them, over the rows of a batch or
+        the units of a layer.
+        """
+        if self.parts("batch") * self.parts("hidden") == 1:
+            return model
+        return replace(model, policy=replace(model.policy, rounds_products=False))
+
     def divide_kernels(self, model: Model) -> Dense | None:
         """The layers of a model where XLA must not divide them itself: each device computes its rows. None where it
         may: hand-written kernels have no rule for it, and few samples are multiplied one by one (`kernels/xla.py`),

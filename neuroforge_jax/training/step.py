@@ -146,6 +146,8 @@ def _parts(
     placement: Placement | None,
 ) -> Parts:
     """As `make_parts`, of the structure alone: other values, more epochs or other data are the same parts."""
+    if placement is not None:
+        model = placement.sum_in_float32(model)
     # A shard is one device's already.
     dense = None if placement is None or shards is not None else placement.divide_kernels(model)
 

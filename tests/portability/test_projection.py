@@ -46,6 +46,18 @@ def sent_by(name, mesh, config=CONFIG):
     return numbers_sent(find_collectives(epoch.as_text(), programs.placement.devices))
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "p=f32,c=bf16,o=bf16"])
+@pytest.mark.parametrize(("name", "mesh"), [("v5e-4", "data=2,model=2"), ("h200-8", "data=8")])
+def test_chips_sum_in_float32_whatever_they_multiply_in(name, mesh, precision):
+    """What a training in float32 sends, number for number. fp16 has beside it the bits that say whether the
+    gradients of a chip's part of the layers are finite.
+    """
+    sent = sent_by(name, mesh, replace(CONFIG, precision=precision))
+    numbers = {kind: count for kind, count in sent.items() if kind[1] not in ("pred", "u32")}
+    assert numbers == sent_by(name, mesh)
+    assert sum(sent.values()) - sum(numbers.values()) <= (2 if precision == "fp16" else 0)
+
+
 def parts_of(mesh):
     sizes = dict(item.split("=") for item in mesh.split(","))
     return int(sizes.get("data", 1)), int(sizes.get("model", 1))
