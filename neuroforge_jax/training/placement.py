@@ -189,8 +189,6 @@ class Placement:
         if mesh is None or self.parts("batch") == 1:
             return None
         rows, whole = self.spec(("batch",)), PartitionSpec()
-        # Within, kernels that are divided over `model` are XLA's to divide still.
-        divided = mesh.axis_names if self.parts("hidden") == 1 else ("data",)
 
         def dense_of_rows(x: Array, kernel: Array, bias: Array, activation: str) -> Array:
             if model.implementation == "xla" and len(x) > SMALL_BATCH:
@@ -200,12 +198,20 @@ class Placement:
                 mesh=mesh,
                 in_specs=(rows, whole, whole),
                 out_specs=rows,
-                axis_names=frozenset(divided),
+                axis_names=self.divided_by_hand,
                 check_vma=False,
             )
             return of_device(x, kernel, bias)
 
         return dense_of_rows
+
+    @property
+    def divided_by_hand(self) -> frozenset[str]:
+        """The axes of the mesh that a program for each device (`jax.shard_map`) is divided over; within it kernels
+        that are divided over `model` are XLA's to divide still.
+        """
+        axes = frozenset(() if self.mesh is None else self.mesh.axis_names)
+        return axes if self.parts("hidden") == 1 else axes - {"model"}
 
     def vmap(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
         """`jax.vmap` over the members of a population, which are divided over the devices."""
