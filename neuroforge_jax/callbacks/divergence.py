@@ -31,7 +31,7 @@ from neuroforge_jax.errors import DivergedError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.nn import mlp as nn
-from neuroforge_jax.nn.mlp import Dropout
+from neuroforge_jax.nn.dropout import Dropout
 from neuroforge_jax.precision.loss_scale import PERMANENT
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.training.step import Parts, make_step

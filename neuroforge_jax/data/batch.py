@@ -61,37 +61,48 @@ class DeviceData:
 class BatchRows:
     """The rows in which the samples of a step lie, of which some may be padding.
 
-    size: samples. parts: in which they are computed one after another, all of as many samples. part_rows: rows of
-    a part, its samples first.
+    size: samples. parts: in which they are computed one after another, all of as many samples. shares: of every
+    part, one for each device or shard, whose rows of all parts lie together, part after part. share_rows: rows of a
+    share of a part.
+
+        of 8 samples in 2 parts and 2 shares        0 1 4 5 │ 2 3 6 7
     """
 
     size: int
     parts: int
-    part_rows: int
+    shares: int
+    share_rows: int
 
     @staticmethod
-    def of(size: int, parts: int = 1, multiple: int = 1) -> "BatchRows":
-        """The fewest rows that divide into so many parts, the rows of each by this multiple."""
-        return BatchRows(size, parts, -(-size // (parts * multiple)) * multiple)
+    def of(size: int, parts: int = 1, shares: int = 1) -> "BatchRows":
+        """The fewest rows that divide into so many parts, and each of these into so many shares."""
+        return BatchRows(size, parts, shares, -(-size // (parts * shares)))
 
     def __len__(self) -> int:
-        return self.parts * self.part_rows
+        return self.parts * self.shares * self.share_rows
 
     @property
-    def is_padded(self) -> bool:
-        """Whether some are padding."""
-        return len(self) != self.size
+    def is_plain(self) -> bool:
+        """Whether the samples lie one after another, without padding."""
+        return len(self) == self.size and 1 in (self.parts, self.shares)
 
     @property
     def position_of(self) -> Integer[np.ndarray, " R"]:
         """The position in the batch of what is in each row, i32; −1 for padding."""
-        part, row = np.divmod(np.arange(len(self), dtype=np.int32), self.part_rows)
+        rows = np.arange(len(self), dtype=np.int32).reshape(self.shares, self.parts, self.share_rows)
+        share, part, row = np.indices(rows.shape, np.int32)
         samples = self.size // self.parts
-        return np.where(row < samples, part * samples + row, -1)
+        in_part = share * self.share_rows + row
+        return np.where(in_part < samples, part * samples + in_part, -1).ravel()
+
+    @property
+    def row_of(self) -> Integer[np.ndarray, " B"]:
+        """The row in which each sample lies, by its position in the batch."""
+        return np.argsort(self.position_of)[len(self) - self.size :]
 
     def spread(self, of_batch: Array) -> Array:
         """What the samples have [B, …] as what the rows have [R, …], 0 in padding."""
-        if not self.is_padded:
+        if self.is_plain:
             return of_batch
         position = self.position_of
         taken = jnp.take(of_batch, jnp.maximum(position, 0), axis=0)
@@ -153,7 +164,9 @@ def gather(data: DeviceData, indices: Integer[Array, " B"], mask: Float[Array, "
 def take_stored(data: DeviceData, positions: Integer[Array, " B"], rows: BatchRows) -> Batch:
     """The samples at the positions of a step, in the order in which they are stored."""
     mask = (positions < data.samples).astype(jnp.float32)
-    if rows.is_padded or data.rows % len(positions):  # the last batch of an epoch may reach beyond the rows
+    if not rows.is_plain or data.rows % len(
+        positions
+    ):  # the last batch of an epoch may reach beyond the rows
         return gather(data, rows.spread(positions), rows.spread(mask))
 
     def take(array: Array) -> Array:

@@ -247,8 +247,8 @@ class Job:
 
     def rows_of(self, samples: int) -> BatchRows:
         """The rows of a batch of so many samples: every device gets as many of a part of it, and every shard."""
-        multiple = self.training.shards or self.placement.parts("batch")
-        return BatchRows.of(samples, self.training.accumulate, multiple)
+        shares = self.training.shards or self.placement.parts("batch")
+        return BatchRows.of(samples, self.training.accumulate, shares)
 
     def compile(self, parts: Parts | None = None) -> Run:
         """Compile the training: a function that advances a state over any segment of its steps.

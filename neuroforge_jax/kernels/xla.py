@@ -4,8 +4,9 @@
     backward  dx = dŷ·Ŵᵀ,  dW = x̂ᵀ·dŷ,  db = Σ_B dy in float32
 
 Every product accumulates in float32 and is rounded at most once, to the compute dtype, before it is float32
-again. The rule is written out because of dW: left to autodiff, its dtype and layout follow from the forward
-pass, and they decide the speed of mixed precision on a CPU.
+again; where devices sum its terms it is not rounded, so that their sum is one of float32. The rule is written out
+because of dW: left to autodiff, its dtype and layout follow from the forward pass, and they decide the speed of
+mixed precision on a CPU.
 """
 
 from functools import partial, reduce
@@ -116,11 +117,14 @@ def _multiply(
 ) -> Array:
     """f32: the product of two matrices in the compute dtype, summed over an axis of each.
 
-    rounded_to: what leaves the product, before it is float32 again; the compute dtype unless given.
+    rounded_to: what leaves the product, before it is float32 again; the compute dtype unless given, and float32
+    where the policy rounds no products.
 
     Where the platform multiplies in another dtype than `compute`, the choice is made when XLA's program is
     made, so that one traced program is right on each.
     """
+    if not policy.rounds_products:
+        rounded_to = jnp.float32
 
     def multiply(a: Array, b: Array) -> Array:
         dimensions = (((axes[0],), (axes[1],)), ((), ()))

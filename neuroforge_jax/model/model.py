@@ -17,8 +17,9 @@ from neuroforge_jax.kernels.kernel_sets import KERNEL_SETS, NARROW_MLP
 from neuroforge_jax.model.network_inputs import looks_up, lookup_rows, network_inputs, scale_numbers
 from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.activations import ACTIVATIONS
+from neuroforge_jax.nn.dropout import Dropout
 from neuroforge_jax.nn.losses import LOSSES, Loss, make_loss
-from neuroforge_jax.nn.mlp import MLP, Dense, Dropout
+from neuroforge_jax.nn.mlp import MLP, Dense
 from neuroforge_jax.precision.policy import Policy
 from neuroforge_jax.typing import Array, Float, Num, Params
 

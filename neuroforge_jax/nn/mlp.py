@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from neuroforge_jax.errors import lookup
 from neuroforge_jax.nn.activations import ACTIVATIONS
+from neuroforge_jax.nn.dropout import Dropout
 from neuroforge_jax.nn.initializers import FITS_ROWS, initializer
 from neuroforge_jax.typing import Array, Float, Params, PRNGKey
 
@@ -60,13 +61,6 @@ class AbstractParam:
     init: Initializer
     group: str
     decays: bool = False
-
-
-class Dropout(NamedTuple):
-    """The dropout of one step. rate: f32 [], the probability that a hidden unit is dropped."""
-
-    key: PRNGKey
-    rate: Float[Array, ""]
 
 
 @runtime_checkable
@@ -239,7 +233,7 @@ def _hidden(
         y = normalize(y, *(layer[leaf] for leaf in norm_params))
         y = ACTIVATIONS[mlp.activation].function(y)
     if dropout is not None:
-        kept = jax.random.bernoulli(dropout.key, 1 - dropout.rate, y.shape)
+        kept = dropout.draw_kept((len(y), y.shape[1]))
         # A product by one number, and no division: XLA turns that into a product in some programs, which rounds
         # otherwise.
         y = jnp.where(kept, y * jax.lax.optimization_barrier(1 / (1 - dropout.rate)), 0)

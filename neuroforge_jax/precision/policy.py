@@ -31,6 +31,8 @@ class Policy:
     compute: of the operands of matrix products; they accumulate in float32.
     output: of activations; losses, logits, normalization statistics and sums over a batch are float32.
     matmul: how float32 operands are multiplied, a name of PRECISIONS.
+    rounds_products: whether a product is rounded to `compute` before it is float32 again, which can be faster. It
+    must not be where devices sum its terms: XLA adds up what leaves the product, in that dtype.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Policy:
     compute: DTypeLike
     output: DTypeLike
     matmul: str = "f32"
+    rounds_products: bool = True
 
     def to_compute(self, x: Array) -> Array:
         """The operand of a product."""

@@ -158,6 +158,7 @@ def _evaluation(
     """A program that gives the totals of a split and, where they are kept, the outputs f32 [K, B, C]. many: of the
     networks of a population, with an axis [P] before all others.
     """
+    model = placement.sum_in_float32(model)
 
     def program(params: Params, fitted: Fitted, data: DeviceData) -> tuple[dict[str, Array], Array | None]:
         chunk = placement.round_up(min(CHUNK, data.rows), "batch")

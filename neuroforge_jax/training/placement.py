@@ -172,6 +172,14 @@ class Placement:
         )
         return jax.device_put(take_own(whole), self.device)
 
+    def sum_in_float32(self, model: Model) -> Model:
+        """The model whose products leave each device unrounded where devices sum them, over the rows of a batch or
+        the units of a layer.
+        """
+        if self.parts("batch") * self.parts("hidden") == 1:
+            return model
+        return replace(model, policy=replace(model.policy, rounds_products=False))
+
     def divide_kernels(self, model: Model) -> Dense | None:
         """The layers of a model where XLA must not divide them itself: each device computes its rows. None where it
         may: hand-written kernels have no rule for it, and few samples are multiplied one by one (`kernels/xla.py`),
@@ -181,8 +189,6 @@ class Placement:
         if mesh is None or self.parts("batch") == 1:
             return None
         rows, whole = self.spec(("batch",)), PartitionSpec()
-        # Within, kernels that are divided over `model` are XLA's to divide still.
-        divided = mesh.axis_names if self.parts("hidden") == 1 else ("data",)
 
         def dense_of_rows(x: Array, kernel: Array, bias: Array, activation: str) -> Array:
             if model.implementation == "xla" and len(x) > SMALL_BATCH:
@@ -192,12 +198,20 @@ class Placement:
                 mesh=mesh,
                 in_specs=(rows, whole, whole),
                 out_specs=rows,
-                axis_names=frozenset(divided),
+                axis_names=self.divided_by_hand,
                 check_vma=False,
             )
             return of_device(x, kernel, bias)
 
         return dense_of_rows
+
+    @property
+    def divided_by_hand(self) -> frozenset[str]:
+        """The axes of the mesh that a program for each device (`jax.shard_map`) is divided over; within it kernels
+        that are divided over `model` are XLA's to divide still.
+        """
+        axes = frozenset(() if self.mesh is None else self.mesh.axis_names)
+        return axes if self.parts("hidden") == 1 else axes - {"model"}
 
     def vmap(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
         """`jax.vmap` over the members of a population, which are divided over the devices."""

@@ -22,8 +22,8 @@ from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.model.network_inputs import scale_targets
+from neuroforge_jax.nn.dropout import Dropout
 from neuroforge_jax.nn.losses import correct, weighted_mean
-from neuroforge_jax.nn.mlp import Dropout
 from neuroforge_jax.precision.loss_scale import (
     LossScale,
     all_finite,
@@ -32,6 +32,7 @@ from neuroforge_jax.precision.loss_scale import (
     update_loss_scale,
 )
 from neuroforge_jax.system.program_cache import by_structure
+from neuroforge_jax.training.accumulation import Part, sum_over_parts
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.placement import Placement
@@ -146,8 +147,11 @@ def _parts(
     placement: Placement | None,
 ) -> Parts:
     """As `make_parts`, of the structure alone: other values, more epochs or other data are the same parts."""
-    # A shard is one device's already.
-    dense = None if placement is None or shards is not None else placement.divide_kernels(model)
+    if placement is not None:
+        model = placement.sum_in_float32(model)
+    # A shard is one device's already, and so is a device's share of a part.
+    by_device = shards is not None or accumulate > 1
+    dense = None if placement is None or by_device else placement.divide_kernels(model)
 
     def metrics(logits: Float[Array, "B C"], batch: Batch, hyper: Hyper) -> StepMetrics:
         smoothing = hyper.label_smoothing if smooths else None
@@ -164,7 +168,7 @@ def _parts(
         dropout: Dropout | None,
         share: Array | None = None,
     ) -> tuple[Array, StepMetrics]:
-        if placement is not None and shards is None:
+        if placement is not None and not by_device:
             params = placement.mark_params(params)
         logits = model.logits(params, fitted, batch.inputs, dropout, dense)
         measured = metrics(logits, batch, state.hyper)
@@ -174,13 +178,41 @@ def _parts(
 
     gradients_of = jax.grad(loss_of, has_aux=True)
 
-    def of_shard(
-        arguments: tuple[TrainState, Fitted, Dropout | None], part: Batch, number: Array, share: Array
+    def of_rows(
+        arguments: tuple[TrainState, Fitted, Dropout | None],
+        rows: Batch,
+        number: Array,
+        share: Array | None = None,
+        device: tuple[Array, int] | None = None,
     ) -> tuple[Params, StepMetrics]:
         state, fitted, dropout = arguments
         if dropout is not None:
-            dropout = dropout._replace(key=jax.random.fold_in(dropout.key, number))
-        return gradients_of(state.params, state, fitted, part, dropout, share)
+            dropout = dropout._replace(key=jax.random.fold_in(dropout.key, number), share=device)
+        return gradients_of(state.params, state, fitted, rows, dropout, share)
+
+    def of_part(
+        arguments: tuple[TrainState, Fitted, Dropout | None], part: Part
+    ) -> tuple[Params, StepMetrics]:
+        device, share = part.share or (None, None)
+        gradients, measured = of_rows(arguments, part.rows, part.number, share, device)
+        weighted = jax.tree.map(lambda g: g * part.of_batch, gradients)
+        return weighted, replace(measured, loss=measured.loss * part.of_batch)
+
+    @jax.named_scope("backward")
+    def accumulated(
+        state: TrainState, fitted: Fitted, batch: Batch, dropout: Dropout | None
+    ) -> tuple[Params, StepMetrics]:
+        def zeros() -> tuple[Params, StepMetrics]:
+            gradients = jax.tree.map(lambda p: jnp.zeros(p.shape, p.dtype), state.params)
+            return gradients, StepMetrics.zeros((), scaled=False)
+
+        if placement is not None:
+            state = replace(state, params=placement.mark_params(state.params))
+        arguments = state, fitted, dropout
+        gradients, measured = sum_over_parts(of_part, accumulate, zeros, arguments, batch, placement)
+        if placement is not None:  # which rows are real is known to every device
+            measured = replace(measured, samples=batch.mask.sum())
+        return gradients, measured
 
     def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
         with jax.named_scope("forward"):
@@ -188,12 +220,10 @@ def _parts(
             dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
         if shards is not None:
             mesh = None if placement is None else placement.mesh
-            return sum_over_shards(of_shard, shards, mesh, (state, fitted, dropout), batch)
+            return sum_over_shards(of_rows, shards, mesh, (state, fitted, dropout), batch)
         if accumulate == 1:
             return gradients_of(state.params, state, fitted, batch, dropout)
-        of_part = partial(gradients_of, state.params, state, fitted)
-        mark = None if placement is None else placement.mark_batch
-        return _accumulate(of_part, accumulate, state.params, batch, dropout, mark)
+        return accumulated(state, fitted, batch, dropout)
 
     def backward_with_penalty(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
         gradients, measured = backward(state, fitted, batch)
@@ -253,32 +283,3 @@ def _freeze(before: TrainState, after: TrainState, metrics: StepMetrics) -> tupl
     frozen = before.frozen | lost | ~all_finite(vectors)
     after = replace(select_if_finite(~frozen, after, before), frozen=frozen)
     return after, replace(metrics, loss=jnp.where(frozen, jnp.nan, metrics.loss))
-
-
-@jax.named_scope("backward")
-def _accumulate(
-    gradients_of: Callable[[Batch, Dropout | None], tuple[Params, StepMetrics]],
-    parts: int,
-    params: Params,
-    batch: Batch,
-    dropout: Dropout | None,
-    mark: Callable[[Batch], Batch] | None,
-) -> tuple[Params, StepMetrics]:
-    """The gradients of a batch computed in parts: a part's mean counts by its share of the real samples.
-
-    mark: what divides the rows of a part over devices.
-    """
-    split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
-    total = jnp.maximum(batch.mask.sum(), 1)
-
-    def add_part(index: Array, carry: tuple[Params, StepMetrics]) -> tuple[Params, StepMetrics]:
-        part = jax.tree.map(lambda x: x[index], split)
-        part = part if mark is None else mark(part)
-        own = None if dropout is None else dropout._replace(key=jax.random.fold_in(dropout.key, index))
-        gradients, measured = gradients_of(part, own)
-        share = measured.samples / total
-        weighted = jax.tree.map(lambda g: g * share, gradients), replace(measured, loss=measured.loss * share)
-        return jax.tree.map(jnp.add, carry, weighted)
-
-    zeros = jax.tree.map(jnp.zeros_like, params), StepMetrics.zeros((), scaled=False)
-    return jax.lax.fori_loop(0, parts, add_part, zeros)

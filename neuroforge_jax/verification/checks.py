@@ -162,7 +162,7 @@ def _check_batch(job: Job, problem: Problem, parts: Parts, tolerance: float) -> 
     )
     program = _batch_program(parts, job.compile_options)
     found = jax.device_get(program(_state(job, _params(problem)), job.model.fitted, batch))
-    outputs = found[0][rows.position_of >= 0]
+    outputs = found[0][rows.row_of]
     logits, value, grads = gradients(problem.network, problem.params, samples)
     bounds = case.bounds(unit, kinks=not problem.avoided)
     tight = case.standard and unit == UNIT["float32"]

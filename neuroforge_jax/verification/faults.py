@@ -16,7 +16,8 @@ from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.activations import ACTIVATIONS
-from neuroforge_jax.nn.mlp import Dense, Dropout
+from neuroforge_jax.nn.dropout import Dropout
+from neuroforge_jax.nn.mlp import Dense
 from neuroforge_jax.precision.loss_scale import unscale_gradients
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.state import TrainState

@@ -66,17 +66,23 @@ def test_rows_that_fill_a_bucket_are_zeros_behind_the_real_ones(dtype, weighted)
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 5))
-def test_rows_of_a_batch_hold_each_sample_once_and_divide(samples_of_a_part, parts, multiple):
-    """Part by part, so that a batch in parts is computed as without a mesh; what is left over is padding."""
-    rows = BatchRows.of(samples_of_a_part * parts, parts, multiple)
-    assert rows.part_rows % multiple == 0
-    assert len(rows) - rows.size < parts * multiple
-    positions = rows.position_of.reshape(parts, rows.part_rows)
+def test_rows_of_a_batch_hold_each_sample_once_and_divide(samples_of_a_part, parts, shares):
+    """Share by share, each of them part by part: a device has its rows of all parts. The rest is padding."""
+    rows = BatchRows.of(samples_of_a_part * parts, parts, shares)
+    assert len(rows) - rows.size < parts * shares
+    by_part = rows.position_of.reshape(shares, parts, rows.share_rows).swapaxes(0, 1).reshape(parts, -1)
     wanted = np.arange(rows.size).reshape(parts, samples_of_a_part)
-    np.testing.assert_array_equal(positions[:, :samples_of_a_part], wanted)
-    assert (positions[:, samples_of_a_part:] == -1).all()
+    np.testing.assert_array_equal(by_part[:, :samples_of_a_part], wanted)
+    assert (by_part[:, samples_of_a_part:] == -1).all()
+    np.testing.assert_array_equal(rows.position_of[rows.row_of], np.arange(rows.size))
+    assert rows.is_plain == np.array_equal(rows.position_of, np.arange(rows.size))
 
 
 def test_numbers_of_samples_are_spread_over_the_rows():
-    spread = BatchRows.of(6, 2, 4).spread(jnp.arange(1, 7))
-    np.testing.assert_array_equal(spread, [1, 2, 3, 0, 4, 5, 6, 0])
+    def spread(*sizes):
+        return BatchRows.of(*sizes).spread(jnp.arange(1, sizes[0] + 1))
+
+    np.testing.assert_array_equal(spread(8, 2, 2), [1, 2, 5, 6, 3, 4, 7, 8])
+    np.testing.assert_array_equal(spread(6, 2, 2), [1, 2, 4, 5, 3, 0, 6, 0])
+    np.testing.assert_array_equal(spread(6, 2, 4), [1, 4, 2, 5, 3, 6, 0, 0])
+    np.testing.assert_array_equal(spread(3, 1, 2), [1, 2, 3, 0])

@@ -37,7 +37,10 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("flags", [(), ("--async-ops",)], ids=["scanned", "pipelined"])
+IN_PARTS = ("--async-ops", "--accumulate", "4", "--dropout", "0.2")
+
+
+@pytest.mark.parametrize("flags", [(), ("--async-ops",), IN_PARTS], ids=["scanned", "pipelined", "in parts"])
 def test_two_processes_train_what_one_with_two_devices_does_and_one_of_them_speaks(flags, tmp_path, alone):
     with Team(tmp_path) as team:
         team.train_two(*QUICK, *EPOCHS, *flags)

@@ -1,5 +1,8 @@
 """The dense layer and its derivative rule against float64, for each policy and odd sizes."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,3 +119,21 @@ def test_the_gradient_of_a_wide_layer_is_laid_out_as_its_weights(outputs, turned
 
     text = jax.jit(gradient).lower(jnp.ones((80, outputs)), jnp.ones((64, 80))).as_text()
     assert text.count("stablehlo.transpose") == turned
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_where_devices_sum_its_terms_a_product_is_not_rounded(name):
+    """Of operands that the compute dtype holds: products and gradients are those of float32."""
+    short, wide = POLICIES[name], replace(POLICIES[name], rounds_products=False)
+    x, w, dy = (
+        jnp.asarray(RNG.normal(size=size), short.compute).astype(jnp.float32)
+        for size in ((64, 33), (33, 17), (64, 17))
+    )
+
+    @partial(jax.jit, static_argnums=0)
+    def products(policy):
+        y, pull = jax.vjp(lambda x, w: product(x, w, policy), x, w)
+        return y, *pull(dy)
+
+    for found, wanted in zip(products(wide), products(F32), strict=True):
+        assert error(found, np.float64(wanted)) < BOUND["f32"]

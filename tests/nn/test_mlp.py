@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.nn import mlp as nn
-from neuroforge_jax.nn.mlp import MLP, Dropout
+from neuroforge_jax.nn.dropout import Dropout
+from neuroforge_jax.nn.mlp import MLP
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)

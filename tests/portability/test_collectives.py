@@ -78,11 +78,16 @@ def test_simulated_devices_sum_the_gradients_of_a_step_once(devices):
 
 
 def test_a_collective_of_each_part_of_a_batch_counts_as_often_as_there_are_parts():
-    job, program = run_program("data=4", accumulate=2)
-    sums = [
-        each for each in find_collectives(program.as_text(), 4, 2) if each.numbers >= count(job.model.mlp)
-    ]
-    assert [each.times for each in sums] == [2]
+    """The sum of a layer's outputs over `model` is one of each part; that of the gradients over `data` is one."""
+    job, program = run_program("data=2,model=2", accumulate=4)
+    layer, gradients = find_collectives(program.as_text(), 4, 4)
+    assert (layer.times, layer.numbers) == (4, 128 // 4 // 2 * 32)
+    assert gradients.times == 1
+    assert gradients.numbers == sum(leaf.addressable_shards[0].data.size for leaf in params_of(job)) + 2
+
+
+def params_of(job):
+    return jax.tree.leaves(job.start().params)
 
 
 @pytest.mark.parametrize("mesh", ["data=1", "data=8", "data=2,model=2", "model=4"])

@@ -57,10 +57,11 @@ def casts(hlo, weight):
 
 
 def reduced_over_chips(hlo):
-    """How many numbers all-reduces make in all."""
+    """How many numbers all-reduces make in all, all of them float32."""
     results = re.findall(r"= (.*) all-reduce(?:-done)?\(", hlo)
-    shapes = re.findall(r"\w\d+\[([\d,]*)\]", " ".join(results))
-    return sum(math.prod(int(axis) for axis in shape.split(",") if axis) for shape in shapes)
+    arrays = re.findall(r"(\w+)\[([\d,]*)\]", " ".join(results))
+    assert {dtype for dtype, _ in arrays} <= {"f32"}
+    return sum(math.prod(int(axis) for axis in shape.split(",") if axis) for _, shape in arrays)
 
 
 @on_each()

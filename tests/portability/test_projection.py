@@ -43,7 +43,25 @@ def compiled(name, mesh, config=CONFIG):
 
 def sent_by(name, mesh, config=CONFIG):
     programs, epoch = compiled(name, mesh, config)
-    return numbers_sent(find_collectives(epoch.as_text(), programs.placement.devices))
+    return numbers_sent(find_collectives(epoch.as_text(), programs.placement.devices, config.accumulate))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "p=f32,c=bf16,o=bf16"])
+@pytest.mark.parametrize(("name", "mesh"), [("v5e-4", "data=2,model=2"), ("h200-8", "data=8")])
+def test_chips_sum_in_float32_whatever_they_multiply_in(name, mesh, precision):
+    """What a training in float32 sends, number for number. fp16 has beside it the bits that say whether the
+    gradients of a chip's part of the layers are finite.
+    """
+    sent = sent_by(name, mesh, replace(CONFIG, precision=precision))
+    numbers = {kind: count for kind, count in sent.items() if kind[1] not in ("pred", "u32")}
+    assert numbers == sent_by(name, mesh)
+    assert sum(sent.values()) - sum(numbers.values()) <= (2 if precision == "fp16" else 0)
+
+
+@pytest.mark.parametrize(("name", "mesh"), [("v5e-4", "data=2,model=2"), ("h200-8", "data=8")])
+def test_chips_send_for_a_batch_in_parts_what_they_send_for_it_at_once(name, mesh):
+    """Over `data` one sum a step; over `model` as many as there are parts, each of a part's rows."""
+    assert sent_by(name, mesh, replace(CONFIG, accumulate=4, dropout=0.1)) == sent_by(name, mesh)
 
 
 def parts_of(mesh):

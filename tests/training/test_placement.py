@@ -15,6 +15,7 @@ from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.nn.mlp import count
 from neuroforge_jax.population import build_population
+from neuroforge_jax.precision.loss_scale import dynamic_scale
 from neuroforge_jax.training.mesh import make_mesh, parse_mesh
 from tests.conftest import make_blobs
 
@@ -78,6 +79,36 @@ def test_every_kind_of_training_works_over_a_mesh(data, fields):
     wanted = train(config, data)[0]
     for mesh in ("data=2,model=2", "data=3"):
         assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], wanted, 5e-6)
+
+
+@pytest.mark.parametrize(
+    "mesh", ["data=8", *(pytest.param(m, marks=LONG) for m in ("data=3", "data=2,model=2"))]
+)
+@pytest.mark.parametrize(
+    "backend", ["optimized", *(pytest.param(b, marks=LONG) for b in ("stepped", "async"))]
+)
+def test_a_batch_in_parts_is_the_same_samples_and_dropout_on_any_mesh(data, backend, mesh):
+    """Of 36 samples in four parts neither the parts nor their shares divide."""
+    config = dataclasses.replace(CONFIG, backend=backend, batch_size=36, accumulate=4, dropout=0.2)
+    wanted = train(config, data)[0]
+    assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], wanted)
+
+
+@LONG
+def test_gradients_that_overflow_on_one_device_skip_the_step_on_all(data):
+    """The first scale is too large for fp16 by some steps' halving."""
+    config = dataclasses.replace(CONFIG, accumulate=2, precision="fp16", loss_scale="dynamic")
+
+    def skipped_steps(mesh):
+        job = Job.build(dataclasses.replace(config, mesh=mesh), data)
+        job = dataclasses.replace(
+            job, training=dataclasses.replace(job.training, loss_scale=dynamic_scale(2.0**24))
+        )
+        return job.compile()(job.start(), 0, STEPS)[1].skipped
+
+    wanted = skipped_steps(None)
+    assert 0 < wanted.sum() < STEPS
+    np.testing.assert_array_equal(skipped_steps("data=4"), wanted)
 
 
 @LONG
@@ -199,6 +230,19 @@ def test_data_parallel_sums_all_gradients_at_once_and_sends_nothing_else(data, b
     assert parameters <= size(shapes) <= parameters + 3
 
 
+@pytest.mark.parametrize(
+    "backend", ["optimized", *(pytest.param(b, marks=LONG) for b in ("stepped", "async"))]
+)
+@pytest.mark.parametrize("fields", [{}, {"dropout": 0.2, "precision": "fp16"}], ids=["plain", "scaled"])
+def test_a_batch_in_parts_is_summed_over_the_devices_once(data, backend, fields):
+    """As one that is computed at once: each device has its rows of all parts, and adds up what they give."""
+    config = dataclasses.replace(CONFIG, backend=backend, mesh="data=4", accumulate=4, **fields)
+    (operation, shapes), *others = collectives(config, data)
+    assert others == []
+    assert operation == "all-reduce"
+    assert size(shapes) == count(Job.build(config, data).model.mlp) + 2  # the loss and the hits
+
+
 def test_tensor_parallel_sums_one_layer_of_each_pair_forward_and_back(data):
     """Of layers by columns, rows, columns, rows: forward the outputs of columns stay where they are, and those of
     rows are sums of parts; backward the gradients of the inputs of columns are. So [B, O] behind layers 1 and 3,
@@ -247,6 +291,18 @@ def test_a_population_over_a_mesh_trains_the_same_networks(data, mesh):
     for one, other in zip(divided.evaluations, alone.evaluations, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
     assert jax.tree.leaves(divided.params)[0].shape[0] == 4
+
+
+@LONG
+@pytest.mark.parametrize(
+    "fields", [{"accumulate": 2, "dropout": 0.2}, {"batch_size": 8}], ids=["parts", "few rows"]
+)
+@pytest.mark.parametrize("mesh", ["population=2,data=2", "population=2,data=2,model=2"])
+def test_a_population_is_divided_along_all_axes_where_each_device_computes_its_rows(data, mesh, fields):
+    config = dataclasses.replace(CONFIG, epochs=2, **fields)
+    alone = nf.fit_population(config, data, range(4))
+    divided = nf.fit_population(dataclasses.replace(config, mesh=mesh), data, range(4))
+    assert_same_losses(divided.losses, alone.losses, 5e-6)
 
 
 def test_one_network_has_no_axis_of_a_population(data):

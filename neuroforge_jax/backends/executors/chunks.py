@@ -17,7 +17,7 @@ from neuroforge_jax.data.shuffle import ROUNDS, steps_per_epoch
 from neuroforge_jax.data.stream import ArraySource, HostBuffer, Source
 from neuroforge_jax.system.placing import put_own_rows
 from neuroforge_jax.system.spans import span
-from neuroforge_jax.typing import UInt32
+from neuroforge_jax.typing import Integer, UInt32
 
 RoundKeys = UInt32[np.ndarray, "E R"]
 
@@ -64,18 +64,21 @@ def parts_to_read(rows: BatchRows, own: slice, step: int, count: int) -> Iterato
 
     own: the rows of a batch that are read; the buffer holds these alone.
     """
-    if own == slice(0, len(rows)) and not rows.is_padded:
+    if own == slice(0, len(rows)) and rows.is_plain:
         yield step * rows.size, slice(0, count * rows.size)
         return
-    samples, rows_read = rows.size // rows.parts, own.stop - own.start
+    position_of = rows.position_of[own]
     for at in range(count):
-        for part in range(rows.parts):
-            begins = part * rows.part_rows
-            first, last = max(begins, own.start), min(begins + samples, own.stop)
-            if first < last:
-                position = (step + at) * rows.size + part * samples + first - begins
-                to = at * rows_read - own.start
-                yield position, slice(to + first, to + last)
+        for run in _consecutive(position_of):
+            to = at * len(position_of) + run[0]
+            yield (step + at) * rows.size + position_of[run[0]], slice(to, to + len(run))
+
+
+def _consecutive(position_of: Integer[np.ndarray, " R"]) -> list[np.ndarray]:
+    """The rows that hold samples, in runs of neighbours with neighbouring samples."""
+    rows = np.flatnonzero(position_of >= 0)
+    ends = (np.diff(rows) > 1) | (np.diff(position_of[rows]) != 1)
+    return [run for run in np.split(rows, np.flatnonzero(ends) + 1) if len(run)]
 
 
 def move(buffer: HostBuffer, spec: ExecutorSpec) -> DeviceData:
