@@ -1,5 +1,6 @@
 """Estimators that fit at the same time, in threads and in processes: they end, and each is what it is alone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ pytestmark = [
 ]
 
 SECONDS = 120
+ROOT = Path(__file__).parents[2]
 X, y = load_iris(return_X_y=True)
 SETTINGS = {"hidden_layer_sizes": 8, "max_iter": 30, "learning_rate_init": 0.02, "batch_size": 50}
 MODELS = [
@@ -57,12 +59,40 @@ def test_fits_at_the_same_time_end_and_are_what_each_is_alone(backend):
         np.testing.assert_allclose(found, fit_and_predict(model), atol=1e-4)
 
 
+def in_a_process_of_one_device(function):
+    """What a function of this file returns, as JSON has it: the tests' own process has eight devices, and as many
+    threads for each.
+    """
+    command = f"import json, {__name__} as tests; print(json.dumps(tests.{function.__name__}()))"
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def count_in_processes():
+    return os.getpid(), in_parallel("loky", count_threads_of_xla)
+
+
+def count_around_threads():
+    before = count_threads_of_xla(MODELS[0])
+    in_parallel("threading", fit_and_predict)
+    return before, count_threads_of_xla(MODELS[0])
+
+
 @on_linux
 def test_processes_share_the_cores():
     """None has more threads of one kind (XLA compiles and computes in several) than its part of the cores."""
     granted = max(1, usable_cores() // 2)
-    counted = in_parallel("loky", count_threads_of_xla)
-    assert os.getpid() not in {process for process, _ in counted}
+    parent, counted = in_a_process_of_one_device(count_in_processes)
+    assert parent not in {process for process, _ in counted}
     for _, threads in counted:
         assert threads["tf_XLAEigen"] >= 1
         assert max(threads.values()) <= granted, threads
@@ -70,10 +100,9 @@ def test_processes_share_the_cores():
 
 @on_linux
 def test_threads_share_the_threads_of_one_process():
-    before = count_threads_of_xla(MODELS[0])[1]
-    in_parallel("threading", fit_and_predict)
-    assert count_threads_of_xla(MODELS[0])[1] == before
-    assert before["tf_XLAEigen"] <= usable_cores()
+    before, after = in_a_process_of_one_device(count_around_threads)
+    assert after == before
+    assert 1 <= before[1]["tf_XLAEigen"] <= usable_cores()
 
 
 FIT = """
