@@ -16,49 +16,19 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.model.model import Model
-from neuroforge_jax.model.network_inputs import scale_targets
 from neuroforge_jax.nn.dropout import Dropout
-from neuroforge_jax.nn.losses import correct, weighted_mean
-from neuroforge_jax.precision.loss_scale import (
-    LossScale,
-    all_finite,
-    scale_loss,
-    unscale_gradients,
-    update_loss_scale,
-)
+from neuroforge_jax.precision.loss_scale import LossScale, all_finite, unscale_gradients, update_loss_scale
 from neuroforge_jax.system.program_cache import by_structure
-from neuroforge_jax.training.accumulation import Part, sum_over_parts
+from neuroforge_jax.training.gradients import GradientsOfBatch, StepMetrics
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.placement import Placement
-from neuroforge_jax.training.shards import sum_over_shards
 from neuroforge_jax.training.state import TrainState
 from neuroforge_jax.typing import Array, Bool, Float, Params
-
-
-@struct.dataclass
-class StepMetrics:
-    """loss: f32 [], the mean that was minimised, unscaled, with the penalty where a training shows it; correct:
-    f32 [], samples classified rightly; samples: f32 [], the real ones of the batch.
-
-    skipped: f32 [], 1 where the gradients overflowed and nothing was updated; None without loss scaling.
-    """
-
-    loss: Float[Array, "*S"]
-    correct: Float[Array, "*S"]
-    samples: Float[Array, "*S"]
-    skipped: Float[Array, "*S"] | None = None
-
-    @classmethod
-    def zeros(cls, steps: tuple[int, ...], *, scaled: bool) -> "StepMetrics":
-        """Metrics to be written into or added to; scaled: of a training with loss scaling."""
-        zeros = jnp.zeros(steps)
-        return cls(zeros, zeros, zeros, zeros if scaled else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,114 +95,25 @@ def make_step(parts: Parts) -> Step:
 
 def make_parts(model: Model, training: Training, placement: Placement | None = None) -> Parts:
     """The parts of a step that trains this model so. placement: of its state, where that is over a mesh."""
-    return _parts(
-        model.without_names,
-        training.optimizer,
-        training.smooths,
-        training.accumulate,
-        training.shows_penalty,
-        training.shards,
-        placement if placement is not None and placement.mesh is not None else None,
-    )
+    model, over_mesh = model.without_names, None
+    if placement is not None and placement.mesh is not None:
+        model, over_mesh = placement.sum_in_float32(model), placement
+    gradients = GradientsOfBatch(model, training.smooths, training.accumulate, training.shards, over_mesh)
+    return _parts(gradients, training.optimizer, training.shows_penalty)
 
 
 @by_structure
-def _parts(
-    model: Model,
-    optimizer: OptimizerSpec,
-    smooths: bool,
-    accumulate: int,
-    shows_penalty: bool,
-    shards: int | None,
-    placement: Placement | None,
-) -> Parts:
+def _parts(gradients: GradientsOfBatch, optimizer: OptimizerSpec, shows_penalty: bool) -> Parts:
     """As `make_parts`, of the structure alone: other values, more epochs or other data are the same parts."""
-    if placement is not None:
-        model = placement.sum_in_float32(model)
-    # A shard is one device's already, and so is a device's share of a part.
-    by_device = shards is not None or accumulate > 1
-    dense = None if placement is None or by_device else placement.divide_kernels(model)
-
-    def metrics(logits: Float[Array, "B C"], batch: Batch, hyper: Hyper) -> StepMetrics:
-        smoothing = hyper.label_smoothing if smooths else None
-        losses = model.objective.per_sample(logits, batch.targets, label_smoothing=smoothing)
-        right = correct(logits, batch.targets) if model.classes else jnp.zeros_like(losses)
-        mean = weighted_mean(losses, batch.mask, batch.weight)
-        return StepMetrics(mean, (right * batch.mask).sum(), batch.mask.sum())
-
-    def loss_of(
-        params: Params,
-        state: TrainState,
-        fitted: Fitted,
-        batch: Batch,
-        dropout: Dropout | None,
-        share: Array | None = None,
-    ) -> tuple[Array, StepMetrics]:
-        if placement is not None and not by_device:
-            params = placement.mark_params(params)
-        logits = model.logits(params, fitted, batch.inputs, dropout, dense)
-        measured = metrics(logits, batch, state.hyper)
-        if share is not None:
-            measured = replace(measured, loss=measured.loss * share)
-        return scale_loss(measured.loss, state.loss_scale), measured
-
-    gradients_of = jax.grad(loss_of, has_aux=True)
-
-    def of_rows(
-        arguments: tuple[TrainState, Fitted, Dropout | None],
-        rows: Batch,
-        number: Array,
-        share: Array | None = None,
-        device: tuple[Array, int] | None = None,
-    ) -> tuple[Params, StepMetrics]:
-        state, fitted, dropout = arguments
-        if dropout is not None:
-            dropout = dropout._replace(key=jax.random.fold_in(dropout.key, number), share=device)
-        return gradients_of(state.params, state, fitted, rows, dropout, share)
-
-    def of_part(
-        arguments: tuple[TrainState, Fitted, Dropout | None], part: Part
-    ) -> tuple[Params, StepMetrics]:
-        device, share = part.share or (None, None)
-        gradients, measured = of_rows(arguments, part.rows, part.number, share, device)
-        weighted = jax.tree.map(lambda g: g * part.of_batch, gradients)
-        return weighted, replace(measured, loss=measured.loss * part.of_batch)
-
-    @jax.named_scope("backward")
-    def accumulated(
-        state: TrainState, fitted: Fitted, batch: Batch, dropout: Dropout | None
-    ) -> tuple[Params, StepMetrics]:
-        def zeros() -> tuple[Params, StepMetrics]:
-            gradients = jax.tree.map(lambda p: jnp.zeros(p.shape, p.dtype), state.params)
-            return gradients, StepMetrics.zeros((), scaled=False)
-
-        if placement is not None:
-            state = replace(state, params=placement.mark_params(state.params))
-        arguments = state, fitted, dropout
-        gradients, measured = sum_over_parts(of_part, accumulate, zeros, arguments, batch, placement)
-        if placement is not None:  # which rows are real is known to every device
-            measured = replace(measured, samples=batch.mask.sum())
-        return gradients, measured
-
-    def backward(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
-        with jax.named_scope("forward"):
-            batch = replace(batch, targets=scale_targets(fitted, batch.targets))
-            dropout = Dropout(state.dropout_key, state.hyper.dropout) if model.mlp.dropout else None
-        if shards is not None:
-            mesh = None if placement is None else placement.mesh
-            return sum_over_shards(of_rows, shards, mesh, (state, fitted, dropout), batch)
-        if accumulate == 1:
-            return gradients_of(state.params, state, fitted, batch, dropout)
-        return accumulated(state, fitted, batch, dropout)
 
     def backward_with_penalty(state: TrainState, fitted: Fitted, batch: Batch) -> tuple[Params, StepMetrics]:
-        gradients, measured = backward(state, fitted, batch)
+        found, measured = gradients(state, fitted, batch)
         with jax.named_scope("forward"):
             penalty = optimizer.penalty(state.hyper, state.params)
-        return gradients, replace(measured, loss=measured.loss + penalty)
+        return found, replace(measured, loss=measured.loss + penalty)
 
-    shown = backward_with_penalty if shows_penalty else backward
-    return Parts(model.logits, metrics, shown, partial(update_state, optimizer))
+    backward = backward_with_penalty if shows_penalty else gradients
+    return Parts(gradients.model.logits, gradients.metrics, backward, partial(update_state, optimizer))
 
 
 @jax.named_scope("optimizer")

@@ -19,9 +19,10 @@ from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.nn.dropout import Dropout
 from neuroforge_jax.nn.mlp import Dense
 from neuroforge_jax.precision.loss_scale import unscale_gradients
+from neuroforge_jax.training.gradients import StepMetrics
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Parts, StepMetrics, apply_gradients, make_parts
+from neuroforge_jax.training.step import Parts, apply_gradients, make_parts
 from neuroforge_jax.typing import Array, Params
 
 

@@ -21,10 +21,11 @@ from neuroforge_jax.model.model import Model
 from neuroforge_jax.nn.mlp import MLP, init
 from neuroforge_jax.precision.loss_scale import LossScale
 from neuroforge_jax.precision.policy import POLICIES
+from neuroforge_jax.training.gradients import StepMetrics
 from neuroforge_jax.training.hyper import Hyper, make_hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.state import TrainState, params_key, state_around
-from neuroforge_jax.training.step import StepMetrics, Training, make_parts, make_step
+from neuroforge_jax.training.step import Training, make_parts, make_step
 
 AS_IT_IS = Fitted(np.zeros(3, np.float32), np.ones(3, np.float32))
 LINEAR = Model(MLP(3, (), 2), POLICIES["f32"], "cross-entropy", Preprocessor(3), (3,), ("a", "b"))

@@ -16,9 +16,10 @@ from neuroforge_jax.data.batch import BatchRows
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.data.stream import Source
 from neuroforge_jax.data.types import Split
+from neuroforge_jax.training.gradients import StepMetrics
 from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Step, StepMetrics
+from neuroforge_jax.training.step import Step
 from neuroforge_jax.typing import CompileOptions
 
 CHUNK_SAMPLES = 8192

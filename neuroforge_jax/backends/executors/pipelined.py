@@ -42,9 +42,10 @@ from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.system.spans import span
 from neuroforge_jax.training.compiling import start_compiling
+from neuroforge_jax.training.gradients import StepMetrics
 from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState, order_key
-from neuroforge_jax.training.step import Step, StepMetrics
+from neuroforge_jax.training.step import Step
 from neuroforge_jax.typing import Array, CompileOptions, UInt32
 
 EPOCHS_OF_KEYS = 64

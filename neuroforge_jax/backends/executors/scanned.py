@@ -26,9 +26,10 @@ from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_or
 from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
+from neuroforge_jax.training.gradients import StepMetrics
 from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Step, StepMetrics
+from neuroforge_jax.training.step import Step
 from neuroforge_jax.typing import Array, CompileOptions
 
 MAX_CAPACITY = 1 << 16

@@ -22,10 +22,11 @@ from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import start_compiling
+from neuroforge_jax.training.gradients import StepMetrics
 from neuroforge_jax.training.hyper import Hyper
 from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState
-from neuroforge_jax.training.step import Step, StepMetrics
+from neuroforge_jax.training.step import Step
 from neuroforge_jax.typing import Array, CompileOptions
 
 
