@@ -90,7 +90,7 @@ def config(small_config) -> TrainConfig:
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: else each tracing walks through a million objects of it, a tenth of all time."""
+    """What is imported by now stays: else each tracing walks through all of it, and takes a tenth longer."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
