@@ -1,7 +1,6 @@
 """Every test runs on the CPU, away from the user's folders, and trains on data small enough to be quick."""
 
 import dataclasses
-import gc
 import os
 from types import SimpleNamespace
 
@@ -87,12 +86,6 @@ def small_config() -> TrainConfig:
 def config(small_config) -> TrainConfig:
     """28 steps, for which the program of other tests' 21 is compiled."""
     return dataclasses.replace(small_config, epochs=4)
-
-
-def pytest_collection_finish():
-    """What is imported by now stays: else each tracing walks through a million objects of it, a tenth of time."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items):

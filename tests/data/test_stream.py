@@ -80,10 +80,10 @@ def cut(split: Split, sizes: list[int]):
 
 @settings(deadline=None, max_examples=30)
 @given(
-    samples=st.integers(1, 60),
-    window=st.integers(1, 70),
-    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=4),
-    reads=st.integers(1, 25),
+    samples=st.integers(1, 20),
+    window=st.integers(1, 24),
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    reads=st.integers(1, 12),
 )
 def test_an_iterator_gives_each_sample_once_an_epoch_however_it_is_cut(samples, window, sizes, reads):
     split = Split(np.arange(samples, dtype=np.float32)[:, None], np.zeros(samples, np.int32))

@@ -61,21 +61,22 @@ class StopAt(nf.Callback):
 
 
 def test_a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits(folder, tmp_path):
-    whole = nf.fit(config(folder))
-    options = nf.RunOptions(run_dir=tmp_path / "run", checkpoint_every="7 steps")
+    """An epoch is 19 steps."""
+    whole = nf.fit(config(folder, epochs=2))
+    options = nf.RunOptions(run_dir=tmp_path / "run", checkpoint_every="14 steps")
     with pytest.raises(KeyboardInterrupt):
-        nf.fit(config(folder), None, options, callbacks=[StopAt(29)])
-    again = nf.fit(config(folder), None, nf.RunOptions(resume=str(tmp_path / "run")))
+        nf.fit(config(folder, epochs=2), None, options, callbacks=[StopAt(29)])
+    again = nf.fit(config(folder, epochs=2), None, nf.RunOptions(resume=str(tmp_path / "run")))
     for layer, leaves in whole.params.items():
         for name, leaf in leaves.items():
             np.testing.assert_array_equal(leaf, again.params[layer][name])
 
 
 def test_other_shards_are_another_data_set_for_a_resumed_run(folder, tmp_path):
-    nf.fit(config(folder), None, nf.RunOptions(run_dir=tmp_path / "run"))
+    nf.fit(config(folder, epochs=1), None, nf.RunOptions(run_dir=tmp_path / "run"))
     pq.write_table(table(seed=7).slice(0, 400), folder / "train/1.parquet", row_group_size=60)
     with pytest.raises(CheckpointError, match="data"):
-        nf.fit(config(folder, epochs=5), None, nf.RunOptions(resume=str(tmp_path / "run")))
+        nf.fit(config(folder, epochs=2), None, nf.RunOptions(resume=str(tmp_path / "run")))
 
 
 def test_the_command_trains_on_a_manifest_and_names_what_does_not_agree(
@@ -85,7 +86,7 @@ def test_the_command_trains_on_a_manifest_and_names_what_does_not_agree(
     assert data(["manifest", str(folder)]) == 0
     assert "lists 4 files of" in (told := capsys.readouterr().out)
     assert "1,200 rows in train, 300 rows in test" in told
-    flags = ["--hidden", "8", "--epochs", "4", "--batch-size", "64"]
+    flags = ["--hidden", "8", "--epochs", "1", "--batch-size", "64"]
     assert train(["--dataset", str(folder / "manifest.json"), *flags]) == 0
     assert "async (auto: it reads samples while it trains" in " ".join(capsys.readouterr().out.split())
     content = bytearray((folder / "train/2.parquet").read_bytes())
