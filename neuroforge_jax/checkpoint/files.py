@@ -150,10 +150,10 @@ def read(path: Path) -> SavedStep:
     """A saved step, every file of it checked. Raises DamagedError, or CheckpointError for a later format."""
     manifest = _read_manifest(path)
     for name, (size, digest) in manifest["files"].items():
-        content = _bytes(path / name)
-        if len(content) != size:
-            raise DamagedError(f"{path / name}: holds {len(content):,} bytes, and {size:,} were written")
-        if hashlib.sha256(content).hexdigest() != digest:
+        found, read_back = _measure(path / name)
+        if found != size:
+            raise DamagedError(f"{path / name}: holds {found:,} bytes, and {size:,} were written")
+        if read_back != digest:
             raise DamagedError(f"{path / name}: is not what was written")
     leaves = {name: _read_leaf(*described) for name, described in manifest["leaves"].items()}
     return SavedStep(path, leaves, json.loads(_bytes(path / "progress.json")))
@@ -223,7 +223,10 @@ def _read_leaf(dtype: str, shape: list[int], digests: str | dict[str, str]) -> L
 
 
 def _write_manifest(path: Path, leaves: Mapping[str, Any]) -> None:
-    files = {name: _sync_and_hash(path / name) for name in sorted(_files(path))}
+    names = sorted(_files(path))
+    for name in names:
+        _sync(path / name)
+    files = {name: _measure(path / name) for name in names}
     content = json.dumps({"format": FORMAT, "files": files, "leaves": leaves}, indent=1)
     (path / "manifest").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
     _sync(path / "manifest")
@@ -249,11 +252,10 @@ def _files(path: Path) -> Iterator[str]:
     return (str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
 
 
-def _sync_and_hash(file: Path) -> tuple[int, str]:
-    """Size and digest of a file as it was read back, once it is on the disk."""
-    with file.open("rb", buffering=0) as content:
-        os.fsync(content.fileno())
-        return file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
+def _measure(file: Path) -> tuple[int, str]:
+    """Size and digest of a file, of which a little is in memory at a time."""
+    with _explaining(file), file.open("rb", buffering=0) as content:
+        return os.fstat(content.fileno()).st_size, hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
@@ -265,8 +267,14 @@ def _sync(path: Path) -> None:
 
 
 def _bytes(file: Path) -> bytes:
-    try:
+    with _explaining(file):
         return file.read_bytes()
+
+
+@contextlib.contextmanager
+def _explaining(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DamagedError(f"{file}: {_reason(error).lower()}") from None
 
