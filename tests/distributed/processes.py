@@ -9,11 +9,17 @@ import sys
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from tests.reliability.processes import CACHE, ROOT, write_data
 
 QUICK = ("--dataset", "data.npz", "--hidden", "16", "--batch-size", "32", "--heartbeat-seconds", "5")
 LONG = (*QUICK, "--epochs", "100000", "--run-dir", "run", "--checkpoint-every", "20 steps")
 """It does not end by itself."""
+
+
+SHARDS = tuple("shards" if flag == "data.npz" else flag for flag in QUICK)
+"""The same data in five files."""
 
 
 def environment(**more):
@@ -29,6 +35,15 @@ def environment(**more):
         "OMP_NUM_THREADS": "1",
         **more,
     }
+
+
+def write_shards(folder):
+    data = np.load(folder / "data.npz")
+    for part, count in (("train", 4), ("test", 1)):
+        (folder / "shards" / part).mkdir(parents=True)
+        for name in "xy":
+            for at, piece in enumerate(np.array_split(data[f"{name}_{part}"], count)):
+                np.save(folder / "shards" / part / f"{name}-{at}.npy", piece)
 
 
 def free_port():
@@ -59,6 +74,7 @@ class Team:
         self.folder, self.processes = folder, []
         if not (folder / "data.npz").exists():
             write_data(folder, samples=320)
+            write_shards(folder)
 
     def __enter__(self):
         return self

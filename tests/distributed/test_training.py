@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.checkpoint import files
-from tests.distributed.processes import QUICK, Team, losses
+from tests.distributed.processes import QUICK, SHARDS, Team, losses
 
 pytestmark = pytest.mark.distributed
 
@@ -20,15 +20,15 @@ def alone(tmp_path_factory):
     """Losses of one process with two simulated devices, by the flags that are its own."""
     known = {}
 
-    def train(*flags):
-        if flags not in known:
+    def train(*flags, quick=QUICK):
+        if (quick, flags) not in known:
             folder = tmp_path_factory.mktemp("alone")
             with Team(folder) as team:
-                team.train((*QUICK, *EPOCHS, "--mesh", "data=2", *flags), JAX_NUM_CPU_DEVICES="2")
+                team.train((*quick, *EPOCHS, "--mesh", "data=2", *flags), JAX_NUM_CPU_DEVICES="2")
                 (ended,) = team.ends()
             assert ended.code == 0, ended.err
-            known[flags] = losses(folder / "run")
-        return known[flags]
+            known[quick, flags] = losses(folder / "run")
+        return known[quick, flags]
 
     return train
 
@@ -40,15 +40,21 @@ def assert_close(found, expected):
 IN_PARTS = ("--async-ops", "--accumulate", "4", "--dropout", "0.2")
 
 
-@pytest.mark.parametrize("flags", [(), ("--async-ops",), IN_PARTS], ids=["scanned", "pipelined", "in parts"])
-def test_two_processes_train_what_one_with_two_devices_does_and_one_of_them_speaks(flags, tmp_path, alone):
+@pytest.mark.parametrize(
+    ("quick", "flags"),
+    [(QUICK, ()), (QUICK, ("--async-ops",)), (QUICK, IN_PARTS), (SHARDS, ())],
+    ids=["scanned", "pipelined", "in parts", "shards"],
+)
+def test_two_processes_train_what_one_with_two_devices_does_and_one_of_them_speaks(
+    quick, flags, tmp_path, alone
+):
     with Team(tmp_path) as team:
-        team.train_two(*QUICK, *EPOCHS, *flags)
+        team.train_two(*quick, *EPOCHS, *flags)
         first, second = team.ends()
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert "2 × cpu" in first.out
     assert first.err + second.out + second.err == ""
-    assert_close(losses(tmp_path / "run"), alone(*flags))
+    assert_close(losses(tmp_path / "run"), alone(*flags, quick=quick))
 
 
 @pytest.mark.parametrize("mesh", ["data=4", "data=2,model=2"])
