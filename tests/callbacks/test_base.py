@@ -312,7 +312,7 @@ def test_a_file_belongs_to_the_main_process(monkeypatch):
 def test_of_several_processes_all_but_the_main_one_write_and_print_nothing(
     tmp_path, blobs, capsys, monkeypatch
 ):
-    """With every callback of ours that a run can have."""
+    """With every callback of ours that a run can have; of a checkpoint each writes its part."""
     monkeypatch.setattr("neuroforge_jax.callbacks.base.is_main_process", lambda: False)
     monkeypatch.setattr("neuroforge_jax.run.find_peers", lambda: Peers(process=1))
     monkeypatch.setattr("neuroforge_jax.checkpoint.run_folder.share_folder", lambda *_: folder)
@@ -320,7 +320,7 @@ def test_of_several_processes_all_but_the_main_one_write_and_print_nothing(
     options = nf.RunOptions(
         run_dir=folder,
         log_every=1,
-        checkpoint_every="epoch",
+        checkpoint_every="never",
         tensorboard=True,
         trace=2,
         memory_profile=True,
