@@ -21,7 +21,7 @@ from neuroforge_jax.checkpoint.restore import (
 from neuroforge_jax.checkpoint.run_folder import RunFolder
 from neuroforge_jax.checkpoint.writer import CheckpointWriter
 from neuroforge_jax.config import RunOptions
-from neuroforge_jax.errors import CheckpointError, ConfigError
+from neuroforge_jax.errors import CheckpointError, ConfigError, DeviceError
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.job.trainer import Trainer
 from neuroforge_jax.model.io import save
@@ -143,7 +143,7 @@ class Checkpointer(Callback):
 
     def close(self) -> None:
         """Wait for a save that is being written; what went wrong in it no longer matters."""
-        with suppress(CheckpointError):
+        with suppress(CheckpointError, DeviceError):
             self._writer.wait()
 
     def _look_up(self, trainer: Trainer, *, ends_epoch: bool, score: float | None) -> None:

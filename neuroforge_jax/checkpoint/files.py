@@ -9,8 +9,8 @@
 A step is written beside its name, brought to the disk, and renamed: one that has its name is whole. Nothing is
 believed when it is read: a bit that differs anywhere is found before orbax looks at a file, and again in the arrays
 that it hands out: region by region, as they lay over devices. Of several processes each writes what its devices
-alone have, and the first the rest. The names of the arrays are paths in the state, such as params/layer0/kernel; no
-name of a Python object is ours, and none is ever imported.
+alone have, and a share of the rest. The names of the arrays are paths in the state, such as params/layer0/kernel;
+no name of a Python object is ours, and none is ever imported.
 """
 
 import contextlib

@@ -26,7 +26,7 @@ class Leaf:
 
     @staticmethod
     def of(array: np.ndarray | jax.Array) -> "Leaf":
-        """The description of what this process vouches for of an array."""
+        """The description of an array, with the digests of the regions that this process saves."""
         regions = own_regions(array)
         return Leaf(
             array.dtype.name, array.shape, {region: _digest(part) for region, part in regions.items()}
@@ -45,8 +45,8 @@ class Leaf:
 
 
 def own_regions(array: np.ndarray | jax.Array) -> dict[Region, np.ndarray]:
-    """The regions of an array that this process describes: of several processes each is one's alone, and an array
-    of one process is the first's.
+    """The regions of an array that this process gives the digests of: each region is given by one process alone,
+    and an array that lies in a single process by the first.
     """
     if not is_of_several(array):
         return _regions_here(array) if jax.process_index() == 0 else {}

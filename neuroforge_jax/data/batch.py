@@ -164,9 +164,8 @@ def gather(data: DeviceData, indices: Integer[Array, " B"], mask: Float[Array, "
 def take_stored(data: DeviceData, positions: Integer[Array, " B"], rows: BatchRows) -> Batch:
     """The samples at the positions of a step, in the order in which they are stored."""
     mask = (positions < data.samples).astype(jnp.float32)
-    if not rows.is_plain or data.rows % len(
-        positions
-    ):  # the last batch of an epoch may reach beyond the rows
+    # The last batch of an epoch may reach beyond the rows.
+    if not rows.is_plain or data.rows % len(positions):
         return gather(data, rows.spread(positions), rows.spread(mask))
 
     def take(array: Array) -> Array:

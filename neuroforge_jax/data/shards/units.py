@@ -110,7 +110,7 @@ def choose_samples(
 
 
 def spread_evenly(rows: Int64[np.ndarray, " U"], count: int) -> list[int]:
-    """Of the units that have rows so many from all over the data, or all where they are fewer."""
+    """`count` of the units that have rows, spread evenly over the data; all of them where they are fewer."""
     there = np.flatnonzero(rows)
     chosen: list[int] = there[
         np.linspace(0, len(there) - 1, min(len(there), count)).astype(np.int64)
