@@ -21,6 +21,7 @@ from measuring import spread, take_turns, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
+from neuroforge_jax.backends.executors.orders import order_program, positions_of_epoch
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.speedrun import RECIPES
 from neuroforge_jax.data.batch import BatchRows, to_device
@@ -103,7 +104,13 @@ class Candidate:
     ) -> None:
         job = Job.build(config, dataset)
         state, fitted = job.start(), jax.device_put(job.model.fitted, job.device)
-        self._fixed = fitted, to_device(dataset.train, job.device)
+        data, per_epoch = to_device(dataset.train, job.device), job.steps_per_epoch
+        epochs = -(-(FIRST + STEPS) // per_epoch)
+        positions = positions_of_epoch(data.rows, config.batch_size)
+        order = jax.jit(order_program(data.rows, positions, epochs, job.placement))
+        begin = FIRST // per_epoch
+        first, then = (order(state.key_data, at, epochs, data.samples) for at in (0, begin))
+        self._turn = fitted, data, then, np.int32(FIRST), np.int32(FIRST + STEPS)
         program = scanned.segment_program(
             make_step(job.parts),
             rows=BatchRows.of(config.batch_size),
@@ -113,16 +120,16 @@ class Candidate:
         jitted = jax.jit(program, donate_argnums=0, compiler_options=options or None)
         scanned.lax = Unrolled(unroll)  # type: ignore[assignment]
         try:
-            self._compiled = jitted.lower(state, *self._fixed, np.int32(0), np.int32(0)).compile()
+            self._compiled = jitted.lower(state, *self._turn).compile()
         finally:
             scanned.lax = lax
-        self._state, _ = self._compiled(state, *self._fixed, np.int32(0), np.int32(FIRST))
+        self._state, _ = self._compiled(state, fitted, data, first, np.int32(0), np.int32(FIRST))
         jax.block_until_ready(self._state.params)
 
     def turn(self) -> float:
         """Microseconds a step of so many steps more."""
         begun = time.perf_counter()
-        self._state, _ = self._compiled(self._state, *self._fixed, np.int32(FIRST), np.int32(FIRST + STEPS))
+        self._state, _ = self._compiled(self._state, *self._turn)
         jax.block_until_ready(self._state.params)
         return 1e6 * (time.perf_counter() - begun) / STEPS
 

@@ -135,21 +135,16 @@ def draw_batch(
     batch_size: int,
     *,
     shuffles: bool = True,
-    rows: BatchRows | None = None,
-    everywhere: Callable[[Array], Array] = lambda indices: indices,
 ) -> Batch:
     """The samples of a step of a training, counted from 0. key: of the order of samples; shuffles: whether they
-    have another one in every epoch, and not the one in which they are stored; rows: in which they are to lie, one
-    after another unless given; everywhere: what tells XLA that every device of several computes all indices.
+    have another one in every epoch, and not the one in which they are stored.
     """
     per_epoch = steps_per_epoch(data.samples, batch_size)
     positions = positions_of_step(step % per_epoch, batch_size)
-    rows = rows or BatchRows.of(batch_size)
     if not shuffles:
-        return take_stored(data, positions, rows)
+        return take_stored(data, positions, BatchRows.of(batch_size))
     indices = sample_order(key, step // per_epoch, data.samples, positions, order_bits(data.rows))
-    indices = everywhere(indices)
-    return gather(data, rows.spread(indices), rows.spread((positions < data.samples).astype(jnp.float32)))
+    return gather(data, indices, (positions < data.samples).astype(jnp.float32))
 
 
 def gather(data: DeviceData, indices: Integer[Array, " B"], mask: Float[Array, " B"]) -> Batch:

@@ -25,8 +25,8 @@ SENT: Mapping[str, Callable[[int, int], float]] = {
 }
 """Operation → the bytes that a device sends, of those of its result and the devices of its group."""
 
-LOOPS_TO_A_STEP = 2
-"""Around a step: that of the epochs and that of the steps of one. A loop within it is that of the batch's parts."""
+LOOPS_TO_A_STEP = 1
+"""Around a step: that of the steps. A loop within it is that of the batch's parts."""
 
 
 Arrays = tuple[tuple[str, tuple[int, ...]], ...]

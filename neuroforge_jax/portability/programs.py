@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from neuroforge_jax.backends.executors.orders import order_program, orders_like, positions_of_epoch
 from neuroforge_jax.backends.executors.scanned import segment_program
 from neuroforge_jax.backends.resolve import check_kernels_divide, choose, find, find_kernels
 from neuroforge_jax.config import TrainConfig
@@ -43,9 +44,11 @@ class Programs:
     placement: Placement
     step: Step
     epoch: Callable[..., Any]
+    order: Callable[..., Any]
     state: Abstract
     fitted: Abstract
     data: Abstract
+    orders: Abstract
     batch: Abstract
 
     @property
@@ -55,9 +58,15 @@ class Programs:
 
     @property
     def epoch_arguments(self) -> tuple[Abstract, ...]:
-        """What `epoch` takes: state, fitted, data, first and last step."""
+        """What `epoch` takes: state, fitted, data, orders, first and last step."""
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        return self.state, self.fitted, self.data, number, number
+        return self.state, self.fitted, self.data, self.orders, number, number
+
+    @property
+    def order_arguments(self) -> tuple[Abstract, ...]:
+        """What `order` takes: the bits of the seed's key, first and last epoch, how many samples there are."""
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        return self.state.key_data, number, number, number
 
 
 def make_programs(
@@ -90,22 +99,19 @@ def make_programs(
     # What draws the parameters runs, and is made for a device that is here.
     state = replace(job, placement=Placement(here.backend.device)).state_like
     step = make_step(make_parts(model, job.training, placement))
-    rows = job.rows_of(config.batch_size)
+    rows, data = job.rows_of(config.batch_size), _data_like(dataset.train)
+    positions = positions_of_epoch(data.rows, config.batch_size)
     return Programs(
         model,
         job.training,
         placement,
         _place_result(step, placement),
-        segment_program(
-            step,
-            rows=rows,
-            capacity=job.steps_per_epoch,
-            placement=placement,
-            shuffles=job.training.shuffles,
-        ),
+        segment_program(step, rows=rows, capacity=job.steps_per_epoch, placement=placement),
+        order_program(data.rows, positions, 1, placement),
         placement.lay_out(state, many=False),
         jax.tree.map(_like, job.model.fitted),
-        _data_like(dataset.train),
+        data,
+        orders_like(positions, 1, placement) if job.training.shuffles else None,
         _batch_like(dataset.train, len(rows), placement),
     )
 

@@ -10,6 +10,7 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
+from neuroforge_jax.backends.executors.orders import prepare_orders
 from neuroforge_jax.data.batch import to_device
 from neuroforge_jax.data.shuffle import sample_order
 from neuroforge_jax.job.job import Job
@@ -248,8 +249,8 @@ def test_a_segment_that_runs_backwards_is_refused(blobs, small_config):
 
 def _program(config, dataset):
     """The program of a segment, and what it takes beside the state."""
-    spec = Job.build(config, dataset).spec()
+    spec, data = Job.build(config, dataset).spec(), to_device(dataset.train)
     program = scanned.segment_program(
         spec.step, rows=spec.batch_rows, capacity=spec.steps, placement=spec.placement
     )
-    return program, (spec.fitted, to_device(dataset.train), np.int32(0), np.int32(1))
+    return program, (spec.fitted, data, prepare_orders(spec, data).like, np.int32(0), np.int32(1))

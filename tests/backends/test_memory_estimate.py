@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import neuroforge_jax as nf
+from neuroforge_jax.backends.executors.orders import prepare_orders
 from neuroforge_jax.backends.executors.scanned import segment_program
 from neuroforge_jax.data.batch import to_device
 from neuroforge_jax.job.job import Job
@@ -30,7 +31,8 @@ def test_a_training_takes_about_what_was_estimated(hidden, batch_size, optimizer
     job = Job.build(config, dataset)
     spec, needed = job.spec(), job.memory
     program = segment_program(spec.step, rows=spec.batch_rows, capacity=10, placement=spec.placement)
-    given = spec.state_like, spec.fitted, to_device(dataset.train), np.int32(0), np.int32(0)
+    data = to_device(dataset.train)
+    given = spec.state_like, spec.fitted, data, prepare_orders(spec, data).like, np.int32(0), np.int32(0)
     compiled = jax.jit(program, donate_argnums=0).lower(*given).compile()
     told = compiled.memory_analysis()
     # The state is donated: its output lies where its input lay.

@@ -16,6 +16,7 @@ from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.nn.mlp import count, train_flops
 from neuroforge_jax.portability import targets
+from neuroforge_jax.portability.collectives import find_collectives
 from neuroforge_jax.portability.compiled import aliases, compile_for, compile_function
 from neuroforge_jax.portability.programs import make_programs
 from neuroforge_jax.portability.table import portability_table
@@ -125,6 +126,13 @@ def test_several_chips_sum_each_gradient_once(name):
 @on_each("v5e", "v6e", "h200", "a100")
 def test_a_single_chip_has_nobody_to_sum_with(name):
     assert reduced_over_chips(hlo_of_epoch(name)) == 0
+
+
+@on_each("v5e-4", "h200-8")
+def test_every_chip_computes_the_order_of_an_epoch_alone(name):
+    programs = make_programs(CONFIG, None, here(name))
+    compiled = compile_function(here(name), programs.order, *programs.order_arguments)
+    assert find_collectives(compiled.as_text(), here(name).chips) == ()
 
 
 @on_each("v5e", "h200")

@@ -64,6 +64,12 @@ def test_the_epoch_of_the_defaults_lowers(platform, precision):
 
 
 @on_each_platform
+def test_the_order_of_an_epoch_lowers(platform):
+    programs = make_programs(TrainConfig())
+    assert lower_function(platform, programs.order, *programs.order_arguments).platforms == (platform,)
+
+
+@on_each_platform
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_step_of_every_optimizer_lowers(platform, optimizer):
     config = replace(EVERYTHING, optimizer=optimizer, schedule="constant")

@@ -23,8 +23,8 @@ def profile_of(backend, **more):
 @pytest.mark.parametrize(
     ("backend", "programs"),
     [
-        ("optimized", {"segment"}),
-        ("stepped", {"step"}),
+        ("optimized", {"segment", "order"}),
+        ("stepped", {"step", "order"}),
         ("async", {"chunk", "keys of epochs"}),
         ("naive", set()),
     ],

@@ -17,7 +17,8 @@ from neuroforge_jax.backends.executors.base import (
     SegmentMetrics,
     check_segment,
 )
-from neuroforge_jax.data.batch import BatchRows, DeviceData, draw_batch, to_device
+from neuroforge_jax.backends.executors.orders import prepare_orders, take_step
+from neuroforge_jax.data.batch import BatchRows, DeviceData, to_device
 from neuroforge_jax.data.preprocess import Fitted
 from neuroforge_jax.system.placing import put
 from neuroforge_jax.system.program_cache import by_structure
@@ -34,20 +35,25 @@ def prepare(spec: ExecutorSpec) -> Run:
     """Compile one step for this state and data."""
     everywhere = spec.placement.sharding()
     data, fitted = to_device(spec.train, everywhere), put(spec.fitted, everywhere)
-    jitted = _jit_program(spec.step, spec.batch_rows, spec.shuffles, spec.options, spec.placement)
+    orders = prepare_orders(spec, data)
+    jitted = _jit_program(spec.step, spec.batch_rows, spec.options, spec.placement)
     moving, hyper = _take_hyper(spec.state_like)
-    compiled = start_compiling(jitted, spec.device, moving, hyper, fitted, data, np.int32(0)).result()
+    given = moving, hyper, fitted, data, orders.like, np.int32(0)
+    compiled = start_compiling(jitted, spec.device, *given).result()
 
     def run(state: TrainState, first_step: int, last_step: int) -> tuple[TrainState, SegmentMetrics]:
         check_segment(first_step, last_step)
         chunks = []
         moving, hyper = _take_hyper(state)
-        for index in range(first_step, last_step):
-            moving, metrics = compiled(moving, hyper, fitted, data, np.int32(index))
-            chunks.append((metrics, 1))
+        for first, last, epoch in orders.pieces(first_step, last_step, last_step - first_step):
+            order = orders.of(moving, data, epoch, last)
+            for index in range(first, last):
+                in_order = np.int32(index - epoch * orders.per_epoch)
+                moving, metrics = compiled(moving, hyper, fitted, data, order, in_order)
+                chunks.append((metrics, 1))
         return replace(moving, hyper=hyper), SegmentMetrics(tuple(chunks), first_step, last_step)
 
-    return CompiledRun(run, {"step": compiled})
+    return CompiledRun(run, {"step": compiled, **orders.programs})
 
 
 def _take_hyper(state: TrainState) -> tuple[TrainState, Hyper]:
@@ -57,24 +63,14 @@ def _take_hyper(state: TrainState) -> tuple[TrainState, Hyper]:
 
 @by_structure
 def _jit_program(
-    step: Step, rows: BatchRows, shuffles: bool, options: CompileOptions, placement: Placement
+    step: Step, rows: BatchRows, options: CompileOptions, placement: Placement
 ) -> jax.stages.Wrapped:
     def program(
-        moving: TrainState, hyper: Hyper, fitted: Fitted, data: DeviceData, index: Array
+        moving: TrainState, hyper: Hyper, fitted: Fitted, data: DeviceData, order: Array | None, index: Array
     ) -> tuple[TrainState, StepMetrics]:
-        state = replace(moving, hyper=hyper)
         with jax.named_scope("data"):
-            drawn = draw_batch(
-                data,
-                state.order_key,
-                index,
-                rows.size,
-                shuffles=shuffles,
-                rows=rows,
-                everywhere=placement.mark,
-            )
-            batch = placement.mark_batch(drawn)
-        after, metrics = step(state, fitted, batch)
+            batch = placement.mark_batch(take_step(data, order, index, rows))
+        after, metrics = step(replace(moving, hyper=hyper), fitted, batch)
         return placement.mark_state((_take_hyper(after)[0], metrics))
 
     return jax.jit(program, donate_argnums=0, compiler_options=dict(options) or None)
