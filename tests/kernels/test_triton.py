@@ -9,16 +9,17 @@ from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.portability.compiled import lower_function
 from neuroforge_jax.precision.policy import POLICIES
-from tests.kernels.test_fused import BOUND, agree, both, bound, layer, normal
+from tests.kernels.test_fused import BOUND, agree, both, bound, every_pair, layer, normal
 
 pytestmark = [pytest.mark.full_effort, pytest.mark.kernels]
 
 SMALL = Tiles(16, 32, 16)
 
 
-@pytest.mark.parametrize("sizes", [(1, 7, 10), (33, 50, 21), (129, 61, 127)])
-@pytest.mark.parametrize("precision", BOUND)
-@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+@pytest.mark.parametrize(
+    ("sizes", "precision", "activation"),
+    every_pair([(1, 7, 10), (33, 50, 21), (129, 61, 127)], BOUND, ("relu", "gelu", "tanh")),
+)
 def test_a_layer_and_its_gradients_are_those_of_the_reference(sizes, precision, activation):
     chosen = POLICIES[precision]
     x, kernel, bias = layer(*sizes)

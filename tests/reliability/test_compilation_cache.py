@@ -1,6 +1,7 @@
 """Real commands that compile once and find their programs again, whatever has become of the cache."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -50,12 +51,23 @@ def programs(folder):
     return sorted((folder / "cache").rglob("*-cache"))
 
 
+@pytest.fixture(scope="module")
+def cold_run(tmp_path_factory):
+    """A folder in which KEPT was run once, its weights and what became of its programs."""
+    folder = tmp_path_factory.mktemp("cold")
+    write_data(folder)
+    _, err, params, events = trained(folder, KEPT)
+    assert err == ""
+    return folder, params, events
+
+
 @pytest.fixture
-def cold(tmp_path):
-    _, err, params, events = trained(tmp_path, KEPT)
+def cold(cold_run, tmp_path):
+    """The weights of the run whose programs are kept here."""
+    folder, params, events = cold_run
     if not events:
         pytest.skip("XLA complains of programs that it loads on this CPU")
-    assert err == ""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return params
 
 

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from itertools import product
+from itertools import cycle, product
 
 import pytest
 
@@ -101,16 +101,17 @@ def test_a_signal_ends_the_run_with_its_code_and_nothing_is_lost(phase, signum, 
     assert not list((tmp_path / "run").glob("checkpoints/.saving*"))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_at_any_moment_before_the_first_step_is_told_in_a_line(signum, tmp_path):
-    """While modules in C++ are imported and Python is called back from them, 20 ms apart for half a second."""
+def test_a_signal_at_any_moment_before_the_first_step_is_told_in_a_line(tmp_path):
+    """While modules in C++ are imported and Python is called back from them, 20 ms apart for half a second; Ctrl-C
+    and SIGTERM in turn.
+    """
     write_data(tmp_path)
     plant = (
         "from neuroforge_jax.data import datasets\n"
         "begin = datasets.begin_loading\n"
         "datasets.begin_loading = lambda *args, **named: (begin(*args, **named), open('here', 'w').close())[0]\n"
     )
-    for moment in range(25):
+    for moment, signum in zip(range(25), cycle((signal.SIGTERM, signal.SIGINT)), strict=False):
         process = start(LONG, tmp_path, plant)
         wait_for((tmp_path / "here").exists, process)
         time.sleep(0.02 * moment)

@@ -303,9 +303,13 @@ def test_a_population_over_a_mesh_trains_the_same_networks(data, mesh):
 
 @LONG
 @pytest.mark.parametrize(
-    "fields", [{"accumulate": 2, "dropout": 0.2}, {"batch_size": 8}], ids=["parts", "few rows"]
+    ("mesh", "fields"),
+    [
+        ("population=2,data=2", {"accumulate": 2, "dropout": 0.2}),
+        ("population=2,data=2,model=2", {"batch_size": 8}),
+    ],
+    ids=["parts", "few rows"],
 )
-@pytest.mark.parametrize("mesh", ["population=2,data=2", "population=2,data=2,model=2"])
 def test_a_population_is_divided_along_all_axes_where_each_device_computes_its_rows(data, mesh, fields):
     config = dataclasses.replace(CONFIG, epochs=2, **fields)
     alone = nf.fit_population(config, data, range(4))
