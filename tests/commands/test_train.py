@@ -134,7 +134,10 @@ FLAGS = [
 """Together, flags that have nothing to do with each other; what each does is the subject of its room's tests."""
 
 
-@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize(
+    "flags",
+    [FLAGS[1], FLAGS[2], FLAGS[4], *(pytest.param(FLAGS[i], marks=pytest.mark.slow) for i in (0, 3, 5))],
+)
 def test_every_flag_of_this_version_works(flags, capsys):
     code, out, err = run([*QUICK, *flags.split()], capsys)
     assert (code, err) == (0, "")

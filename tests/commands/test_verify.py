@@ -42,6 +42,7 @@ def run(main, args, capsys):
     return code, out, err
 
 
+@pytest.mark.slow
 def test_every_backend_is_verified_or_said_to_be_skipped(capsys, monkeypatch, path_alone):
     # The naive one compiles each operation on its own, a minute of it; its verification is a slow test.
     table = {name: backend for name, backend in BACKENDS.items() if name != "naive"}

@@ -16,6 +16,7 @@ import pytest
 
 import neuroforge_jax as nf
 from tests.docs.blocks import PAGES, ROOT, blocks_of
+from tests.reliability.processes import CACHE
 
 SECONDS = 300
 
@@ -63,6 +64,8 @@ def run_shell(block, folder):
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
+            "JAX_ENABLE_COMPILATION_CACHE": "true",
+            "XDG_CACHE_HOME": CACHE.name,
             "COLUMNS": "100",
         },
     )

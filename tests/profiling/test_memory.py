@@ -26,7 +26,7 @@ def profile_of(backend, **more):
         ("optimized", {"segment", "order"}),
         ("stepped", {"step", "order"}),
         ("async", {"chunk", "keys of epochs"}),
-        ("naive", set()),
+        pytest.param("naive", set(), marks=pytest.mark.slow),
     ],
 )
 def test_every_program_of_an_execution_is_told(backend, programs):

@@ -157,6 +157,7 @@ def test_the_passes_of_a_wide_network_are_told_apart_in_its_own_program(
     assert not list(tmp_path.iterdir()), "the trace is thrown away"
 
 
+@pytest.mark.slow
 def test_eager_execution_waits_for_each_part_and_tells_the_passes_as_one(blobs, small_config):
     parts = nf.step_parts(replace(small_config, backend="naive"), blobs)
     assert_adds_up(parts)

@@ -57,7 +57,9 @@ BUCKET = range(1857, 1921)
 """Numbers of rows of one bucket."""
 
 
-@pytest.mark.parametrize("backend", ["optimized", "stepped", "async"])
+@pytest.mark.parametrize(
+    "backend", ["optimized", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stepped", "async"))]
+)
 def test_fits_of_one_structure_compile_one_training_program(backend, compilations):
     """5 fits with other data, rows of one bucket (59 or 60 steps an epoch), seeds and learning rates."""
     assert {bucket(rows) for rows in BUCKET} == {BUCKET[-1]}

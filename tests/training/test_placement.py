@@ -80,13 +80,14 @@ def test_every_kind_of_training_works_over_a_mesh(data, fields):
         assert_same_losses(train(dataclasses.replace(config, mesh=mesh), data)[0], wanted, 5e-6)
 
 
+@LONG
 @pytest.mark.parametrize(
     ("backend", "mesh"),
     [
         ("optimized", "data=8"),
-        pytest.param("optimized", "data=2,model=2", marks=LONG),
-        pytest.param("stepped", "data=3", marks=LONG),
-        pytest.param("async", "data=8", marks=LONG),
+        ("optimized", "data=2,model=2"),
+        ("stepped", "data=3"),
+        ("async", "data=8"),
     ],
 )
 def test_a_batch_in_parts_is_the_same_samples_and_dropout_on_any_mesh(data, backend, mesh):
@@ -159,8 +160,9 @@ def sharded(data):
     return train(SHARDED, data)
 
 
+@LONG
 @pytest.mark.full_effort
-@pytest.mark.parametrize("mesh", [*(pytest.param(f"data={n}", marks=LONG) for n in (1, 2)), "data=8"])
+@pytest.mark.parametrize("mesh", ["data=1", "data=2", "data=8"])
 def test_shards_of_one_order_are_the_same_bits_on_any_number_of_devices(data, sharded, mesh):
     losses, params = train(dataclasses.replace(SHARDED, mesh=mesh), data)
     assert losses.tobytes() == sharded[0].tobytes()
