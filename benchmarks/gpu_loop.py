@@ -21,10 +21,11 @@ from measuring import spread, take_turns, write_sections
 
 import neuroforge_jax as nf
 from neuroforge_jax.backends.executors import scanned
-from neuroforge_jax.backends.executors.orders import order_program, positions_of_epoch
+from neuroforge_jax.backends.executors.orders import order_program, shape_of_orders
 from neuroforge_jax.benchmarking.cases import random_pixels
 from neuroforge_jax.benchmarking.speedrun import RECIPES
 from neuroforge_jax.data.batch import BatchRows, to_device
+from neuroforge_jax.data.shuffle import order_bits
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.training.step import make_step
 
@@ -106,8 +107,8 @@ class Candidate:
         state, fitted = job.start(), jax.device_put(job.model.fitted, job.device)
         data, per_epoch = to_device(dataset.train, job.device), job.steps_per_epoch
         epochs = -(-(FIRST + STEPS) // per_epoch)
-        positions = positions_of_epoch(data.rows, config.batch_size)
-        order = jax.jit(order_program(data.rows, positions, epochs, job.placement))
+        _, positions = shape_of_orders(data.rows, config.batch_size)
+        order = jax.jit(order_program(order_bits(data.rows), (epochs, positions), job.placement))
         begin = FIRST // per_epoch
         first, then = (order(state.key_data, at, epochs, data.samples) for at in (0, begin))
         self._turn = fitted, data, then, np.int32(FIRST), np.int32(FIRST + STEPS)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from neuroforge_jax.backends.executors.orders import order_program, orders_like, positions_of_epoch
+from neuroforge_jax.backends.executors.orders import order_program, orders_like, shape_of_orders
 from neuroforge_jax.backends.executors.scanned import segment_program
 from neuroforge_jax.backends.resolve import check_kernels_divide, choose, find, find_kernels
 from neuroforge_jax.config import TrainConfig
@@ -22,6 +22,7 @@ from neuroforge_jax.data.batch import Batch, DeviceData, bucket
 from neuroforge_jax.data.mapped import MappedRows
 from neuroforge_jax.data.packing import words_wide
 from neuroforge_jax.data.preprocess import Fitted, Preprocessor
+from neuroforge_jax.data.shuffle import order_bits
 from neuroforge_jax.data.types import Dataset, Split
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.kernels import DenseKernel, Implementation
@@ -100,18 +101,18 @@ def make_programs(
     state = replace(job, placement=Placement(here.backend.device)).state_like
     step = make_step(make_parts(model, job.training, placement))
     rows, data = job.rows_of(config.batch_size), _data_like(dataset.train)
-    positions = positions_of_epoch(data.rows, config.batch_size)
+    _, positions = shape_of_orders(data.rows, config.batch_size)
     return Programs(
         model,
         job.training,
         placement,
         _place_result(step, placement),
         segment_program(step, rows=rows, capacity=job.steps_per_epoch, placement=placement),
-        order_program(data.rows, positions, 1, placement),
+        order_program(order_bits(data.rows), (1, positions), placement),
         placement.lay_out(state, many=False),
         jax.tree.map(_like, job.model.fitted),
         data,
-        orders_like(positions, 1, placement) if job.training.shuffles else None,
+        orders_like((1, positions), placement) if job.training.shuffles else None,
         _batch_like(dataset.train, len(rows), placement),
     )
 

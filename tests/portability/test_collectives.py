@@ -1,12 +1,12 @@
 """What devices send to each other, as it is read from programs that simulated devices really run."""
 
-import math
 from dataclasses import replace
 
 import jax
 import pytest
 
 from neuroforge_jax.backends.executors.base import programs_of
+from neuroforge_jax.backends.executors.orders import POSITIONS_AHEAD
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.nn.mlp import count
 from neuroforge_jax.portability.collectives import Collective, find_collectives
@@ -94,12 +94,12 @@ def params_of(job):
 @pytest.mark.parametrize("mesh", ["data=1", "data=8", "data=2,model=2", "model=4"])
 def test_the_arguments_of_a_device_are_its_part_of_the_state_and_all_data(mesh):
     """Of 203 samples, in a bucket of 208 rows: 13 bytes in four words, and a label; how many they are, their offset
-    and scale; orders of as many epochs as the run has, rounded down to a power of two; two steps.
+    and scale; orders of as many epochs as have 2¹⁴ positions; two steps.
     """
     job, program = run_program(mesh)
     state = jax.tree.leaves(job.start())
     here = sum(leaf.addressable_shards[0].data.nbytes for leaf in state)
     assert bytes_of_device(job.state_like) == here
     data = 208 * (16 + 4) + 4 + 2 * 4
-    orders = 2 ** int(math.log2(CONFIG.epochs)) * -(-208 // CONFIG.batch_size) * CONFIG.batch_size * 4
+    orders = POSITIONS_AHEAD * 4
     assert program.memory_analysis().argument_size_in_bytes == here + data + orders + 2 * 4

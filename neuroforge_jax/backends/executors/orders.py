@@ -1,7 +1,7 @@
 """The orders in which the samples of whole epochs are taken, computed on the device ahead of their steps.
 
-They have a program of their own. It is one for all networks on as many rows, and to compile it takes about as long
-as to compile a small network's step, beside which it is compiled.
+They have a program of their own. It is one for all networks, batches and runs on about as many rows, and to compile
+it takes about as long as to compile a small network's step, beside which it is compiled.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from neuroforge_jax.backends.executors.base import ExecutorSpec
-from neuroforge_jax.data.batch import Batch, BatchRows, DeviceData, gather, take_stored
+from neuroforge_jax.data.batch import Batch, BatchRows, DeviceData, bucket, gather, take_stored
 from neuroforge_jax.data.shuffle import order_bits, positions_of_step, sample_order, steps_per_epoch
 from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import Compiling, start_compiling
@@ -22,7 +22,7 @@ from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.typing import Array, CompileOptions, Integer, UInt32
 
 POSITIONS_AHEAD = 1 << 14
-"""Of as many epochs the order is computed at once as have so many positions (64 KiB), and of one at least."""
+"""Of as many epochs the orders are computed at once as have so many positions (64 KiB), and of one at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class Orders:
     """What computes them. per_epoch: steps of an epoch; epochs: at most, whose orders are computed at once.
 
     compiled: (key data, first epoch, last epoch, samples) → i32 [E, S], of a population [P, E, S], whose rows are
-    the orders of first … last − 1, then zeros. S: positions of an epoch, those of padding too. None where samples
-    are taken as they are stored. like: the shape of what it gives, and where it lies.
+    the orders of first … last − 1, then zeros. S: positions of an epoch and some of padding. None where samples are
+    taken as they are stored. like: the shape of what it gives, and where it lies.
     """
 
     per_epoch: int
@@ -69,42 +69,43 @@ def prepare_orders(spec: ExecutorSpec, data: DeviceData) -> Orders:
     per_epoch = steps_per_epoch(len(spec.train), size)
     if not spec.shuffles:
         return Orders(per_epoch, epochs=spec.sized_for)
-    positions, many, place = positions_of_epoch(data.rows, size), spec.members is not None, spec.placement
-    epochs = min(max(1, POSITIONS_AHEAD // positions), -(-spec.sized_for // per_epoch))
-    epochs = 1 << (epochs.bit_length() - 1)  # a few epochs more are the same program
-    jitted = _jit_program(data.rows, positions, epochs, many, spec.options, place)
-    zero = np.int32(0)
+    shape, zero = shape_of_orders(data.rows, size), np.int32(0)
+    many = spec.members is not None
+    jitted = _jit_program(order_bits(data.rows), shape, many, spec.options, spec.placement)
     compiled = start_compiling(jitted, spec.device, spec.state_like.key_data, zero, zero, data.samples)
-    return Orders(per_epoch, epochs, compiled, orders_like(positions, epochs, place, spec.members))
+    return Orders(per_epoch, shape[0], compiled, orders_like(shape, spec.placement, spec.members))
 
 
-def positions_of_epoch(rows: int, batch_size: int) -> int:
-    """S: of so many rows on the device, in whole batches."""
-    return steps_per_epoch(rows, batch_size) * batch_size
+def shape_of_orders(rows: int, batch_size: int) -> tuple[int, int]:
+    """(E, S) of so many rows on the device. S is rounded up, so that other batches are the same program."""
+    positions = steps_per_epoch(rows, batch_size) * batch_size
+    small = positions <= POSITIONS_AHEAD
+    positions = 1 << (positions - 1).bit_length() if small else bucket(positions)
+    return max(1, POSITIONS_AHEAD // positions), positions
 
 
 def orders_like(
-    positions: int, epochs: int, placement: Placement, members: int | None = None
+    shape: tuple[int, int], placement: Placement, members: int | None = None
 ) -> jax.ShapeDtypeStruct:
     """The shape of orders, and over a mesh where they lie: every device has those of its networks."""
-    axes, shape = ((), ()) if members is None else (("members",), (members,))
+    axes, of_members = ((), ()) if members is None else (("members",), (members,))
     sharding = None if placement.mesh is None else placement.sharding(*axes)
-    return jax.ShapeDtypeStruct((*shape, epochs, positions), jnp.int32, sharding=sharding)
+    return jax.ShapeDtypeStruct((*of_members, *shape), jnp.int32, sharding=sharding)
 
 
 def order_program(
-    rows: int, positions: int, epochs: int, placement: Placement
+    bits: int, shape: tuple[int, int], placement: Placement
 ) -> Callable[[UInt32[Array, "2"], Array, Array, Array], Integer[Array, "E S"]]:
-    """The pure program (key data, first epoch, last epoch, samples) → orders. rows: that lie on the device."""
+    """The pure program (key data, first epoch, last epoch, samples) → orders. bits: `order_bits` of the rows."""
 
     def order(key_data: Array, first: Array, last: Array, samples: Array) -> Array:
-        key, every = order_key(key_data), jnp.arange(positions, dtype=jnp.int32)
+        key, every = order_key(key_data), jnp.arange(shape[1], dtype=jnp.int32)
 
         def add_epoch(epoch: Array, orders: Array) -> Array:
-            return orders.at[epoch - first].set(sample_order(key, epoch, samples, every, order_bits(rows)))
+            return orders.at[epoch - first].set(sample_order(key, epoch, samples, every, bits))
 
         with jax.named_scope("data"):
-            orders = lax.fori_loop(first, last, add_epoch, jnp.zeros((epochs, positions), jnp.int32))
+            orders = lax.fori_loop(first, last, add_epoch, jnp.zeros(shape, jnp.int32))
         return placement.mark(orders)
 
     return order
@@ -112,9 +113,9 @@ def order_program(
 
 @by_structure
 def _jit_program(
-    rows: int, positions: int, epochs: int, many: bool, options: CompileOptions, placement: Placement
+    bits: int, shape: tuple[int, int], many: bool, options: CompileOptions, placement: Placement
 ) -> jax.stages.Wrapped:
-    program = order_program(rows, positions, epochs, placement)
+    program = order_program(bits, shape, placement)
     if many:
         program = placement.vmap(program, in_axes=(0, None, None, None))
     return jax.jit(program, compiler_options=dict(options) or None)
