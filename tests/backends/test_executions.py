@@ -16,6 +16,7 @@ from neuroforge_jax.data.shuffle import sample_order
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.population import build_population
 from tests.conftest import make_blobs
+from tests.tiers import with_slow
 
 COMPILED = ("optimized", "stepped", "mixed", "async")
 EXECUTIONS = (*COMPILED, "naive")
@@ -61,14 +62,10 @@ def train(config, dataset, cuts):
 
 @pytest.mark.parametrize(
     ("backend", "variant"),
-    [
-        ("optimized", "everything at once"),
-        *((backend, "plain") for backend in COMPILED),
-        ("optimized", "stored order"),
-        ("optimized", "fp16 with loss scaling"),
-        *(pytest.param(*more, marks=pytest.mark.slow) for more in product(("stepped", "async"), COSTLY)),
-        pytest.param("naive", "plain", marks=pytest.mark.slow),
-    ],
+    with_slow(
+        [*product(["optimized"], (*COSTLY, "stored order")), *product(COMPILED, ["plain"])],
+        [*product(["stepped", "async"], COSTLY), ("naive", "plain")],
+    ),
 )
 def test_a_run_cut_anywhere_is_the_same_bits(backend, variant, blobs, small_config):
     config = dataclasses.replace(small_config, backend=backend, **VARIANTS[variant])

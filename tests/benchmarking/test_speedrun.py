@@ -179,6 +179,7 @@ def measure(**options):
     return [row for part in (speedrun, speedrun_command) for row in part.cases(options, lambda: 0.001)]
 
 
+@pytest.mark.slow
 def test_without_torch_its_rows_say_so(digits_for_mnist, monkeypatch):
     monkeypatch.setattr(speedrun, "absence", lambda module, python: "torch cannot be imported")
     cases = measure()

@@ -25,6 +25,7 @@ from neuroforge_jax.profiling.step_parts import ROWS
 from neuroforge_jax.train import main
 from neuroforge_jax.training.step import make_step
 from neuroforge_jax.verification import checks
+from tests.tiers import with_slow
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--dataset", "digits", "--hidden", "16", "--batch-size", "64", "--epochs", "2"]
@@ -134,10 +135,7 @@ FLAGS = [
 """Together, flags that have nothing to do with each other; what each does is the subject of its room's tests."""
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [FLAGS[1], FLAGS[2], FLAGS[4], *(pytest.param(FLAGS[i], marks=pytest.mark.slow) for i in (0, 3, 5))],
-)
+@pytest.mark.parametrize("flags", with_slow([FLAGS[1], FLAGS[2], FLAGS[4]], [FLAGS[0], FLAGS[3], FLAGS[5]]))
 def test_every_flag_of_this_version_works(flags, capsys):
     code, out, err = run([*QUICK, *flags.split()], capsys)
     assert (code, err) == (0, "")

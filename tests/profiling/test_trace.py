@@ -16,6 +16,7 @@ from neuroforge_jax.profiling.callbacks import Trace
 from neuroforge_jax.profiling.hlo import Attribution
 from neuroforge_jax.training.progress import Throughput, TrainProgress
 from tests.conftest import make_blobs
+from tests.tiers import with_slow
 
 pytestmark = pytest.mark.full_effort
 
@@ -57,12 +58,7 @@ def trained(job, *callbacks):
 
 @pytest.mark.parametrize(
     ("backend", "cuts"),
-    [
-        ("optimized", ()),
-        ("optimized", (1, 2)),
-        ("stepped", (5, 9)),
-        ("async", (5, 9)),
-    ],
+    with_slow([("optimized", (1, 2)), ("async", (5, 9))], [("optimized", ()), ("stepped", (5, 9))]),
 )
 def test_a_traced_run_is_the_same_bits(backend, cuts, tmp_path):
     job = job_of(backend)

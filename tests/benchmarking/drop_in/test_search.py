@@ -1,9 +1,12 @@
 """A grid search with either network."""
 
+import pytest
+
 from neuroforge_jax.benchmarking.drop_in import search
 from neuroforge_jax.benchmarking.options import BenchOptions
 
 
+@pytest.mark.slow
 def test_both_search_the_same_grid_and_find_a_rate_that_learns(monkeypatch):
     monkeypatch.setattr(search, "RATES", (1e-5, 0.02))
     monkeypatch.setattr(search, "FOLDS", 2)
