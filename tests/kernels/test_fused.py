@@ -19,7 +19,7 @@ from neuroforge_jax.kernels.tiling import Tiles
 from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
 
-pytestmark = [pytest.mark.full_effort, pytest.mark.kernels]
+pytestmark = pytest.mark.kernels
 
 RNG = np.random.default_rng(7)
 # Relative, in norm: operands are rounded by 2⁻⁹ (bf16) or 2⁻¹² (fp16), float32 sums have up to 784 terms.

@@ -14,7 +14,7 @@ from neuroforge_jax.portability.compiled import lower_function
 from neuroforge_jax.precision.policy import POLICIES
 from tests.kernels.test_fused import agree, both, bound, layer, normal
 
-pytestmark = [pytest.mark.full_effort, pytest.mark.kernels]
+pytestmark = pytest.mark.kernels
 
 interpreted = pytest.mark.skipif(
     not hasattr(plgpu, "InterpretGPUParams"), reason="this jax has no interpreter of kernels for NVIDIA GPUs"

@@ -11,7 +11,7 @@ from neuroforge_jax.portability.compiled import lower_function
 from neuroforge_jax.precision.policy import POLICIES
 from tests.kernels.test_fused import BOUND, agree, both, bound, every_pair, layer, normal
 
-pytestmark = [pytest.mark.full_effort, pytest.mark.kernels]
+pytestmark = pytest.mark.kernels
 
 SMALL = Tiles(16, 32, 16)
 
