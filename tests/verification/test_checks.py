@@ -154,7 +154,7 @@ def test_every_backend_passes_every_case(names):
     ids=["f32", "bf16", "fp16"],
 )
 def test_interpreted_kernels_pass_every_case(precision, cases):
-    """All in float32, where gelu's bounds are those of its form with tanh; in bf16 gradients, in fp16 scaled steps."""
+    """All in float32, whose gelu has the bounds of its form with tanh; gradients in bf16, scaled steps in fp16."""
     backend = replace(BACKENDS["pallas"], kernels="interpret", precision=precision)
     verdict = verify_backend(backend, cases=list(cases))
     assert verdict.passed, verdict.sentence()
