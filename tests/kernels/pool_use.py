@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 import jax
 
+import neuroforge_jax as nf
+from neuroforge_jax.backends.executors.orders import shape_of_orders
+from neuroforge_jax.backends.executors.scanned import capacity_of
+from neuroforge_jax.data.batch import bucket
+
 PATIENCE = 0.1
 """Seconds. A device may tell that a state is ready a moment before it has given back what that took."""
 
@@ -60,16 +65,24 @@ def settled_bytes(device):
     return held
 
 
-def check_arrays(uses, capacity):
+def steps_of_a_call(config, dataset):
+    """At most: those whose metrics a call holds, and whose epochs have their orders computed at once."""
+    per_epoch = nf.steps_per_epoch(config, dataset)
+    epochs, _ = shape_of_orders(bucket(len(dataset.train)), config.batch_size)
+    return min(capacity_of(config.epochs * per_epoch), epochs * per_epoch)
+
+
+def check_arrays(uses, most):
     """Assert what is promised of the calls and arrays of segments, the first two of as many steps in one call each.
 
-    capacity: steps whose metrics one call holds.
+    most: steps of a call. A segment that begins in the midst of what one could take may need one more.
     """
     shown = "\n".join(["", *map(str, uses)])
     first, usual, *_ = uses
-    assert first.steps == usual.steps <= capacity, shown
+    assert first.steps == usual.steps <= most, shown
+    assert first.calls == usual.calls == 1, f"more program calls than the steps need:{shown}"
     for use in uses:
-        assert use.calls == -(-use.steps // capacity), f"more program calls than the steps need:{shown}"
+        assert use.calls <= -(-use.steps // most) + 1, f"more program calls than the steps need:{shown}"
         assert use.made == use.calls * usual.made, f"more arrays than the calls give:{shown}"
     for use in uses[1:]:
         assert use.arrays == usual.arrays, f"arrays are left:{shown}"

@@ -13,7 +13,6 @@ import pytest
 
 import neuroforge_jax as nf
 from neuroforge_jax import kernels
-from neuroforge_jax.backends.executors.scanned import capacity_of
 from neuroforge_jax.backends.table import BACKENDS
 from neuroforge_jax.kernels.forms import FORMS
 from neuroforge_jax.kernels.kernel_sets import kernels_for
@@ -21,7 +20,7 @@ from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.checks import verify_backend
-from tests.kernels.pool_use import check_arrays, check_pool, counts, use_of_segments
+from tests.kernels.pool_use import check_arrays, check_pool, counts, steps_of_a_call, use_of_segments
 
 pytestmark = [pytest.mark.full_effort, pytest.mark.gpu]
 
@@ -163,7 +162,7 @@ def test_a_step_allocates_nothing(target, name, hidden, epochs):
     model, state = nf.init(config, dataset)
     run = nf.prepare(config, model, dataset)
     uses = use_of_segments(run, state, BACKENDS[name].device, (10, 10, 100, 1000))
-    check_arrays(uses, capacity_of(epochs * nf.steps_per_epoch(config, dataset)))
+    check_arrays(uses, steps_of_a_call(config, dataset))
     if not counts(uses[-1]):
         pytest.skip("calls and arrays are right; the pool of this device does not count what it is asked for")
     check_pool(uses)

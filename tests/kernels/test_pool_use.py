@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 import neuroforge_jax as nf
-from neuroforge_jax.backends.executors.scanned import capacity_of
 from tests.conftest import SMALL_CONFIG
-from tests.kernels.pool_use import check_arrays, check_pool, settled_bytes, use_of_segments
+from tests.kernels.pool_use import check_arrays, check_pool, settled_bytes, steps_of_a_call, use_of_segments
 
 SEGMENTS = (10, 10, 30, 100)
 NO_COUNT = SimpleNamespace(memory_stats=lambda: None)
@@ -29,7 +28,7 @@ def train(blobs):
             return run(state, first, last)
 
         uses = use_of_segments(run_also, state, device, SEGMENTS)
-        return uses, capacity_of(epochs * nf.steps_per_epoch(config, blobs))
+        return uses, steps_of_a_call(config, blobs)
 
     return train
 

@@ -19,7 +19,7 @@ from neuroforge_jax.system.program_cache import by_structure
 from neuroforge_jax.training.compiling import Compiling, start_compiling
 from neuroforge_jax.training.placement import Placement
 from neuroforge_jax.training.state import TrainState, order_key
-from neuroforge_jax.typing import Array, CompileOptions, Integer, UInt32
+from neuroforge_jax.typing import Array, Integer, UInt32
 
 POSITIONS_AHEAD = 1 << 14
 """Of as many epochs the orders are computed at once as have so many positions (64 KiB), and of one at least."""
@@ -27,7 +27,7 @@ POSITIONS_AHEAD = 1 << 14
 
 @dataclass(frozen=True, eq=False)
 class Orders:
-    """What computes them. per_epoch: steps of an epoch; epochs: at most, whose orders are computed at once.
+    """What computes them. per_epoch: steps of an epoch; epochs: of how many the orders are computed at once.
 
     compiled: (key data, first epoch, last epoch, samples) → i32 [E, S], of a population [P, E, S], whose rows are
     the orders of first … last − 1, then zeros. S: positions of an epoch and some of padding. None where samples are
@@ -71,7 +71,7 @@ def prepare_orders(spec: ExecutorSpec, data: DeviceData) -> Orders:
         return Orders(per_epoch, epochs=spec.sized_for)
     shape, zero = shape_of_orders(data.rows, size), np.int32(0)
     many = spec.members is not None
-    jitted = _jit_program(order_bits(data.rows), shape, many, spec.options, spec.placement)
+    jitted = _jit_program(order_bits(data.rows), shape, many, spec.placement)
     compiled = start_compiling(jitted, spec.device, spec.state_like.key_data, zero, zero, data.samples)
     return Orders(per_epoch, shape[0], compiled, orders_like(shape, spec.placement, spec.members))
 
@@ -112,13 +112,10 @@ def order_program(
 
 
 @by_structure
-def _jit_program(
-    bits: int, shape: tuple[int, int], many: bool, options: CompileOptions, placement: Placement
-) -> jax.stages.Wrapped:
+def _jit_program(bits: int, shape: tuple[int, int], many: bool, placement: Placement) -> jax.stages.Wrapped:
+    # Without the training's options for XLA, which are about its products, so that it is one program for all.
     program = order_program(bits, shape, placement)
-    if many:
-        program = placement.vmap(program, in_axes=(0, None, None, None))
-    return jax.jit(program, compiler_options=dict(options) or None)
+    return jax.jit(placement.vmap(program, in_axes=(0, None, None, None)) if many else program)
 
 
 def take_step(data: DeviceData, orders: Array | None, step: Integer[Array, ""], rows: BatchRows) -> Batch:
