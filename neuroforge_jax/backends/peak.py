@@ -17,7 +17,7 @@ SIZES = {"cpu": 1536}
 
 ACCELERATOR_SIZE = 8192
 REPETITIONS, SETTLED = 7, 2
-"""Products at most, and how many in a row that are not faster by a hundredth than the best before them end it."""
+"""The most products that are timed, and after how many in a row that gain less than a hundredth no more are."""
 
 
 def matmul_peak_flops(

@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 
 import neuroforge_jax as nf
-from neuroforge_jax.backends.executors.orders import shape_of_orders
+from neuroforge_jax.backends.executors.orders import Orders, shape_of_orders
 from neuroforge_jax.backends.executors.scanned import capacity_of
 from neuroforge_jax.data.batch import bucket
 
@@ -65,24 +66,28 @@ def settled_bytes(device):
     return held
 
 
-def steps_of_a_call(config, dataset):
-    """At most: those whose metrics a call holds, and whose epochs have their orders computed at once."""
+def calls_of_segments(config, dataset, segments):
+    """Of each segment, the program calls that it needs: a call has room for the metrics of so many steps, and ends
+    with the epochs whose orders are computed at once.
+    """
     per_epoch = nf.steps_per_epoch(config, dataset)
     epochs, _ = shape_of_orders(bucket(len(dataset.train)), config.batch_size)
-    return min(capacity_of(config.epochs * per_epoch), epochs * per_epoch)
+    orders, capacity = Orders(per_epoch, epochs), capacity_of(config.epochs * per_epoch)
+    ends = np.cumsum(segments).tolist()
+    return [len([*orders.pieces(end - n, end, capacity)]) for n, end in zip(segments, ends, strict=True)]
 
 
-def check_arrays(uses, most):
+def check_arrays(uses, calls):
     """Assert what is promised of the calls and arrays of segments, the first two of as many steps in one call each.
 
-    most: steps of a call. A segment that begins in the midst of what one could take may need one more.
+    calls: that each segment needs.
     """
     shown = "\n".join(["", *map(str, uses)])
     first, usual, *_ = uses
-    assert first.steps == usual.steps <= most, shown
-    assert first.calls == usual.calls == 1, f"more program calls than the steps need:{shown}"
-    for use in uses:
-        assert use.calls <= -(-use.steps // most) + 1, f"more program calls than the steps need:{shown}"
+    assert first.steps == usual.steps, shown
+    assert calls[:2] == [1, 1], shown
+    for use, needed in zip(uses, calls, strict=True):
+        assert use.calls == needed, f"more program calls than the steps need:{shown}"
         assert use.made == use.calls * usual.made, f"more arrays than the calls give:{shown}"
     for use in uses[1:]:
         assert use.arrays == usual.arrays, f"arrays are left:{shown}"

@@ -20,11 +20,12 @@ from neuroforge_jax.nn.activations import ACTIVATIONS
 from neuroforge_jax.precision.policy import POLICIES
 from neuroforge_jax.verification.cases import standard_cases
 from neuroforge_jax.verification.checks import verify_backend
-from tests.kernels.pool_use import check_arrays, check_pool, counts, steps_of_a_call, use_of_segments
+from tests.kernels.pool_use import calls_of_segments, check_arrays, check_pool, counts, use_of_segments
 
 pytestmark = [pytest.mark.full_effort, pytest.mark.gpu]
 
 RNG = np.random.default_rng(3)
+SEGMENTS = (10, 10, 100, 1000)
 BOUND = {"f32": 2e-5, "bf16": 1.2e-2, "fp16": 2e-3}
 
 
@@ -161,8 +162,8 @@ def test_a_step_allocates_nothing(target, name, hidden, epochs):
     config, dataset = replace(DIGITS, backend=name, hidden=hidden, epochs=epochs), nf.load_dataset("digits")
     model, state = nf.init(config, dataset)
     run = nf.prepare(config, model, dataset)
-    uses = use_of_segments(run, state, BACKENDS[name].device, (10, 10, 100, 1000))
-    check_arrays(uses, steps_of_a_call(config, dataset))
+    uses = use_of_segments(run, state, BACKENDS[name].device, SEGMENTS)
+    check_arrays(uses, calls_of_segments(config, dataset, SEGMENTS))
     if not counts(uses[-1]):
         pytest.skip("calls and arrays are right; the pool of this device does not count what it is asked for")
     check_pool(uses)

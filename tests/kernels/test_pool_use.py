@@ -8,7 +8,7 @@ import pytest
 
 import neuroforge_jax as nf
 from tests.conftest import SMALL_CONFIG
-from tests.kernels.pool_use import check_arrays, check_pool, settled_bytes, steps_of_a_call, use_of_segments
+from tests.kernels.pool_use import calls_of_segments, check_arrays, check_pool, settled_bytes, use_of_segments
 
 SEGMENTS = (10, 10, 30, 100)
 NO_COUNT = SimpleNamespace(memory_stats=lambda: None)
@@ -16,7 +16,7 @@ NO_COUNT = SimpleNamespace(memory_stats=lambda: None)
 
 @pytest.fixture
 def train(blobs):
-    """By the backend and the epochs: what segments use, and the steps of a call; `also` is done in each segment."""
+    """By backend and epochs: what segments use, and the calls that each needs. also: done in each segment."""
 
     def train(backend, epochs, device=NO_COUNT, also=lambda steps: None):
         config = replace(SMALL_CONFIG, backend=backend, epochs=epochs)
@@ -28,7 +28,7 @@ def train(blobs):
             return run(state, first, last)
 
         uses = use_of_segments(run_also, state, device, SEGMENTS)
-        return uses, steps_of_a_call(config, blobs)
+        return uses, calls_of_segments(config, blobs, SEGMENTS)
 
     return train
 
@@ -54,23 +54,23 @@ class Pool:
 def test_a_run_of_more_steps_than_a_call_holds_is_several_calls_and_leaves_nothing(train, epochs, calls):
     """A thousand steps were four calls in a test on a GPU, and were expected to ask as often as one."""
     pool = Pool(calls_of=lambda steps: -(-steps // 32) if epochs == 4 else 1)
-    uses, capacity = train("optimized", epochs, pool, pool.segment)
-    check_arrays(uses, capacity)
+    uses, needed = train("optimized", epochs, pool, pool.segment)
+    check_arrays(uses, needed)
     check_pool(uses)
     assert (uses[-1].calls, uses[-1].requests) == (calls, 3 * calls)
 
 
 def test_a_program_call_for_each_step_is_found(train):
-    uses, capacity = train("stepped", 20)
+    uses, needed = train("stepped", 20)
     with pytest.raises(AssertionError, match="more program calls than the steps need"):
-        check_arrays(uses, capacity)
+        check_arrays(uses, needed)
 
 
 def test_arrays_that_are_left_are_found(train):
     kept = []
-    uses, capacity = train("optimized", 20, also=lambda steps: kept.append(jnp.zeros(steps)))
+    uses, needed = train("optimized", 20, also=lambda steps: kept.append(jnp.zeros(steps)))
     with pytest.raises(AssertionError, match=r"arrays are left:\nPoolUse\(steps=10, calls=1, made=3"):
-        check_arrays(uses, capacity)
+        check_arrays(uses, needed)
 
 
 @pytest.mark.parametrize(

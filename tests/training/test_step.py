@@ -146,7 +146,12 @@ def test_a_loss_that_shows_its_penalty_has_half_the_decay_times_the_squares_of_t
     accumulate, name, small_config, blobs
 ):
     config = dataclasses.replace(
-        small_config, backend="stepped", optimizer=name, weight_decay=0.3, accumulate=accumulate
+        small_config,
+        backend="stepped",
+        optimizer=name,
+        weight_decay=0.3,
+        accumulate=accumulate,
+        normalization="layer",
     )
     plain = Job.build(config, blobs)
     shown = dataclasses.replace(plain, training=dataclasses.replace(plain.training, shows_penalty=True))

@@ -13,18 +13,13 @@ from tests.plugins import BACKEND_EXAMPLE, KERNEL_EXAMPLE, ROOT, install, offer
 
 
 def run_module(module, path, *args):
-    """A command in a process of its own, with these folders to import from; LLVM does half of what it would do."""
+    """A command in a process of its own, with these folders to import from."""
     return subprocess.run(
         [sys.executable, "-m", f"neuroforge_jax.{module}", *args],
         capture_output=True,
         text=True,
         check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT])),
-            "JAX_PLATFORMS": "cpu",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
-        },
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT])), "JAX_PLATFORMS": "cpu"},
     )
 
 

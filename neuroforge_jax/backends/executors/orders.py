@@ -22,12 +22,12 @@ from neuroforge_jax.training.state import TrainState, order_key
 from neuroforge_jax.typing import Array, Integer, UInt32
 
 POSITIONS_AHEAD = 1 << 14
-"""Of as many epochs the orders are computed at once as have so many positions (64 KiB), and of one at least."""
+"""Orders of several epochs are computed at once where they have at most so many positions together (64 KiB)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Orders:
-    """What computes them. per_epoch: steps of an epoch; epochs: of how many the orders are computed at once.
+    """The orders of a training's epochs. per_epoch: steps of one; epochs: computed at once, at most.
 
     compiled: (key data, first epoch, last epoch, samples) → i32 [E, S], of a population [P, E, S], whose rows are
     the orders of first … last − 1, then zeros. S: positions of an epoch and some of padding. None where samples are
