@@ -102,4 +102,14 @@ def _take(split: Batch, index: Array) -> Batch:
 
 
 def _add_up(of_part: Callable[[Array], Tree], parts: int, zeros: Callable[[], Tree]) -> Tree:
-    return lax.fori_loop(0, parts, lambda index, total: jax.tree.map(jnp.add, total, of_part(index)), zeros())
+    """A loop of the program; where each operation is dispatched on its own, one of Python's."""
+
+    def add(index: Array, total: Tree) -> Tree:
+        return jax.tree.map(jnp.add, total, of_part(index))
+
+    total = zeros()
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(total)):
+        return lax.fori_loop(0, parts, add, total)
+    for index in range(parts):
+        total = add(jnp.int32(index), total)
+    return total

@@ -18,8 +18,7 @@ Array = np.ndarray
 def prepare(plan: Preprocessor, fitted: Fitted, rows: Array) -> Array:
     """Float64 [B, W] of rows as stored [B, I]."""
     rows = np.asarray(rows, np.float64)
-    parts = [_scale_column(plan, fitted, rows[:, at], at) for at in range(plan.numbers)]
-    parts += [np.isnan(rows[:, at]).astype(np.float64) for at in plan.indicators]
+    parts = [np.isnan(rows[:, at]).astype(np.float64) for at in plan.indicators]
     for at, codes in enumerate(plan.codes, plan.numbers):
         code = rows[:, at]
         if codes.levels == 2 and not codes.missing:
@@ -27,17 +26,19 @@ def prepare(plan: Preprocessor, fitted: Fitted, rows: Array) -> Array:
         else:
             levels = range(0 if codes.missing else 1, codes.levels + 1)
             parts += [np.where(code == level, 1.0, 0.0) for level in levels]
-    return np.stack(parts, axis=1)
+    return np.column_stack([_scale_numbers(plan, fitted, rows[:, : plan.numbers]), *parts])
 
 
-def _scale_column(plan: Preprocessor, fitted: Fitted, column: Array, at: int) -> Array:
+def _scale_numbers(plan: Preprocessor, fitted: Fitted, numbers: Array) -> Array:
+    """Float64 [B, N] of the columns [B, N] that are numbers."""
     if fitted.fill is not None:
-        column = np.where(np.isnan(column), np.float64(fitted.fill[at]), column)
+        numbers = np.where(np.isnan(numbers), np.asarray(fitted.fill, np.float64), numbers)
     if fitted.knots is not None:
-        quantiles, normal = fitted.knots[:, :, at].astype(np.float64)
-        return np.interp(column, quantiles, normal)
-    shift, scale = (np.broadcast_to(x, plan.numbers)[at].astype(np.float64) for x in fitted[:2])
-    scaled = (column - shift) * scale
+        knots = fitted.knots.astype(np.float64).transpose(2, 0, 1)
+        columns = [np.interp(x, *quantiles) for x, quantiles in zip(numbers.T, knots, strict=True)]
+        return np.reshape(columns, numbers.T.shape).T
+    shift, scale = (np.asarray(x, np.float64) for x in fitted[:2])
+    scaled = (numbers - shift) * scale
     return scaled / np.sqrt(1 + scaled**2 / 9) if plan.scaling == "robust" else scaled
 
 
