@@ -89,21 +89,23 @@ def config(small_config) -> TrainConfig:
 
 
 def pytest_collection_modifyitems(items):
-    """Those of full effort together, for a change of effort makes every program anew; else as they were."""
-    items.sort(key=lambda item: item.get_closest_marker("full_effort") is None)
+    """Those of full effort together, for a change of effort makes every program anew; and slow ones before quick
+    ones, of which the workers take equal parts at the end. Else as they were.
+    """
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("full_effort", "slow")])
 
 
 full_effort = True
-"""Whether LLVM does all it can in this process now."""
+"""Whether LLVM does all it can now, in this process and in those that a test starts."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Half of what LLVM would do takes a quarter off the time of a test; what is marked full_effort has all of it.
 
-    What XLA does before (fusion, the layout of memory) is the same, and the processes that a test starts do all of
-    it. The program that draws the first weights asks for an effort of its own, and gets the test's. Fixtures of a
-    module come after: they are compiled as its tests are.
+    What XLA does before (fusion, the layout of memory) is the same. The program that draws the first weights asks
+    for an effort of its own, and gets the test's. Fixtures of a module come after: they are compiled as its tests
+    are.
     """
     import jax
 
@@ -115,6 +117,7 @@ def pytest_runtest_setup(item):
     if wanted != full_effort:
         full_effort = wanted
         jax.config.update("jax_disable_most_optimizations", not wanted)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(not wanted)
         job.options_of_what_runs_once = compiler.options_of_what_runs_once if wanted else lambda platform: ()
         forget_programs()
 

@@ -71,6 +71,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.full_effort
 @each_notebook_in_its_tier
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_notebook_runs(path, tmp_path, monkeypatch):

@@ -96,6 +96,7 @@ def compare_process(config, dataset):
         process.close()
 
 
+@pytest.mark.slow
 def test_its_process_computes_our_losses(emulated_cuda, monkeypatch):
     monkeypatch.setenv("LD_LIBRARY_PATH", str(emulated_cuda))
     found, version = compare_process(CONFIG, DATA)

@@ -101,6 +101,7 @@ def test_a_peer_that_fails_says_why(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_our_own_memory_is_that_of_a_process_like_theirs():
     assert 5e7 < our_peak_resident_bytes(CONFIG, DATA) < 1e10
 

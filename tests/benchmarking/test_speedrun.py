@@ -85,6 +85,7 @@ def test_where_the_time_goes_is_read_from_a_trace(tmp_path):
     assert any("dot_general" in operation["source"] for operation in told)
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_line_of_its_last_epoch_and_is_timed_to_it(tmp_path, capsys):
     flags = "--dataset digits --hidden 16 --batch-size 64 --epochs 2 --run-dir"
     assert main([*flags.split(), str(tmp_path / "run")]) == 0

@@ -61,6 +61,7 @@ def test_a_suite_is_measured_printed_and_recorded(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_peer_and_a_row_of_a_part_can_be_asked_for(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(suites, "FLAGSHIP", (16, 8))
     monkeypatch.setattr(startup, "_run", lambda code, variables: Outcome(1.0))

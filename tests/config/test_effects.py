@@ -25,6 +25,7 @@ from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.training.state import params_key, state_around
 from neuroforge_jax.training.step import make_step
 from tests.conftest import make_blobs
+from tests.tiers import with_slow
 
 BASE = nf.TrainConfig(hidden=(8,), batch_size=32, epochs=2, learning_rate=0.1, backend="optimized")
 LINEAR, NUMBERS = replace(BASE, hidden=()), replace(BASE, loss="mse")
@@ -76,7 +77,7 @@ def test_every_row_of_the_table_is_tried_here():
     assert set(OPTIONS) <= {field.name for field in fields(nf.RunOptions)}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", with_slow([*CASES][::2], [*CASES][1::2]))
 def test_what_is_told_to_have_no_effect_changes_no_bit(name):
     value, config, _ = CASES[name]
     given = replace(config, **{name: value})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.reliability.processes import CACHE, ROOT, write_data
+from tests.reliability.processes import BARE_END, CACHE, ROOT, START, write_data
 
 QUICK = ("--dataset", "data.npz", "--hidden", "16", "--batch-size", "32", "--heartbeat-seconds", "5")
 LONG = (*QUICK, "--epochs", "100000", "--run-dir", "run", "--checkpoint-every", "20 steps")
@@ -100,7 +100,7 @@ class Team:
         return self.processes[-1]
 
     def train(self, flags, **more):
-        return self.start([sys.executable, "-m", "neuroforge_jax.train", *flags], **more)
+        return self.start([sys.executable, "-c", START.format(plant=BARE_END), *flags], **more)
 
     def train_two(self, *flags, others=None, port=None, **more):
         """Two of them; others: of process 1, where they are not the same. more: environment variables."""

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from neuroforge_jax.backends.compiler import ONEDNN
-from tests.reliability.processes import run, write_data
+from tests.reliability.processes import BARE_END, run, write_data
 
 pytestmark = pytest.mark.faults
 
@@ -41,7 +41,7 @@ def trained(folder, args, plant=""):
     """Its output, what it wrote to standard error, its weights, and how often it looked in vain or found."""
     (folder / "events").unlink(missing_ok=True)
     name = f"run{len(list(folder.glob('run*')))}"
-    code, out, err = run([*args, "--run-dir", name], folder, SWITCHED_ON + plant + COUNTS)
+    code, out, err = run([*args, "--run-dir", name], folder, SWITCHED_ON + plant + BARE_END + COUNTS)
     assert code == 0, err
     events = (folder / "events").read_text().split() if (folder / "events").exists() else []
     return out, err, load_file(folder / name / "params.safetensors"), events

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 from neuroforge_jax.checkpoint import files
-from tests.reliability.processes import QUICK, epochs, kill, run, start, steps, stop, wait_for, write_data
+from tests.reliability.processes import (
+    BARE_END,
+    QUICK,
+    epochs,
+    kill,
+    run,
+    start,
+    steps,
+    stop,
+    wait_for,
+    write_data,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -42,7 +53,7 @@ def terminated(once_terminated, tmp_path):
 
 def resume(folder, *flags):
     more = str(max(steps(folder), default=0) // 50 + 2)
-    return run(["--resume", "run", "--epochs", more, *flags], folder.parent)
+    return run(["--resume", "run", "--epochs", more, *flags], folder.parent, BARE_END)
 
 
 def test_one_flipped_bit_is_named_and_the_step_before_it_used(terminated):

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from neuroforge_jax.checkpoint import files
-from tests.reliability.processes import QUICK, kill, run, start, steps, wait_for, write_data
+from tests.reliability.processes import BARE_END, QUICK, kill, run, start, steps, wait_for, write_data
 
 pytestmark = pytest.mark.faults
 
@@ -31,7 +31,7 @@ def expected(tmp_path_factory):
     def parameters(backend):
         folder = tmp_path_factory.mktemp("whole")
         write_data(folder)
-        code, _, err = run(command(backend), folder)
+        code, _, err = run(command(backend), folder, BARE_END)
         assert (code, err) == (0, "")
         return load_file(folder / "run" / "params.safetensors")
 
@@ -41,7 +41,7 @@ def expected(tmp_path_factory):
 def killed_at_random(folder, backend, rng):
     """Start the run, or go on with it, and kill it; its exit code and the last step that was saved by then."""
     before = max(steps(folder / "run"), default=0)
-    process = start(command(backend), folder)
+    process = start(command(backend), folder, BARE_END)
     if rng.random() < 0.3:  # while it starts, compiles or reads its checkpoint
         delay = rng.uniform(0.2, 3.0)
     else:
@@ -70,7 +70,7 @@ def survives(folder, backend, params, kills, rng):
         if saved:
             saved.arrays()
     assert killed >= kills // 3
-    code, _, err = run(command(backend), folder)
+    code, _, err = run(command(backend), folder, BARE_END)
     assert (code, err) == (0, "")
     final = load_file(folder / "run" / "params.safetensors")
     for name, array in params.items():
@@ -132,7 +132,7 @@ def test_killed_within_a_save_the_step_before_is_whole(point, tmp_path):
     saved, damaged = files.newest(folder)
     assert damaged == []
     saved.arrays()
-    code, out, err = run(args, tmp_path)
+    code, out, err = run(args, tmp_path, BARE_END)
     assert (code, err) == (0, "")
     assert f"at step {saved.progress['step']:,} of 10,000" in out
     assert all(path.name.isdecimal() for path in folder.iterdir())

@@ -37,10 +37,8 @@ ESTIMATORS = [
     nf.MLPClassifier(**ENSEMBLE),
     nf.MLPClassifier(**EARLY),
     nf.MLPRegressor(**ADAM),
-    nf.MLPRegressor(**SGD),
     nf.MLPRegressor(**LBFGS),
     nf.MLPRegressor(**ADDED),
-    nf.MLPRegressor(**ENSEMBLE),
     nf.MLPRegressor(**EARLY),
 ]
 

@@ -7,6 +7,7 @@ from neuroforge_jax.benchmarking.options import BenchOptions
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_both_search_the_same_grid_and_find_a_rate_that_learns(monkeypatch):
     monkeypatch.setattr(search, "RATES", (1e-5, 0.02))
     monkeypatch.setattr(search, "FOLDS", 2)
