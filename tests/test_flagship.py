@@ -14,6 +14,7 @@ import neuroforge_jax as nf
 from neuroforge_jax.commands.config_files import load_config
 from neuroforge_jax.population import fit_population
 from neuroforge_jax.train import main
+from tests.tiers import with_further
 
 ROOT = Path(__file__).parents[1]
 DATA = os.environ.get("NEUROFORGE_DATA_DIR")
@@ -39,7 +40,7 @@ def mnist():
 
 @needs_mnist
 @pytest.mark.parametrize(
-    ("name", "accuracy"), [("mixed.py", 0.983), ("float32.py", 0.983), ("adam.py", 0.98)]
+    ("name", "accuracy"), with_further([("mixed.py", 0.983), ("float32.py", 0.983)], [("adam.py", 0.98)])
 )
 def test_a_config_reaches_its_accuracy_on_mnist(name, accuracy, tmp_path):
     folder = str(ROOT / DATA)
@@ -50,7 +51,7 @@ def test_a_config_reaches_its_accuracy_on_mnist(name, accuracy, tmp_path):
 @needs_mnist
 @pytest.mark.parametrize(
     "changes",
-    [{"optimizer": "adam"}, {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 128}],
+    with_further([{"optimizer": "adam"}], [{"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 128}]),
     ids=["adam", "sgd"],
 )
 def test_fp16_reaches_float32s_accuracy_on_mnist_to_within_0_3_percent(changes, mnist):

@@ -1,12 +1,17 @@
-"""Cases of one test in two tiers: those that plain pytest runs, and others like them."""
+"""For `pytest.mark.parametrize`: the cases of a test as it is marked, and with them cases of another tier."""
 
 import pytest
 
 
-def with_slow(plain, slow):
-    """For `pytest.mark.parametrize`: the cases of both, of which the second ones are slow tests."""
-    return [*plain, *(pytest.param(*_values(case), marks=pytest.mark.slow) for case in slow)]
+def with_slow(cases, slow):
+    """slow: run by every check, not by plain pytest."""
+    return [*cases, *(_marked(case, pytest.mark.slow) for case in slow)]
 
 
-def _values(case):
-    return case if isinstance(case, tuple) else (case,)
+def with_further(cases, further):
+    """further: more of the same, run before a release."""
+    return [*cases, *(_marked(case, pytest.mark.further) for case in further)]
+
+
+def _marked(case, mark):
+    return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=mark)

@@ -6,13 +6,17 @@ merge makes one checkpoint of it. Its recommended interface would have all wait 
 where a process that fails leaves the others: so its classic one writes there, for a process told to be alone.
 """
 
+import atexit
+import gc
 import logging
 import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 import jax
@@ -30,6 +34,17 @@ def save_arrays(folder: Path, arrays: Arrays) -> None:
     """Write arrays to a new folder, uncompressed: of several processes what this one has of them, which process 0
     then joins. Raises whatever orbax raises.
     """
+    try:
+        _save_arrays(folder, arrays)
+    except BaseException:
+        # Python would warn of each write that was never begun, when it is collected and when the process ends.
+        warnings.filterwarnings("ignore", message="coroutine 'async_serialize.* was never awaited")
+        atexit.register(_close_coroutines)
+        raise
+    _remove_success_files(folder)
+
+
+def _save_arrays(folder: Path, arrays: Arrays) -> None:
     if jax.process_count() == 1:
         ocp = _orbax()
         context = ocp.Context()
@@ -40,7 +55,13 @@ def save_arrays(folder: Path, arrays: Arrays) -> None:
         _save_first_part(folder.absolute(), arrays)
     elif shared := {name: array for name, array in arrays.items() if is_of_several(array)}:
         _save_part(_beside(folder, jax.process_index()), shared)
-    _remove_success_files(folder)
+
+
+def _close_coroutines() -> None:
+    """Of writes that a failed save never began."""
+    for coroutine in gc.get_objects():
+        if isinstance(coroutine, CoroutineType) and coroutine.__qualname__.startswith("async_serialize"):
+            coroutine.close()
 
 
 def join_parts(folder: Path) -> None:

@@ -16,7 +16,7 @@ from neuroforge_jax.data.shuffle import sample_order
 from neuroforge_jax.job.job import Job
 from neuroforge_jax.population import build_population
 from tests.conftest import make_blobs
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 COMPILED = ("optimized", "stepped", "mixed", "async")
 EXECUTIONS = (*COMPILED, "naive")
@@ -62,7 +62,7 @@ def train(config, dataset, cuts):
 
 @pytest.mark.parametrize(
     ("backend", "variant"),
-    with_slow(
+    with_further(
         [*product(["optimized"], (*COSTLY, "stored order")), *product(COMPILED, ["plain"])],
         [*product(["stepped", "async"], COSTLY), ("naive", "plain")],
     ),
@@ -78,7 +78,7 @@ def test_a_run_cut_anywhere_is_the_same_bits(backend, variant, blobs, small_conf
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("backend", with_slow(["optimized", "async"], ["stepped", "mixed", "naive"]))
+@pytest.mark.parametrize("backend", with_further(["optimized", "async"], ["stepped", "mixed", "naive"]))
 def test_the_same_seed_is_the_same_bits_and_another_is_not(backend, blobs, small_config):
     config = dataclasses.replace(small_config, backend=backend)
     first, _ = train(config, blobs, [0, 9])
@@ -99,7 +99,7 @@ def test_every_execution_sees_the_same_batches_in_the_same_order(backend, blobs,
 
 @pytest.mark.parametrize(
     ("backend", "batch_size"),
-    with_slow(
+    with_further(
         [("optimized", 16), ("optimized", 203), ("async", 32), ("stepped", 32), ("population", 16)],
         [("optimized", 32), ("async", 16), ("async", 203), ("naive", 32)],
     ),

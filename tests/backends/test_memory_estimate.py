@@ -10,12 +10,12 @@ from neuroforge_jax.backends.executors.scanned import segment_program
 from neuroforge_jax.data.batch import to_device
 from neuroforge_jax.job.job import Job
 from tests.conftest import make_blobs
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 
 @pytest.mark.parametrize(
     ("hidden", "batch_size", "optimizer", "precision"),
-    with_slow(
+    with_further(
         [((64,), 1024, "sgd", "bf16"), ((512, 512, 512), 256, "adam", "bf16")],
         [((256, 128), 32, "sgd", "f32"), ((64,), 1024, "adam", "f32")],
     ),

@@ -13,7 +13,7 @@ import neuroforge_jax as nf
 from neuroforge_jax.backends.executors.base import CHUNK_SAMPLES, Streaming
 from neuroforge_jax.data.stream import ArraySource, HostBuffer
 from neuroforge_jax.job.job import Job
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 pytestmark = pytest.mark.full_effort
 
@@ -61,7 +61,7 @@ def reader_threads():
     return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
-@pytest.mark.parametrize(("chunk_steps", "read_ahead"), with_slow([(3, 1), (50, 1)], [(1, 4)]))
+@pytest.mark.parametrize(("chunk_steps", "read_ahead"), with_further([(3, 1), (50, 1)], [(1, 4)]))
 def test_neither_chunk_size_nor_depth_changes_a_bit(chunk_steps, read_ahead, blobs, config):
     expected, expected_state = losses(config, blobs)
     found, state = losses(config, blobs, streaming=Streaming(chunk_steps, read_ahead))

@@ -17,7 +17,7 @@ from neuroforge_jax.backends.table import BACKENDS, Backend
 from neuroforge_jax.data.batch import Batch
 from neuroforge_jax.errors import ConfigError, DeviceError
 from neuroforge_jax.job.job import Job
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 LARGE, SMALL = 10 * resolve.BF16_MIN_STEP_FLOPS, resolve.BF16_MIN_STEP_FLOPS / 10
 
@@ -93,7 +93,7 @@ def test_the_stored_order_is_for_samples_in_arrays_and_executions_that_keep_it(b
         Job.build(config, blobs, Choice(own, ""))
 
 
-@pytest.mark.parametrize("name", with_slow(["mixed"], ["async"]))
+@pytest.mark.parametrize("name", with_further(["mixed"], ["async"]))
 def test_the_parts_of_a_backend_make_its_step(name, blobs, small_config):
     """forward, metrics, backward and optimize, each called on its own, are one step of the run."""
     config = dataclasses.replace(small_config, backend=name, batch_size=len(blobs.train))

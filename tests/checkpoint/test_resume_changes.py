@@ -19,7 +19,7 @@ from tests.checkpoint.interruption import (
     resumed,
 )
 from tests.recorder import Recorder
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 
 def test_a_finished_run_may_be_given_more_epochs(tmp_path, blobs):
@@ -87,7 +87,7 @@ def values_after(change, folder, dataset):
 
 @pytest.mark.parametrize(
     ("change", "expected"),
-    with_slow(
+    with_further(
         [({}, (0.25, 0.1)), ({"learning_rate": 0.02}, (0.02, 0.1))],
         [
             ({"dropout": 0.3}, (0.25, 0.3)),

@@ -10,7 +10,7 @@ import pytest
 
 from neuroforge_jax import __main__ as cli
 from neuroforge_jax.doctor.__main__ import main
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_written_is_one_line(capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("platforms", "command"),
-    with_slow([("cuda", ["train", "--dataset", "digits"])], [("moon", ["doctor"])]),
+    with_further([("cuda", ["train", "--dataset", "digits"])], [("moon", ["doctor"])]),
 )
 def test_where_jax_cannot_start_one_line_says_so(platforms, command, tmp_path):
     done = subprocess.run(

@@ -8,7 +8,7 @@ import pytest
 import neuroforge_jax as nf
 from neuroforge_jax.data.extremes import find_extremes
 from neuroforge_jax.errors import DataError
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 CONFIG = nf.TrainConfig(hidden=(8,), batch_size=32, epochs=1, backend="optimized")
 
@@ -26,7 +26,7 @@ def write(path, rows) -> str:
 
 @pytest.mark.parametrize(
     ("part", "column", "value"),
-    with_slow([("test", 2, 1e20)], [("validation", 2, -1e20), ("test", 0, 1e30)]),
+    with_further([("test", 2, 1e20)], [("validation", 2, -1e20), ("test", 0, 1e30)]),
 )
 def test_an_extreme_outside_of_training_is_told_with_its_row_and_the_run_ends_well(
     tmp_path, part, column, value

@@ -8,7 +8,7 @@ from sklearn import neural_network
 from sklearn.exceptions import NotFittedError
 
 import neuroforge_jax as nf
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -59,7 +59,7 @@ def test_the_members_of_an_ensemble_go_on_each_with_its_rate(make_both):
 
 
 @pytest.mark.parametrize(
-    "changed", with_slow([{"solver": "adam"}, {"alpha": 0}], [{"momentum": 0}, {"schedule": "cosine"}])
+    "changed", with_further([{"solver": "adam"}, {"alpha": 0}], [{"momentum": 0}, {"schedule": "cosine"}])
 )
 def test_a_pass_with_another_optimizer_begins_its_state_anew(make_both, changed):
     ours = make_both()[1].partial_fit(X, Y)

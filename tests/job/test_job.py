@@ -15,7 +15,7 @@ from neuroforge_jax.job.job import Job
 from neuroforge_jax.population import build_population
 from neuroforge_jax.system.program_cache import forget_programs
 from neuroforge_jax.training.optimizer import OptimizerSpec
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_shapes_of_a_state_are_known_without_a_program_that_draws_it(
     assert shapes_of(like) == shapes_of(job.start())
 
 
-@pytest.mark.parametrize("backend", with_slow(["optimized"], ["async"]))
+@pytest.mark.parametrize("backend", with_further(["optimized"], ["async"]))
 def test_a_training_from_given_parameters_is_the_one_from_drawn_ones_and_draws_none(
     backend, small_config, blobs, compilations
 ):

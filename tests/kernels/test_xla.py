@@ -10,7 +10,7 @@ import pytest
 
 from neuroforge_jax.kernels.xla import SMALL_BATCH, dense, product
 from neuroforge_jax.precision.policy import POLICIES
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 pytestmark = pytest.mark.full_effort
 
@@ -27,7 +27,7 @@ def error(found, expected):
 
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize(
-    ("batch", "inputs", "outputs"), with_slow([(1, 7, 3), (129, 65, 31)], [(8, 784, 10), (16, 33, 17)])
+    ("batch", "inputs", "outputs"), with_further([(1, 7, 3), (129, 65, 31)], [(8, 784, 10), (16, 33, 17)])
 )
 def test_values_and_gradients(name, batch, inputs, outputs):
     x, w = RNG.normal(size=(batch, inputs)), RNG.normal(size=(inputs, outputs))

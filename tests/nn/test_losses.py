@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroforge_jax.nn.losses import LOSSES, correct, make_loss, weighted_mean
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(7, 6)) * 3
@@ -178,7 +178,7 @@ def test_padding_has_no_gradient_and_a_batch_of_nothing_else_is_no_nan():
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "poisson"])
 @pytest.mark.parametrize("logit", [1e4, 1e30])
-@pytest.mark.parametrize("by", with_slow(["mask"], ["weight"]))
+@pytest.mark.parametrize("by", with_further(["mask"], ["weight"]))
 def test_a_sample_that_counts_for_nothing_does_so_however_large_its_outputs(name, logit, by):
     """The squared error of 1e30 is inf, and inf · 0 once made the loss of the whole batch NaN."""
     labels, ones, zero = jnp.asarray([0, 1], jnp.int32), jnp.ones(2), jnp.asarray([1.0, 0.0])

@@ -8,7 +8,7 @@ import pytest
 from neuroforge_jax.nn import mlp as nn
 from neuroforge_jax.nn.dropout import Dropout
 from neuroforge_jax.nn.mlp import MLP
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
@@ -37,7 +37,7 @@ def perturbed(params):
     )
 
 
-@pytest.mark.parametrize("normalization", with_slow(["none", "layer"], ["rms"]))
+@pytest.mark.parametrize("normalization", with_further(["none", "layer"], ["rms"]))
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("hidden", [(), (7,), (9, 9, 5)])
 def test_apply_is_the_equation(normalization, residual, hidden):

@@ -13,7 +13,7 @@ from neuroforge_jax.portability.collectives import Collective, find_collectives
 from neuroforge_jax.portability.compiled import bytes_of_device
 from tests.conftest import make_blobs
 from tests.portability.meshes import CONFIG, numbers_sent
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def run_program(mesh, **fields):
     return job, program
 
 
-@pytest.mark.parametrize("devices", with_slow([1, 8], [2, 4]))
+@pytest.mark.parametrize("devices", with_further([1, 8], [2, 4]))
 def test_simulated_devices_sum_the_gradients_of_a_step_once(devices):
     """Every parameter, the loss and the hits."""
     job, program = run_program(f"data={devices}")

@@ -18,7 +18,7 @@ from neuroforge_jax.profiling.step_parts import (
 )
 from neuroforge_jax.profiling.trace import Operation
 from tests.conftest import make_blobs
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 STEPS = 10
 WIDE = make_blobs(samples=300, inputs=300)
@@ -132,7 +132,7 @@ def assert_adds_up(parts):
     assert sum(record[row] or 0.0 for row in ROWS) == pytest.approx(record["measured_seconds"], rel=0.05)
 
 
-@pytest.mark.parametrize("backend", with_slow(["optimized"], ["stepped", "async"]))
+@pytest.mark.parametrize("backend", with_further(["optimized"], ["stepped", "async"]))
 def test_the_passes_of_a_wide_network_are_told_apart_in_its_own_program(
     backend, compilations, monkeypatch, tmp_path
 ):

@@ -16,7 +16,7 @@ from neuroforge_jax.profiling.callbacks import Trace
 from neuroforge_jax.profiling.hlo import Attribution
 from neuroforge_jax.training.progress import Throughput, TrainProgress
 from tests.conftest import make_blobs
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 pytestmark = pytest.mark.full_effort
 
@@ -58,7 +58,7 @@ def trained(job, *callbacks):
 
 @pytest.mark.parametrize(
     ("backend", "cuts"),
-    with_slow([("optimized", (1, 2)), ("async", (5, 9))], [("optimized", ()), ("stepped", (5, 9))]),
+    with_further([("optimized", (1, 2)), ("async", (5, 9))], [("optimized", ()), ("stepped", (5, 9))]),
 )
 def test_a_traced_run_is_the_same_bits(backend, cuts, tmp_path):
     job = job_of(backend)

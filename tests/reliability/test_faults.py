@@ -24,7 +24,7 @@ from tests.reliability.processes import (
 
 pytestmark = pytest.mark.faults
 
-SAVING = [*QUICK, "--epochs", "30", "--run-dir", "run", "--checkpoint-every", "20 steps"]
+SAVING = [*QUICK, "--epochs", "12", "--run-dir", "run", "--checkpoint-every", "20 steps"]
 
 
 @pytest.fixture(autouse=True)
@@ -171,11 +171,11 @@ def test_a_full_disk_is_told_and_the_steps_before_are_whole(tmp_path):
 
 
 def test_training_goes_on_in_spite_of_a_full_disk_where_that_is_asked(tmp_path):
-    args = [*SAVING, "--epochs", "60", "--on-save-error", "continue"]
+    args = [*SAVING, "--epochs", "20", "--on-save-error", "continue"]
     code, out, err = run(args, tmp_path, FULL_AT_SAVE.format(save=1))
     assert (code, err) == (0, "")
     assert "(Filetoolarge)" in "".join(out.split())
-    assert steps(tmp_path / "run")[0] == 60 * 50
+    assert steps(tmp_path / "run")[0] == 20 * 50
 
 
 @contextmanager
@@ -265,7 +265,7 @@ def test_a_clock_that_goes_back_disturbs_nothing(tmp_path):
     assert (code, err) == (0, "")
     _, damaged = files.newest(tmp_path / "run" / "checkpoints")
     assert damaged == []
-    assert epochs(tmp_path / "run") == list(range(1, 31))
+    assert epochs(tmp_path / "run") == list(range(1, 13))
 
 
 def test_a_learning_rate_that_explodes_is_told_with_step_layer_and_last_loss(tmp_path):
@@ -396,4 +396,4 @@ def test_a_reader_that_goes_away_ends_the_run_quietly_and_it_goes_on_by_resume(t
     process = start(["--resume", "run"], tmp_path)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 0
-    assert epochs(tmp_path / "run") == list(range(1, 31))
+    assert epochs(tmp_path / "run") == list(range(1, 13))

@@ -7,12 +7,13 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from itertools import cycle, product
+from itertools import cycle
 
 import pytest
 
 from neuroforge_jax.checkpoint import files
 from tests.reliability.processes import QUICK, run, start, steps, stop, wait_for, write_data
+from tests.tiers import with_further
 
 pytestmark = pytest.mark.faults
 
@@ -69,6 +70,7 @@ PHASES = {
     ),
 }
 SAVED = {"step", "evaluation", "save"}
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def begun(phase, folder):
@@ -81,7 +83,10 @@ def begun(phase, folder):
 
 @pytest.mark.parametrize(
     ("phase", "signum"),
-    [*product(PHASES, (signal.SIGTERM, signal.SIGINT)), ("step", signal.SIGHUP), ("load", signal.SIGHUP)],
+    with_further(
+        [*zip(PHASES, cycle(SIGNALS), strict=False), ("step", signal.SIGINT), ("load", signal.SIGHUP)],
+        [*zip(PHASES, cycle(SIGNALS[::-1]), strict=False), ("step", signal.SIGHUP)],
+    ),
 )
 def test_a_signal_ends_the_run_with_its_code_and_nothing_is_lost(phase, signum, tmp_path):
     code, err, seconds = stop(begun(phase, tmp_path), signum)
@@ -111,7 +116,7 @@ def test_a_signal_at_any_moment_before_the_first_step_is_told_in_a_line(tmp_path
         "begin = datasets.begin_loading\n"
         "datasets.begin_loading = lambda *args, **named: (begin(*args, **named), open('here', 'w').close())[0]\n"
     )
-    for moment, signum in zip(range(25), cycle((signal.SIGTERM, signal.SIGINT)), strict=False):
+    for moment, signum in zip(range(25), cycle(SIGNALS), strict=False):
         process = start(LONG, tmp_path, plant)
         wait_for((tmp_path / "here").exists, process)
         time.sleep(0.02 * moment)

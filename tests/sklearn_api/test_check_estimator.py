@@ -37,10 +37,33 @@ ESTIMATORS = [
     nf.MLPClassifier(**ENSEMBLE),
     nf.MLPClassifier(**EARLY),
     nf.MLPRegressor(**ADAM),
+    nf.MLPRegressor(**SGD),
     nf.MLPRegressor(**LBFGS),
     nf.MLPRegressor(**ADDED),
+    nf.MLPRegressor(**ENSEMBLE),
     nf.MLPRegressor(**EARLY),
 ]
+FURTHER = [ESTIMATORS[at] for at in (2, 3, 7, 10)]
+"""What they set is set for the other class too."""
+
+ALIKE_IN_ALL = {
+    "check_dont_overwrite_parameters",
+    "check_dtype_object",
+    "check_estimator_sparse_tag",
+    "check_estimators_nan_inf",
+    "check_estimators_overwrite_params",
+    "check_fit_check_is_fitted",
+    "check_n_features_in",
+    "check_n_features_in_after_fitting",
+    "check_pipeline_consistency",
+    "check_positive_only_tag_during_fit",
+    "check_sample_weights_not_overwritten",
+    "check_sample_weights_shape",
+    "check_supervised_y_2d",
+}
+"""Of what is done before a network is made, and of how an estimator keeps its parameters: no setting changes that,
+and for the first one of each class they are in every check.
+"""
 
 NOT_APPLICABLE = "SCIPY_ARRAY_API is not set"
 """Why scikit-learn itself skips a check: it is of arrays of other libraries."""
@@ -62,12 +85,21 @@ class counts.
 """
 
 
+def in_its_tier(estimator, check):
+    """Each setting for one class at least, and the first for both, in every check."""
+    parameters = estimator.get_params()
+    is_first = parameters == type(estimator)(**ADAM).get_params()
+    further = any(type(one) is type(estimator) and one.get_params() == parameters for one in FURTHER)
+    if further or (check.func.__name__ in ALIKE_IN_ALL and not is_first):
+        return pytest.param(estimator, check, marks=pytest.mark.further)
+    return estimator, check
+
+
 THEIR_MARK = parametrize_with_checks(ESTIMATORS)
 NAMES, CHECKS = THEIR_MARK.args
 
 
-# Until 1.8 the checks come as an iterator, of which pytest warns.
-@pytest.mark.parametrize(NAMES, list(CHECKS), **THEIR_MARK.kwargs)
+@pytest.mark.parametrize(NAMES, [in_its_tier(*each) for each in CHECKS], **THEIR_MARK.kwargs)
 def test_a_check_of_an_estimator_passes(estimator, check):
     """A check that is skipped for any other reason says nothing, and fails here."""
     name = " ".join(map(str, [check.func.__name__, *check.keywords.values()]))

@@ -10,7 +10,7 @@ import neuroforge_jax as nf
 from neuroforge_jax.data.batch import bucket
 from neuroforge_jax.system.program_cache import by_structure, forget_programs
 from tests.conftest import make_blobs
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 CONFIG = nf.TrainConfig(hidden=(18,), batch_size=32, epochs=5, optimizer="adam", learning_rate=0.01)
 
@@ -58,7 +58,7 @@ BUCKET = range(1857, 1921)
 """Numbers of rows of one bucket."""
 
 
-@pytest.mark.parametrize("backend", with_slow(["optimized"], ["stepped", "async"]))
+@pytest.mark.parametrize("backend", with_further(["optimized"], ["stepped", "async"]))
 def test_fits_of_one_structure_compile_one_training_program(backend, compilations):
     """5 fits with other data, rows of one bucket (59 or 60 steps an epoch), seeds and learning rates."""
     assert {bucket(rows) for rows in BUCKET} == {BUCKET[-1]}

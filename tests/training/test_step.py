@@ -26,7 +26,7 @@ from neuroforge_jax.training.hyper import Hyper, make_hyper
 from neuroforge_jax.training.optimizer import OptimizerSpec
 from neuroforge_jax.training.state import TrainState, params_key, state_around
 from neuroforge_jax.training.step import Training, make_parts, make_step
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 AS_IT_IS = Fitted(np.zeros(3, np.float32), np.ones(3, np.float32))
 LINEAR = Model(MLP(3, (), 2), POLICIES["f32"], "cross-entropy", Preprocessor(3), (3,), ("a", "b"))
@@ -142,7 +142,7 @@ def test_a_member_is_frozen_before_an_update_that_overflows_though_its_loss_is_f
     assert bool(again.frozen) == lost
 
 
-@pytest.mark.parametrize(("accumulate", "name"), with_slow([(2, "adam")], [(1, "sgd"), (1, "adamw")]))
+@pytest.mark.parametrize(("accumulate", "name"), with_further([(2, "adam")], [(1, "sgd"), (1, "adamw")]))
 def test_a_loss_that_shows_its_penalty_has_half_the_decay_times_the_squares_of_the_matrices_before_the_update(
     accumulate, name, small_config, blobs
 ):

@@ -22,7 +22,7 @@ from neuroforge_jax.verification.faults import FAULTS
 from neuroforge_jax.verification.oracle import nearness_to_kink
 from neuroforge_jax.verification.self_check import verify_oracle
 from neuroforge_jax.verification.verdict import RIGHT_ANSWERS, Check, Verdict
-from tests.tiers import with_slow
+from tests.tiers import with_further
 
 CASES = {case.name: case for case in standard_cases()}
 
@@ -86,7 +86,7 @@ def assert_found(backend, fault, case, group):
     assert group in {check.group for check in verdict.failed}
 
 
-@pytest.mark.parametrize(("fault", "case", "group"), with_slow(PLANTED[::2], PLANTED[1::2]))
+@pytest.mark.parametrize(("fault", "case", "group"), with_further(PLANTED[::2], PLANTED[1::2]))
 def test_a_planted_fault_is_found_where_it_must_show(fault, case, group):
     assert_found("optimized", fault, case, group)
 
@@ -128,15 +128,8 @@ def test_backends_that_are_carried_out_differently_share_the_program_of_a_batch(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param(("stepped", "optimized", "async"), marks=pytest.mark.full_effort, id="f32"),
-        pytest.param(("mixed",), marks=pytest.mark.full_effort, id="bf16"),
-        # Each of its operations is a program; at full effort a thousand of them take half a minute more.
-        pytest.param(("naive",), id="operation by operation"),
-    ],
-)
+@pytest.mark.full_effort
+@pytest.mark.parametrize("names", [("stepped", "optimized", "async"), ("mixed",)], ids=["f32", "bf16"])
 def test_every_backend_passes_every_case(names):
     """Those of one precision in one process, where they share the programs of a batch."""
     verdicts = [verify_backend(BACKENDS[name]) for name in names]
@@ -144,14 +137,26 @@ def test_every_backend_passes_every_case(names):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "cases", with_further([[*CASES.values()][::4]], [[*CASES.values()]]), ids=["some", "all"]
+)
+def test_operation_by_operation_every_case_passes(cases):
+    """Each of the operations is a program, a thousand of them."""
+    verdict = verify_backend(BACKENDS["naive"], cases=cases)
+    assert verdict.passed, verdict.sentence()
+
+
+@pytest.mark.slow
 @pytest.mark.kernels
 @pytest.mark.parametrize(
     ("precision", "cases"),
-    [
-        ("f32", CASES.values()),
-        ("bf16", [case for case in CASES.values() if case.parts]),
-        ("fp16", [case for case in CASES.values() if case.steps]),
-    ],
+    with_further(
+        [("f32", CASES.values())],
+        [
+            ("bf16", [case for case in CASES.values() if case.parts]),
+            ("fp16", [case for case in CASES.values() if case.steps]),
+        ],
+    ),
     ids=["f32", "bf16", "fp16"],
 )
 def test_interpreted_kernels_pass_every_case(precision, cases):

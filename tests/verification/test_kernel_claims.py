@@ -255,7 +255,7 @@ def test_a_mistake_in_a_kernel_is_named_by_its_line(name, monkeypatch):
     assert_a_mistake_in_a_kernel_is_named(name)
 
 
-@pytest.mark.slow
+@pytest.mark.further
 @pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")
 @pytest.mark.parametrize("name", KERNEL_MISTAKES)
 def test_every_mistake_in_a_kernel_is_named_by_its_line(name):
