@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from neuroforge_jax.backends.compiler import ONEDNN
 from tests.reliability.processes import BARE_END, run, write_data
+from tests.tiers import with_further
 
 pytestmark = pytest.mark.faults
 
@@ -82,7 +83,7 @@ def test_a_second_run_compiles_nothing_and_is_the_same_run(cold, tmp_path):
     assert all(np.array_equal(cold[name], params[name]) for name in cold)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "noise"])
+@pytest.mark.parametrize("damage", with_further(["flipped"], ["cut", "noise"]))
 def test_damaged_programs_are_told_removed_and_compiled_anew(damage, cold, tmp_path):
     rng = np.random.default_rng(0)
     for path in programs(tmp_path):

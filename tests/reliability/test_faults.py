@@ -171,11 +171,11 @@ def test_a_full_disk_is_told_and_the_steps_before_are_whole(tmp_path):
 
 
 def test_training_goes_on_in_spite_of_a_full_disk_where_that_is_asked(tmp_path):
-    args = [*SAVING, "--epochs", "20", "--on-save-error", "continue"]
+    args = [*SAVING, "--epochs", "60", "--on-save-error", "continue"]
     code, out, err = run(args, tmp_path, FULL_AT_SAVE.format(save=1))
     assert (code, err) == (0, "")
     assert "(Filetoolarge)" in "".join(out.split())
-    assert steps(tmp_path / "run")[0] == 20 * 50
+    assert steps(tmp_path / "run")[0] == 60 * 50
 
 
 @contextmanager

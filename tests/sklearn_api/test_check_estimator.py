@@ -43,7 +43,7 @@ ESTIMATORS = [
     nf.MLPRegressor(**ENSEMBLE),
     nf.MLPRegressor(**EARLY),
 ]
-FURTHER = [ESTIMATORS[at] for at in (2, 3, 7, 10)]
+FURTHER = [ESTIMATORS[at] for at in (2, 3, 7, 10, 11)]
 """What they set is set for the other class too."""
 
 ALIKE_IN_ALL = {

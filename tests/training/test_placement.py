@@ -175,9 +175,9 @@ def test_shards_of_one_order_are_the_same_bits_on_any_number_of_devices(data, sh
 
 @LONG
 @pytest.mark.full_effort
-@pytest.mark.parametrize("fields", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_shards_of_one_order_are_the_same_bits_in_every_kind_of_training(data, fields):
-    config = dataclasses.replace(SHARDED, **fields)
+@pytest.mark.parametrize("kind", with_further([*OPTIMIZERS][::2], [*OPTIMIZERS][1::2]))
+def test_shards_of_one_order_are_the_same_bits_in_every_kind_of_training(data, kind):
+    config = dataclasses.replace(SHARDED, **OPTIMIZERS[kind])
     alone, divided = (train(dataclasses.replace(config, mesh=mesh), data) for mesh in (None, "data=4"))
     for found, wanted in zip(jax.tree.leaves(divided), jax.tree.leaves(alone), strict=True):
         assert found.tobytes() == wanted.tobytes()

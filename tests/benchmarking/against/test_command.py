@@ -79,6 +79,7 @@ def test_a_commit_against_itself_passes(checkout):
     assert git(checkout, "status", "--porcelain", "--", ":!*__pycache__*") == ""
 
 
+@pytest.mark.further
 def test_a_planted_slow_down_of_60_percent_is_found_and_confirmed(checkout):
     with (checkout / PACKAGE / "job" / "pieces.py").open("a") as file:
         file.write(SLOWER)
