@@ -66,6 +66,7 @@ def test_two_processes_of_two_devices_each_train_to_the_same_losses(mesh, tmp_pa
     assert_close(losses(tmp_path / "run"), alone())
 
 
+@pytest.mark.full_effort
 def test_with_shards_of_one_order_two_processes_have_the_bits_of_one(tmp_path, alone):
     flags = ("--deterministic-shards", "8")
     with Team(tmp_path) as team:

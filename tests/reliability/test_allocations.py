@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.full_effort,
+    pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc"),
+]
 
 TRAIN = """
 import ctypes, json, sys

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from neuroforge_jax.checkpoint import files
 from tests.reliability.processes import BARE_END, QUICK, kill, run, start, steps, wait_for, write_data
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.full_effort]
 
 EPOCHS = {"stepped": 200, "optimized": 1000, "async": 1000, "mixed": 1000, "naive": 30}
 """Of 50 steps each: a few seconds, saved as fast as the disk takes it."""
